@@ -16,6 +16,7 @@ class Record:
         image: the image file.
         label: the mask file, or None where nobody has drawn one.
         phase: ``"ED"`` (end-diastole), ``"ES"`` (end-systole), or None where the data set has no phases.
+        part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on.
     """
 
     case: str
@@ -23,3 +24,4 @@ class Record:
     image: Path
     label: Path | None = None
     phase: str | None = None
+    part: str = "training"

@@ -1,0 +1,203 @@
+"""Checkpoints: the run's whole state after each epoch, and the best network by itself.
+
+MONAI's ``CheckpointSaver`` writes in place, deletes the old file first and forgets the best metric on a resume.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from acdc_semicycle.errors import InputError
+
+
+class Stateful(Protocol):
+    """What can be saved and restored: networks, optimisers, schedules, scalers."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+def save(path: Path, state: Any) -> None:
+    """Write beside, flush to the disk, then replace: a file of this name is always a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def load(path: str | Path) -> Any:
+    """A saved state, on the CPU; tensors and plain values only.
+
+    Raises:
+        InputError: no such file, or damaged.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is not there: train first, or give the checkpoint of a training run")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is no readable checkpoint ({reason}): give another, or train again") from error
+
+
+def load_network(network: nn.Module, path: str | Path) -> None:
+    """Load weights into a network of the same architecture.
+
+    Raises:
+        InputError: not there, damaged, or of another architecture.
+    """
+    given, expected = load(path), network.state_dict()
+    if not isinstance(given, dict) or (differing := _first_difference(given, expected)):
+        raise InputError(
+            f"{path} is of another architecture ({differing if isinstance(given, dict) else 'no state dict'}): give the"
+            " settings it was trained with (filters, blocks, classes), or another checkpoint"
+        )
+    network.load_state_dict(given)
+
+
+def _first_difference(given: dict[str, Any], expected: dict[str, Any]) -> str:
+    """The first parameter that two state dicts do not share, in words; empty where there is none."""
+    for name in expected | given:
+        shapes = [tuple(s[name].shape) if hasattr(s.get(name), "shape") else "nothing" for s in (given, expected)]
+        if shapes[0] != shapes[1]:
+            return f"{name}: given {shapes[0]}, expected {shapes[1]}"
+    return ""
+
+
+class Checkpoints:
+    """Save the run after each epoch, keep the best network, and go on where the last run of it stopped.
+
+    ``last.pt`` holds everything a continuation needs; ``model.pt`` the plain weights of the best network by the
+    evaluator's key metric, with ``model.json`` beside it (what it takes to use them).
+
+    Args:
+        folder: where the files are; made if need be.
+        objects: by name, all that changes while training.
+        evaluator: runs each validation epoch, before this handler; its key metric decides what is best.
+        network: the deployed one, whose weights model.pt holds.
+        settings: what makes the run this run and no other (plain values). A ``last.pt`` with other settings is
+            refused.
+        card: what it takes to use model.pt (plain values), written as model.json.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        objects: dict[str, Stateful],
+        evaluator: Engine,
+        network: nn.Module,
+        settings: dict[str, Any],
+        card: dict[str, Any],
+    ) -> None:
+        self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
+        self.settings, self.card = json.loads(json.dumps(settings)), card
+        self.best, self.best_epoch = float("-inf"), 0
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.pt"
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Engine) -> None:
+        """Keep this epoch, and its network if no other was better; a metric that is NaN never is."""
+        metric = self.evaluator.state.metrics.get(self.evaluator.state.key_metric_name, float("nan"))
+        if self.evaluator.state.epoch == engine.state.epoch and metric > self.best:
+            self.best, self.best_epoch = float(metric), engine.state.epoch
+            save(self.model, self.network.state_dict())
+            text = json.dumps(self.card | {"epoch": self.best_epoch, "validation_dice": self.best}, indent=1)
+            self.model.with_suffix(".json").write_text(text + "\n")
+        save(
+            self.last,
+            {name: item.state_dict() for name, item in self.objects.items()}
+            | {
+                "settings": self.settings,
+                "progress": {"iteration": engine.state.iteration, "epoch": engine.state.epoch},
+                "best": {"metric": self.best, "epoch": self.best_epoch},
+                "random": _random_state(),
+            },
+        )
+
+    def check(self) -> dict[str, Any] | None:
+        """The state in ``last.pt``, if there is one; call it before anything of a run is written.
+
+        Raises:
+            InputError: it is damaged, or of a run with other settings.
+        """
+        if not self.last.is_file():
+            return None
+        state = load(self.last)
+        if not isinstance(state, dict) or "settings" not in state:
+            raise InputError(f"{self.last} is no training run's last.pt: give another output_dir")
+        self._check_settings(state["settings"])
+        return state
+
+    def resume(self, engine: Engine) -> None:
+        """Restore ``last.pt``, if there is one."""
+        state = self.check()
+        if state is None:
+            return
+        if state["progress"]["epoch"] > engine.state.max_epochs:
+            raise InputError(
+                f"{self.last} has {state['progress']['epoch']} epochs behind it, more than the {engine.state.max_epochs}"
+                " asked for: give more epochs, or another output_dir"
+            )
+        for name, item in self.objects.items():
+            item.load_state_dict(state[name])
+        engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], state["progress"]["epoch"]
+        self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
+        _set_random_state(state["random"])
+
+    def _check_settings(self, given: dict[str, Any]) -> None:
+        for name, value in self.settings.items():
+            if given.get(name) != value:
+                raise InputError(
+                    f"{self.last} is of another run ({name}: {_short(given.get(name))}, here {_short(value)}): give"
+                    " another output_dir for a new run, or the old settings to go on with that one"
+                )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _random_state() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,76 @@
+"""ACDC 2017 (Bernard et al. 2018): short-axis cine MRI, end-diastole and end-systole, in the challenge's layout.
+
+    root/[training|testing]/patientNNN/Info.cfg                    ED: 1, ES: 12, ...
+                                       patientNNN_frame01.nii.gz     the image
+                                       patientNNN_frame01_gt.nii.gz  its mask, if there is one
+                                       patientNNN_4d.nii.gz          the whole cine, left alone
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
+
+CLASSES = ("background", "RV", "MYO", "LV")
+PHASES = ("ED", "ES")
+
+
+def records(root: str | Path) -> list[Record]:
+    """Every end-diastolic and end-systolic frame below ``root``, sorted by case.
+
+    Args:
+        root: the unpacked challenge: a folder of patientNNN folders, or of ``training`` and ``testing``.
+
+    Raises:
+        InputError: no such folder, no patient in it, a patient without a usable Info.cfg or without a frame
+            which that file names.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir")
+    folders = {part: root / part for part in ("training", "testing") if (root / part).is_dir()}
+    patients = [
+        (part, folder)
+        for part, parent in (folders or {"training": root}).items()
+        for folder in sorted(parent.iterdir())
+        if re.fullmatch(r"patient\d+", folder.name) and folder.is_dir()
+    ]
+    if not patients:
+        raise InputError(
+            f"{root} holds no patientNNN folder: give the folder that holds training/patient001 and so on,"
+            " or the patient folders themselves, as dataset_dir"
+        )
+    return sorted(
+        _record(folder, phase, frame, part)
+        for part, folder in patients
+        for phase, frame in _frames(folder).items()
+    )
+
+
+def _frames(patient: Path) -> dict[str, int]:
+    """The numbers of the ED and ES frames, from Info.cfg."""
+    info = patient / "Info.cfg"
+    if not info.is_file():
+        raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
+    found = dict(re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", info.read_text(errors="replace"), re.MULTILINE))
+    if missing := [phase for phase in PHASES if phase not in found]:
+        raise InputError(f"{info} has no line '{missing[0]}: N' with a frame number: restore it from the archive")
+    return {phase: int(found[phase]) for phase in PHASES}
+
+
+def _record(patient: Path, phase: str, frame: int, part: str) -> Record:
+    case = f"{patient.name}_frame{frame:02d}"
+    image, label = _nifti(patient / case), _nifti(patient / f"{case}_gt")
+    if image is None:
+        raise InputError(
+            f"{patient} has no {case}.nii.gz, which its Info.cfg names as {phase}: restore it from the archive"
+        )
+    return Record(case, patient.name, image, label, phase, part)
+
+
+def _nifti(stem: Path) -> Path | None:
+    """The file of this name, compressed or not."""
+    return next((path for end in (".nii.gz", ".nii") if (path := stem.with_name(stem.name + end)).is_file()), None)

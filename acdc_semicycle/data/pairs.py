@@ -1,0 +1,128 @@
+"""The stream of pairs {"labelled": {image, label}, "unlabelled": {image}} that the objective's terms need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset, MetaTensor
+from monai.transforms import Compose, apply_transform
+from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
+
+from acdc_semicycle.data.records import Record
+
+
+def as_dicts(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Records as MONAI's transforms take them; no ``label`` where there is no mask."""
+    return [
+        {"image": str(r.image), "case": r.case, "patient": r.patient, "phase": r.phase or ""}
+        | ({"label": str(r.label)} if r.label else {})
+        for r in records
+    ]
+
+
+class Slices(Dataset):
+    """Every slice of the given volumes, prepared once and kept in memory.
+
+    Args:
+        records: the volumes.
+        transform: from a volume's dict to tensors [C, H, W, slices].
+        random_transform: on one slice's tensors [C, H, W], each time it is drawn; its random state depends on
+            the seed, the epoch and the slice alone, so workers and resumes change nothing.
+        keys: what is kept of each slice: ("image", "label"), or ("image",) where masks shall stay unseen.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        transform: Callable,
+        random_transform: Callable | Sequence[Callable] = (),
+        keys: Sequence[str] = ("image", "label"),
+        seed: int = 0,
+    ) -> None:
+        self.seed, self.epoch = seed, 0
+        self.keys = tuple(keys)
+        data = [piece for item in tqdm(as_dicts(records), "reading", disable=None) for piece in self._cut(transform(item))]
+        super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
+
+    def _cut(self, volume: dict[str, Any]) -> list[dict[str, Any]]:
+        tensors = {k: v.as_tensor() if isinstance(v := volume[k], MetaTensor) else v for k in self.keys}
+        depth = tensors["image"].shape[-1]
+        return [{k: t[..., z].contiguous() for k, t in tensors.items()} for z in range(depth)]
+
+    def _transform(self, index: int) -> Any:
+        if isinstance(self.transform, Compose):
+            self.transform.set_random_state(seed=_seed(self.seed, self.epoch, index))
+        return apply_transform(self.transform, dict(self.data[index]))
+
+
+def _seed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class EpochSampler(Sampler[int]):
+    """``length`` indices of a data set: seeded permutations one after the other, other ones each epoch."""
+
+    def __init__(self, dataset: Sized, length: int, seed: int) -> None:
+        self.dataset, self.length, self.seed, self.epoch = dataset, length, seed, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        size = len(self.dataset)
+        rounds = [random.permutation(size) for _ in range(-(-self.length // size))]
+        return iter(np.concatenate(rounds)[: self.length].tolist())
+
+
+class Pairs:
+    """Batches of labelled and of unlabelled slices, drawn side by side.
+
+    One epoch shows each unlabelled slice once (up to the last incomplete batch), and the labelled ones as often
+    as that takes, as in the published code; where nothing is unlabelled, the labelled images stand in.
+
+    Args:
+        labelled, unlabelled: the slices.
+        batch_size: of each of the two.
+        num_workers: processes that load; 0 loads in this one.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, labelled: Slices, unlabelled: Slices, batch_size: int, num_workers: int = 0, seed: int = 0
+    ) -> None:
+        self.datasets = {"labelled": labelled, "unlabelled": unlabelled if len(unlabelled) else labelled}
+        self.length = max(map(len, self.datasets.values())) // batch_size
+        if not self.length:
+            raise ValueError(f"fewer slices than one batch of {batch_size}: give a smaller batch_size")
+        self.samplers = {
+            stream: EpochSampler(dataset, self.length * batch_size, seed + place)
+            for place, (stream, dataset) in enumerate(self.datasets.items())
+        }
+        self.loaders = {
+            stream: DataLoader(
+                dataset,
+                batch_size,
+                sampler=self.samplers[stream],
+                num_workers=num_workers,
+                generator=torch.Generator(),  # else opening the loader draws from the global random state
+            )
+            for stream, dataset in self.datasets.items()
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order and random transforms follow from the seed and this number."""
+        for part in (*self.datasets.values(), *self.samplers.values()):
+            part.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for labelled, unlabelled in zip(*self.loaders.values(), strict=True):
+            yield {"labelled": labelled, "unlabelled": {"image": unlabelled["image"]}}

@@ -1,0 +1,154 @@
+"""Who is labelled, unlabelled, validation and test: by patient, seeded, nested, kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """The patients of each part; ``labelled`` and ``unlabelled`` are trained on, the rest never."""
+
+    labelled: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def records(self, part: str, records: Sequence[Record]) -> list[Record]:
+        """The records of one part's patients, sorted by case."""
+        patients = set(getattr(self, part))
+        return sorted(record for record in records if record.patient in patients)
+
+    def save(self, path: str | Path) -> None:
+        """Write the patients of each part as JSON, which ``load`` reads."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    def summary(self) -> str:
+        """One line for the log."""
+        return ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()) + " patients"
+
+
+def split(
+    records: Sequence[Record],
+    labelled: float | int,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    train_list: str | Path | None = None,
+    validation_list: str | Path | None = None,
+    test_list: str | Path | None = None,
+) -> Split:
+    """Split a data set by patient.
+
+    Patients are drawn in one seeded order, so a smaller labelled set is part of every larger one. Patients of
+    whom an image has no mask are unlabelled; those the data set itself keeps for testing are test patients, if
+    they have masks, and then nobody else is.
+
+    Args:
+        labelled: of the training patients, a fraction in (0, 1] or a number (an int) of patients.
+        validation, test: fractions of all patients with masks.
+        train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
+            order decides who is labelled, and the lists are the whole split.
+
+    Raises:
+        InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
+            parts, an empty labelled or validation part.
+    """
+    everyone = sorted({record.patient for record in records})
+    held_out = {record.patient for record in records if record.part == "testing"}
+    without_mask = {record.patient for record in records if record.label is None}
+    if train_list:
+        train = _read(train_list, everyone)
+        validation_patients = _read(validation_list, everyone) if validation_list else []
+        test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
+        _check_masks(validation_patients + test_patients, without_mask)
+    else:
+        pool = [patient for patient in everyone if patient not in held_out | without_mask]
+        random.Random(seed).shuffle(pool)
+        held_out_test = sorted(held_out - without_mask)
+        counts = [_count("validation", validation, pool), 0 if held_out_test else _count("test", test, pool)]
+        validation_patients, drawn, train = (
+            pool[: counts[0]],
+            pool[counts[0] : sum(counts)],
+            pool[sum(counts) :],
+        )
+        test_patients = held_out_test or drawn
+        train += sorted(without_mask - held_out)
+    chosen = _labelled([patient for patient in train if patient not in without_mask], labelled)
+    result = Split(
+        tuple(chosen),
+        tuple(patient for patient in train if patient not in chosen),
+        tuple(validation_patients),
+        tuple(test_patients),
+    )
+    _check(result)
+    return result
+
+
+def _labelled(train: list[str], labelled: float | int) -> list[str]:
+    if isinstance(labelled, bool) or not isinstance(labelled, int | float):
+        raise InputError(f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients")
+    if isinstance(labelled, int) and labelled != 1:
+        if not 1 <= labelled <= len(train):
+            raise InputError(f"labelled is {labelled} patients: there are 1 to {len(train)} with masks to train on")
+        return train[:labelled]
+    if not 0 < labelled <= 1:
+        raise InputError(f"labelled is {labelled}: give a fraction in (0, 1] or a whole number of patients")
+    return train[: max(1, round(labelled * len(train)))]
+
+
+def _count(name: str, fraction: float, patients: list[str]) -> int:
+    if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
+        raise InputError(f"{name} is {fraction!r}: give the fraction of the patients to keep, in [0, 1)")
+    return round(fraction * len(patients))
+
+
+def _read(path: str | Path, everyone: list[str]) -> list[str]:
+    try:
+        patients = Path(path).read_text().split()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a text file with a patient a line") from error
+    if absent := sorted(set(patients) - set(everyone)):
+        raise InputError(f"{path} lists {', '.join(absent[:5])}, not in the data set: correct the list or dataset_dir")
+    return patients
+
+
+def _check_masks(patients: list[str], without_mask: set[str]) -> None:
+    if blind := sorted(set(patients) & without_mask):
+        raise InputError(f"{', '.join(blind[:5])} cannot be validation or test: an image has no mask (_gt file)")
+
+
+def _check(result: Split) -> None:
+    parts = asdict(result)
+    seen: dict[str, str] = {}
+    for part, patients in parts.items():
+        for patient in patients:
+            if patient in seen:
+                raise InputError(f"{patient} is in {seen[patient]} and {part}: each patient belongs to one list, once")
+            seen[patient] = part
+    for part in ("labelled", "validation"):
+        if not parts[part]:
+            raise InputError(f"no {part} patient is left of {len(seen)}: give more patients with masks or other fractions")
+
+
+def load(path: str | Path) -> Split:
+    """The split that a training run saved.
+
+    Raises:
+        InputError: no such file, or no split in it.
+    """
+    try:
+        return Split(**{part: tuple(patients) for part, patients in json.loads(Path(path).read_text()).items()})
+    except OSError as error:
+        raise InputError(f"{path} is not there: train first, or give that run's output_dir") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no saved split ({error}): train again, or restore it") from error

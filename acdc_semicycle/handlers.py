@@ -1,0 +1,169 @@
+"""What a user sees while it trains: progress with the time left, TensorBoard scalars and pictures."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from acdc_semicycle.semicycle import SemiCycle, softmax
+from acdc_semicycle.trainer import one_hot
+
+log = logging.getLogger("semicycle")
+
+
+def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
+    """The named terms of the last iteration, as one tensor on the device they are on."""
+    output: Any = engine.state.output
+    output = output[0] if isinstance(output, list) else output  # decollated: each item has the batch's terms
+    return torch.stack([torch.as_tensor(output[name]) for name in names])
+
+
+class TermsLog:
+    """The mean of each term over an epoch: one log line with the time left, learning_curve.csv, TensorBoard.
+
+    On a terminal a bar moves within the epoch. Sums stay on the device: no step waits for them.
+
+    Args:
+        terms: names of the terms in the trainer's output.
+        evaluator: whose metrics are added, when it ran in that epoch.
+        folder: where learning_curve.csv goes, and learning_curve.png at the end.
+        writer: a ``SummaryWriter``.
+    """
+
+    def __init__(self, terms: list[str], evaluator: Engine, folder: str | Path, writer: Any) -> None:
+        self.terms, self.evaluator, self.writer = terms, evaluator, writer
+        self.curve = Path(folder) / "learning_curve.csv"
+        self.rows: list[dict[str, str]] = []
+        self.sum: torch.Tensor | None = None
+        self.steps, self.done, self.started = 0, 0, 0.0
+        self.bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+        engine.add_event_handler(Events.COMPLETED, self._draw)
+
+    def _open(self, engine: Engine) -> None:
+        if not self.done:  # only now a resumed run knows which epoch it is in
+            self.started = time.monotonic()
+            self.rows = [row for row in read_curve(self.curve) if int(row["epoch"]) < engine.state.epoch]
+        self.sum, self.steps = None, 0
+        self.bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {engine.state.epoch}", leave=False, disable=None)
+
+    def _add(self, engine: Engine) -> None:
+        values = terms_of(engine, self.terms)
+        self.sum = values if self.sum is None else self.sum + values
+        self.steps += 1
+        if self.bar is not None:
+            self.bar.update()
+
+    def _report(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        epoch, epochs = engine.state.epoch, engine.state.max_epochs or 0
+        self.done += 1
+        assert self.sum is not None
+        means = dict(zip(self.terms, (self.sum / self.steps).tolist(), strict=True))
+        metrics = self.evaluator.state.metrics if self.evaluator.state.epoch == epoch else {}
+        left = (time.monotonic() - self.started) / self.done * (epochs - epoch)
+        words = [f"{name} {value:.3f}" for name, value in (means | metrics).items()]
+        log.info("epoch %d/%d, %s left: %s", epoch, epochs, clock(left), ", ".join(words))
+        for group, values in (("train", means), ("validation", metrics)):
+            for name, value in values.items():
+                self.writer.add_scalar(f"{group}/{name}", value, epoch)
+        self.writer.flush()
+        self._save({"epoch": epoch} | means | metrics)
+
+    def _save(self, row: dict[str, float]) -> None:
+        self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
+        heads = list(dict.fromkeys(name for row in self.rows for name in row))
+        with self.curve.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, heads, restval="")
+            table.writeheader()
+            table.writerows(self.rows)
+
+    def _draw(self, engine: Engine) -> None:
+        from acdc_semicycle.figures import learning_curve  # matplotlib: only where something is drawn
+
+        validated = [row for row in self.rows if row.get("dice")]
+        curves = {name: [float(row[name]) for row in validated] for name in ("dice", "iou", "paper_miou")}
+        if validated:
+            figure = learning_curve([int(row["epoch"]) for row in validated], curves)
+            figure.savefig(self.curve.with_suffix(".png"), dpi=110)
+
+
+def read_curve(path: Path) -> list[dict[str, str]]:
+    """The rows of a learning_curve.csv; none if it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+class StopAtNonFinite:
+    """End the run at the first term that is NaN or infinite, before a checkpoint takes up its weights."""
+
+    def __init__(self, terms: list[str]) -> None:
+        self.terms = terms
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        values = terms_of(engine, self.terms)
+        if not torch.isfinite(values).all():
+            bad = int((~torch.isfinite(values)).nonzero()[0])
+            raise FloatingPointError(
+                f"{self.terms[bad]} is {float(values[bad])} in iteration {engine.state.iteration}: lower the learning rate, or switch"
+                " amp off; the checkpoint of the last epoch is untouched"
+            )
+
+
+class Pictures:
+    """One slice to TensorBoard each epoch: image, truth, prediction, and the image painted back from each.
+
+    Args:
+        objective: its two generators.
+        dataset: slices ``{"image": [C, H, W], "label": [1, H, W]}``; the one with the most foreground is shown.
+        classes: number of classes K.
+        writer: a ``SummaryWriter``.
+        interval: epochs between pictures.
+    """
+
+    def __init__(self, objective: SemiCycle, dataset: Sequence[dict], classes: int, writer: Any, interval: int = 1) -> None:
+        self.objective, self.classes = objective, classes
+        self.sample = max(dataset, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
+        self.writer, self.interval = writer, interval
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    @torch.no_grad()
+    def __call__(self, engine: Engine) -> None:
+        from acdc_semicycle.figures import cycle_figure  # matplotlib: only where something is drawn
+
+        device = next(self.objective.parameters()).device
+        x = torch.as_tensor(self.sample["image"])[None].float().to(device)
+        y = one_hot(torch.as_tensor(self.sample["label"])[None].long().to(device), self.classes)
+        self.objective.eval()
+        s_x = softmax(self.objective.G_IS(x))
+        images = [x, self.objective.G_SI(y), self.objective.G_SI(s_x)]
+        figure = cycle_figure(*(t[0].float().cpu() for t in images), y[0].argmax(0).cpu(), s_x[0].argmax(0).cpu())
+        self.writer.add_figure("cycle", figure, engine.state.epoch)
+
+

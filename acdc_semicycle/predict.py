@@ -1,0 +1,155 @@
+"""Segment new scans: files in, label maps on the scans' own grids out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from ignite.handlers import ProgressBar
+from monai.config import KeysCollection
+from monai.engines import SupervisedEvaluator
+from monai.transforms import MapTransform
+from torch import nn
+
+from acdc_semicycle.checkpoints import load_network
+from acdc_semicycle.data.transforms import check_volume
+from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+SUFFIXES = (".nii", ".nii.gz")
+CARD = {"filters": 64, "blocks": 9, "in_channels": 1, "image_size": [200, 200]}  # the paper's
+CLASSES = ["background", "RV", "MYO", "LV"]
+
+
+def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
+    """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none."""
+    found = sorted(Path(runs).glob("**/models/model.pt"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else Path(bundle_root) / "models" / "model.pt"
+
+
+def card(checkpoint: str | Path) -> dict[str, Any]:
+    """What it takes to use a checkpoint, from the model.json beside it; the paper's where there is none."""
+    path = Path(checkpoint).with_suffix(".json")
+    return CARD | {"classes": CLASSES} | (json.loads(path.read_text()) if path.is_file() else {})
+
+
+def stem(path: Path) -> str:
+    """The file's name without .nii or .nii.gz, in whatever case."""
+    suffix = next(suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix))
+    return path.name[: -len(suffix)]
+
+
+class Scans:
+    """The scans below a path, the unusable ones set apart.
+
+    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``X_seg``), and the cine
+    (``_4d``) of an ACDC patient's folder, are left alone.
+
+    Args:
+        source: a .nii or .nii.gz file, or a folder of them.
+
+    Raises:
+        InputError: nothing there, or a single file that cannot be used.
+    """
+
+    def __init__(self, source: str | Path | None) -> None:
+        if source is None:
+            raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
+        path = Path(str(source))
+        if not path.exists():
+            raise InputError(f"{path} is not there: give a .nii or .nii.gz scan, or a folder of them, as input")
+        self.root = path if path.is_dir() else path.parent
+        self.good: list[dict[str, str]] = []
+        self.bad: list[str] = []
+        found = _volumes(path) if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"{path} holds no .nii or .nii.gz file: give a folder of scans as input")
+        for scan in found:
+            try:
+                if not scan.name.lower().endswith(SUFFIXES):
+                    raise InputError(f"{scan} is no NIfTI file: give .nii or .nii.gz")
+                check_volume(scan)
+                self.good.append({"image": str(scan)})
+            except InputError as error:
+                self.bad.append(str(error))
+        if not self.good:
+            raise InputError(self.bad[0] + (f" (and {len(self.bad) - 1} more)" if self.bad[1:] else ""))
+
+    def target(self, scan: Path, folder: Path) -> Path:
+        """Where the label map of ``scan`` goes: the same subfolder, ``_seg`` behind the name."""
+        return folder / scan.parent.relative_to(self.root) / f"{stem(scan)}_seg.nii.gz"
+
+
+def _volumes(root: Path) -> list[Path]:
+    files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(SUFFIXES) and p.is_file())
+    stems = {(p.parent, stem(p)) for p in files}
+
+    def is_scan(path: Path) -> bool:
+        name = stem(path)
+        derived = any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in ("_gt", "_seg"))
+        return not derived and not (name.endswith("_4d") and (path.parent / "Info.cfg").is_file())
+
+    return [path for path in files if is_scan(path)]
+
+
+def save_label_map(labels: np.ndarray, scan: Path, target: Path) -> None:
+    """Write class indices [H, W, slices] with the geometry of ``scan`` and nothing else of its header.
+
+    The file appears whole or not at all.
+    """
+    source: Any = nibabel.load(scan)
+    if labels.shape != source.shape:
+        raise ValueError(f"a label map of shape {labels.shape} for {scan} of shape {source.shape}")
+    image = nibabel.Nifti1Image(labels.astype(np.uint8), source.affine)
+    header = source.header
+    if isinstance(header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
+        image.set_qform(header.get_qform(), int(header["qform_code"]))
+        image.set_sform(header.get_sform(), int(header["sform_code"]))
+        image.header.set_xyzt_units(header.get_xyzt_units()[0])
+        image.header.set_zooms(header.get_zooms())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
+    nibabel.save(image, beside)
+    beside.replace(target)
+
+
+class WriteLabelMapd(MapTransform):
+    """Write predictions [1, H, W, slices] as label maps beside nothing but their own name.
+
+    Args:
+        keys: the predictions, class indices on the scan's own grid.
+        scans: says where each goes.
+        folder: below which.
+    """
+
+    def __init__(self, keys: KeysCollection, scans: Scans, folder: str | Path) -> None:
+        super().__init__(keys)
+        self.scans, self.folder = scans, Path(str(folder))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        for key in self.key_iterator(data):
+            scan = Path(data["image"].meta["filename_or_obj"])
+            target = self.scans.target(scan, self.folder)
+            save_label_map(data[key].as_tensor()[0].cpu().numpy(), scan, target)
+            log.info("%s -> %s", scan, target)
+        return dict(data)
+
+
+def run(evaluator: SupervisedEvaluator, network: nn.Module, checkpoint: str | Path, scans: Scans) -> None:
+    """Segment every usable scan; the unusable ones are named at the end, and make the exit code 1."""
+    load_network(network, checkpoint)
+    log.info("%d scans, network %s", len(scans.good), checkpoint)
+    if sys.stderr.isatty():
+        ProgressBar(desc="predicting").attach(evaluator)
+    evaluator.run()
+    if scans.bad:
+        summary: Sequence[str] = scans.bad
+        raise InputError(f"{len(summary)} of {len(summary) + len(scans.good)} scans left out:\n  " + "\n  ".join(summary))
