@@ -53,11 +53,11 @@ TRAITS = {
     "tilt_x": (-0.12, 0.12), "tilt_y": (-0.12, 0.12), "oval": (0.0, 0.12), "oval_at": (0, 6.3),
     "three": (0.0, 0.05), "three_at": (0, 6.3), "off": (0.0, 0.16), "off_at": (0, 6.3),
     "papillary_at": (-0.4, 0.4), "papillary": (0.17, 0.25), "atrium_mm": (16, 22), "atria_at": (-0.5, 0.5),
-    "pericardium_mm": (2, 9), "pericardium_at": (0, 6.3), "chest_at": (-2.8, -1.7), "skin_mm": (72, 92),
+    "pericardium_mm": (2, 9), "pericardium_at": (0, 6.3), "chest_at": (-2.8, -1.7), "skin_mm": (62, 90),
     "subcutis_mm": (6, 20), "chest_muscle_mm": (6, 11), "ribs_at": (0, 6.3), "liver_x_mm": (-75, -20),
     "liver_top_mm": (22, 45), "liver_rise": (0.1, 0.4), "stomach_x_mm": (25, 60), "stomach_top_mm": (34, 58),
     "aorta_x_mm": (40, 65), "aorta_y_mm": (35, 60), "aorta_mm": (8, 12), "vessels": (0.2, 0.45),
-    "coil_x": (-0.3, 0.3), "coil_y": (-0.3, 0.3), "coil_bend": (-0.3, 0.2), "noise": (0.025, 0.06),
+    "coil_x": (-0.3, 0.3), "coil_y": (-0.3, 0.3), "coil_bend": (-0.3, 0.2), "noise": (0.02, 0.055),
     "gain": (350, 900),
 }  # fmt: skip
 
