@@ -106,7 +106,11 @@ def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix: str) -> None:
     for key, value in given.items():
         name = prefix + key
-        if key not in known and not key.startswith("_") and not any(u == name or u.startswith(name + "::") for u in used):
+        if (
+            key not in known
+            and not key.startswith("_")
+            and not any(u == name or u.startswith(name + "::") for u in used)
+        ):
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: take it out"
             raise InputError(f"the configuration has an unknown key {name!r}: {hint}")

@@ -121,8 +121,9 @@ class Checkpoints:
 
     def save(self, engine: Engine) -> None:
         """Keep this epoch, and its network if no other was better; a metric that is NaN never is."""
-        metric = self.evaluator.state.metrics.get(self.evaluator.state.key_metric_name, float("nan"))
-        if self.evaluator.state.epoch == engine.state.epoch and metric > self.best:
+        validation: Any = self.evaluator.state
+        metric = validation.metrics.get(validation.key_metric_name, float("nan"))
+        if validation.epoch == engine.state.epoch and metric > self.best:
             self.best, self.best_epoch = float(metric), engine.state.epoch
             save(self.model, self.network.state_dict())
             text = json.dumps(self.card | {"epoch": self.best_epoch, "validation_dice": self.best}, indent=1)
@@ -157,14 +158,15 @@ class Checkpoints:
         state = self.check()
         if state is None:
             return
-        if state["progress"]["epoch"] > engine.state.max_epochs:
+        done = state["progress"]["epoch"]
+        if done > engine.state.max_epochs:
             raise InputError(
-                f"{self.last} has {state['progress']['epoch']} epochs behind it, more than the {engine.state.max_epochs}"
-                " asked for: give more epochs, or another output_dir"
+                f"{self.last} has {done} epochs behind it, more than the {engine.state.max_epochs} asked for: give more"
+                " epochs, or another output_dir"
             )
         for name, item in self.objects.items():
             item.load_state_dict(state[name])
-        engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], state["progress"]["epoch"]
+        engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
         _set_random_state(state["random"])
 

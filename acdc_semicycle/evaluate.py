@@ -100,7 +100,7 @@ class Report:
         return sorted(cases, key=lambda case: case.case)
 
     def _collect(self, engine: Engine, cases: list[Case]) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type, call-overload]
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
             volumes = {k: output[k].as_tensor()[0].cpu() for k in ("pred", "pred_network", "label_network")}
             truth = item["label"].as_tensor()[0].cpu()
             n = len(self.classes)
@@ -187,7 +187,10 @@ def provenance() -> dict[str, Any]:
 def table(content: dict[str, Any], names: Sequence[str]) -> str:
     """The summary as lines of text, with the floor beside it."""
     heads = ["mean", *names]
-    lines = [f"{content['part']}: {content['summary']['volumes']} volumes", " " * 22 + "".join(f"{h:>8}" for h in heads)]
+    lines = [
+        f"{content['part']}: {content['summary']['volumes']} volumes",
+        " " * 22 + "".join(f"{h:>8}" for h in heads),
+    ]
     rows = {"Dice": ("dice", content["summary"]), "IoU": ("iou", content["summary"])}
     rows |= {f"Dice, {phase}": ("dice", part) for phase, part in content["summary"]["by_phase"].items()}
     rows["Dice, all background"] = ("dice", content["floor"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,19 +39,22 @@ def examples_figure(examples: Sequence[Example], classes: Sequence[str]) -> Figu
     return figure
 
 
-def cycle_figure(x: Tensor, x_y: Tensor, x_s: Tensor, y: Tensor, s_x: Tensor) -> Figure:
-    """Image x, its mask y, the prediction s_x, and the images [C, H, W] painted from y and from s_x."""
+def cycle_figure(images: Sequence[Tensor], y: Tensor, s_x: Tensor) -> Figure:
+    """An image, its mask y, the prediction s_x, and the images painted from y and from s_x.
+
+    ``images`` are those three images [C, H, W]; the masks are class indices [H, W].
+    """
+    x, x_y, x_s = (image.numpy().mean(0) for image in images)
     figure = Figure(figsize=(12, 2.8), layout="constrained")
-    images = [image.numpy().mean(0) for image in (x, x, x, x_y, x_s)]
     masks = [None, y.numpy(), s_x.numpy(), None, None]
     titles = ["image", "truth", "prediction", "painted from the truth", "painted from the prediction"]
-    for axis, image, mask, title in zip(figure.subplots(1, 5), images, masks, titles, strict=True):
+    for axis, image, mask, title in zip(figure.subplots(1, 5), (x, x, x, x_y, x_s), masks, titles, strict=True):
         _show(axis, image, mask)
         axis.set_title(title, fontsize=9)
     return figure
 
 
-def learning_curve(epochs: Sequence[int], curves: dict[str, Sequence[float]]) -> Figure:
+def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Figure:
     """Validation scores over the epochs."""
     figure = Figure(figsize=(5.5, 3), layout="constrained")
     axis = figure.subplots()

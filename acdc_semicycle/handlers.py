@@ -129,8 +129,8 @@ class StopAtNonFinite:
         if not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).nonzero()[0])
             raise FloatingPointError(
-                f"{self.terms[bad]} is {float(values[bad])} in iteration {engine.state.iteration}: lower the learning rate, or switch"
-                " amp off; the checkpoint of the last epoch is untouched"
+                f"{self.terms[bad]} is {float(values[bad])} in iteration {engine.state.iteration}: lower the learning"
+                " rate, or switch amp off; the checkpoint of the last epoch is untouched"
             )
 
 
@@ -145,7 +145,9 @@ class Pictures:
         interval: epochs between pictures.
     """
 
-    def __init__(self, objective: SemiCycle, dataset: Sequence[dict], classes: int, writer: Any, interval: int = 1) -> None:
+    def __init__(
+        self, objective: SemiCycle, dataset: Sequence[dict], classes: int, writer: Any, interval: int = 1
+    ) -> None:
         self.objective, self.classes = objective, classes
         self.sample = max(dataset, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
         self.writer, self.interval = writer, interval
@@ -162,8 +164,6 @@ class Pictures:
         y = one_hot(torch.as_tensor(self.sample["label"])[None].long().to(device), self.classes)
         self.objective.eval()
         s_x = softmax(self.objective.G_IS(x))
-        images = [x, self.objective.G_SI(y), self.objective.G_SI(s_x)]
-        figure = cycle_figure(*(t[0].float().cpu() for t in images), y[0].argmax(0).cpu(), s_x[0].argmax(0).cpu())
+        images = [t[0].float().cpu() for t in (x, self.objective.G_SI(y), self.objective.G_SI(s_x))]
+        figure = cycle_figure(images, y[0].argmax(0).cpu(), s_x[0].argmax(0).cpu())
         self.writer.add_figure("cycle", figure, engine.state.epoch)
-
-

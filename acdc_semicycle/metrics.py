@@ -46,12 +46,12 @@ class _Overlap(CumulativeIterationMetric):
         super().__init__()
         self.classes = classes
 
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:  # type: ignore[override]
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:
         assert y is not None
         return torch.stack([counts(p, t, self.classes) for p, t in zip(y_pred, y, strict=True)])
 
     def _all(self) -> Tensor:
-        return self.get_buffer()  # type: ignore[return-value]
+        return self.get_buffer()
 
 
 class MeanDice(_Overlap):

@@ -152,4 +152,6 @@ def run(evaluator: SupervisedEvaluator, network: nn.Module, checkpoint: str | Pa
     evaluator.run()
     if scans.bad:
         summary: Sequence[str] = scans.bad
-        raise InputError(f"{len(summary)} of {len(summary) + len(scans.good)} scans left out:\n  " + "\n  ".join(summary))
+        raise InputError(
+            f"{len(summary)} of {len(summary) + len(scans.good)} scans left out:\n  " + "\n  ".join(summary)
+        )

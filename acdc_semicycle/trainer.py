@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.engines import SupervisedTrainer, Workflow
+from monai.engines.utils import IterationEvents
 from monai.utils.enums import AdversarialIterationEvents as AdversarialEvents
 from monai.utils.enums import CommonKeys as Keys
-from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.losses import weigh
 from acdc_semicycle.semicycle import SemiCycle
 from acdc_semicycle.shapes import Image, Labels, Mask
@@ -64,7 +66,7 @@ class SemiCycleTrainer(SupervisedTrainer):
         self,
         device: str | torch.device,
         max_epochs: int,
-        train_data_loader: Iterable,
+        train_data_loader: Pairs,
         objective: SemiCycle,
         weights: dict[str, float],
         classes: int,
@@ -94,6 +96,8 @@ class SemiCycleTrainer(SupervisedTrainer):
             amp_kwargs=amp_kwargs,
             **kwargs,
         )
+        # ignite knows the epoch of torch's distributed sampler only
+        self.add_event_handler(Events.EPOCH_STARTED, lambda: train_data_loader.set_epoch(self.state.epoch))
         if self.compile or self.accumulation_steps != 1:
             raise ValueError("SemiCycleTrainer takes neither compile nor accumulation_steps: leave them out")
 

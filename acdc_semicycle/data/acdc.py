@@ -1,9 +1,11 @@
 """ACDC 2017 (Bernard et al. 2018): short-axis cine MRI, end-diastole and end-systole, in the challenge's layout.
 
-    root/[training|testing]/patientNNN/Info.cfg                    ED: 1, ES: 12, ...
-                                       patientNNN_frame01.nii.gz     the image
-                                       patientNNN_frame01_gt.nii.gz  its mask, if there is one
-                                       patientNNN_4d.nii.gz          the whole cine, left alone
+Below ``root``, or ``root/training`` and ``root/testing``, one folder a patient::
+
+    patientNNN/Info.cfg                      ED: 1, ES: 12, ...
+               patientNNN_frame01.nii.gz     the image
+               patientNNN_frame01_gt.nii.gz  its mask, if there is one
+               patientNNN_4d.nii.gz          the whole cine, left alone
 """
 
 from __future__ import annotations
@@ -44,9 +46,7 @@ def records(root: str | Path) -> list[Record]:
             " or the patient folders themselves, as dataset_dir"
         )
     return sorted(
-        _record(folder, phase, frame, part)
-        for part, folder in patients
-        for phase, frame in _frames(folder).items()
+        _record(folder, phase, frame, part) for part, folder in patients for phase, frame in _frames(folder).items()
     )
 
 

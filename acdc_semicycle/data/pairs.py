@@ -31,7 +31,8 @@ class Slices(Dataset):
         records: the volumes.
         transform: from a volume's dict to tensors [C, H, W, slices].
         random_transform: on one slice's tensors [C, H, W], each time it is drawn; its random state depends on
-            the seed, the epoch and the slice alone, so workers and resumes change nothing.
+            the seed, the epoch and the index alone, so workers and resumes change nothing. An index past the end
+            means the same slices again, drawn anew.
         keys: what is kept of each slice: ("image", "label"), or ("image",) where masks shall stay unseen.
     """
 
@@ -45,7 +46,9 @@ class Slices(Dataset):
     ) -> None:
         self.seed, self.epoch = seed, 0
         self.keys = tuple(keys)
-        data = [piece for item in tqdm(as_dicts(records), "reading", disable=None) for piece in self._cut(transform(item))]
+        data = [
+            piece for item in tqdm(as_dicts(records), "reading", disable=None) for piece in self._cut(transform(item))
+        ]
         super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
 
     def _cut(self, volume: dict[str, Any]) -> list[dict[str, Any]]:
@@ -56,7 +59,7 @@ class Slices(Dataset):
     def _transform(self, index: int) -> Any:
         if isinstance(self.transform, Compose):
             self.transform.set_random_state(seed=_seed(self.seed, self.epoch, index))
-        return apply_transform(self.transform, dict(self.data[index]))
+        return apply_transform(self.transform, dict(self.data[index % len(self.data)]))
 
 
 def _seed(*numbers: int) -> int:
@@ -65,7 +68,10 @@ def _seed(*numbers: int) -> int:
 
 
 class EpochSampler(Sampler[int]):
-    """``length`` indices of a data set: seeded permutations one after the other, other ones each epoch."""
+    """``length`` indices of a data set: seeded permutations one after the other, other ones each epoch.
+
+    The n-th permutation's indices are n * size higher, so that a slice drawn twice is not transformed alike.
+    """
 
     def __init__(self, dataset: Sized, length: int, seed: int) -> None:
         self.dataset, self.length, self.seed, self.epoch = dataset, length, seed, 0
@@ -76,7 +82,7 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
         size = len(self.dataset)
-        rounds = [random.permutation(size) for _ in range(-(-self.length // size))]
+        rounds = [n * size + random.permutation(size) for n in range(-(-self.length // size))]
         return iter(np.concatenate(rounds)[: self.length].tolist())
 
 
@@ -117,8 +123,8 @@ class Pairs:
 
     def set_epoch(self, epoch: int) -> None:
         """Order and random transforms follow from the seed and this number."""
-        for part in (*self.datasets.values(), *self.samplers.values()):
-            part.epoch = epoch
+        for stream, sampler in self.samplers.items():
+            self.datasets[stream].epoch = sampler.epoch = epoch
 
     def __len__(self) -> int:
         return self.length

@@ -270,9 +270,7 @@ def _paint_atria(tissue: Bytes, it: dict[str, float], x: Floats, y: Floats, abov
         tissue[above & (r_mm < part * size_mm)] = VESSEL
 
 
-def _paint_papillaries(
-    tissue: Bytes, it: dict[str, float], x: Floats, y: Floats, radius_mm: Floats, t: Floats
-) -> None:
+def _paint_papillaries(tissue: Bytes, it: dict[str, float], x: Floats, y: Floats, radius_mm: Floats, t: Floats) -> None:
     """Two papillary muscles from the free wall, and trabeculae; sizes are parts of the cavity's radius."""
     for at, distance, part, first in (
         (2.2, 0.72, 1.0, 0.20), (4.1, 0.70, 1.0, 0.25), (2.8, 0.85, 0.6, 0.30),

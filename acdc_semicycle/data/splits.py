@@ -137,7 +137,9 @@ def _check(result: Split) -> None:
             seen[patient] = part
     for part in ("labelled", "validation"):
         if not parts[part]:
-            raise InputError(f"no {part} patient is left of {len(seen)}: give more patients with masks or other fractions")
+            raise InputError(
+                f"no {part} patient is left of {len(seen)}: give more patients with masks or other fractions"
+            )
 
 
 def load(path: str | Path) -> Split:

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from monai.config import KeysCollection
+from monai.config import KeysCollection, PathLike
 from monai.data import NibabelReader
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
@@ -26,9 +26,9 @@ class CheckedReader(NibabelReader):
     gzip's checksum is read to the end, which nibabel by itself does not do.
     """
 
-    def read(self, data: Sequence[str | Path] | str | Path, **kwargs: Any) -> Any:
-        for path in map(Path, ensure_tuple(data)):
-            check_volume(path)
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        for path in ensure_tuple(data):
+            check_volume(Path(path))
         return super().read(data, **kwargs)
 
 
@@ -48,7 +48,9 @@ def check_volume(path: Path) -> tuple[int, ...]:
         image: Any = nibabel.load(path)
         voxels = np.asanyarray(image.dataobj)
     except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
-        raise InputError(f"{path} is truncated, damaged or no NIfTI ({error}): copy it again from its source") from error
+        raise InputError(
+            f"{path} is truncated, damaged or no NIfTI ({error}): copy it again from its source"
+        ) from error
     shape = image.shape
     if len(shape) != 3 or 0 in shape:
         raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
