@@ -16,17 +16,9 @@ from monai.bundle import ConfigParser
 
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
-
-
-def folder(name: str) -> Path:
-    """``"bundles/semicycle"`` or ``"configs"``: in the installed package, else in the clone beside it."""
-    package = Path(__file__).parent
-    for parent in (package, package.parent):
-        if (parent / name).is_dir():
-            return parent / name
-    raise InputError(f"{name} is neither in {package} nor beside it: install the package again")
 
 
 def begin() -> None:

@@ -11,7 +11,7 @@ import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 from acdc_semicycle.errors import InputError
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What can be saved and restored: networks, optimisers, schedules, scalers."""
 

@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from acdc_semicycle.data.pairs import Slices
 from acdc_semicycle.semicycle import SemiCycle, softmax
 from acdc_semicycle.trainer import one_hot
 
@@ -81,7 +82,7 @@ class TermsLog:
             for name, value in values.items():
                 self.writer.add_scalar(f"{group}/{name}", value, epoch)
         self.writer.flush()
-        self._save({"epoch": epoch} | means | metrics)
+        self._save({"epoch": float(epoch)} | means | metrics)
 
     def _save(self, row: dict[str, float]) -> None:
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
@@ -146,10 +147,10 @@ class Pictures:
     """
 
     def __init__(
-        self, objective: SemiCycle, dataset: Sequence[dict], classes: int, writer: Any, interval: int = 1
+        self, objective: SemiCycle, dataset: Slices, classes: int, writer: Any, interval: int = 1
     ) -> None:
         self.objective, self.classes = objective, classes
-        self.sample = max(dataset, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
+        self.sample = max(dataset.data, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
         self.writer, self.interval = writer, interval
 
     def attach(self, engine: Engine) -> None:

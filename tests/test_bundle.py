@@ -1,0 +1,217 @@
+"""The bundle as MONAI sees it, and what it says to wrong input."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+from acdc_semicycle import bundle
+from acdc_semicycle.data import acdc
+from acdc_semicycle.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
+TINY = {"image_size": [32, 32], "filters": 2, "blocks": 1, "d_filters": 2, "epochs": 1, "batch_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def _restore_excepthook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.delenv("ACDC_DIR", raising=False)
+
+
+def workflow(*files, **override):
+    return ConfigWorkflow([str(CONFIGS / "train.json"), *map(str, files)], logging_file=False, **override)
+
+
+def cause(error: BaseException) -> BaseException:
+    """The error a user is shown, below MONAI's wrappings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def refused(capsys, run) -> str:
+    """What ``run`` prints when it fails: one line."""
+    with pytest.raises((RuntimeError, InputError)) as caught:
+        run()
+    capsys.readouterr()
+    bundle.show_error(caught.type, caught.value, caught.tb)
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.count("\n") == 1, text
+    return text
+
+
+def train(output, **override):
+    flow = workflow(output_dir=str(output), **TINY | override)
+    flow.initialize()
+    flow.run()
+
+
+def test_monai_finds_every_property_it_asks_of_a_training_bundle(tmp_path, phantom_dir):
+    flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY)
+    flow.initialize()
+    assert not flow.check_properties()
+
+
+def test_monai_finds_every_property_it_asks_of_an_inference_bundle(tmp_path, phantom_dir):
+    flow = ConfigWorkflow(
+        str(CONFIGS / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        input=str(phantom_dir),
+        output_dir=str(tmp_path),
+    )
+    flow.initialize()
+    assert not flow.check_properties()
+
+
+def test_the_network_takes_and_gives_what_the_metadata_says():
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(CONFIGS / "inference.json"),
+        checkpoint="no/model.pt",
+        device="cpu",
+    )
+
+
+def test_the_metadata_has_every_field_of_its_schema():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
+    assert not set(f"{required} authors copyright network_data_format changelog".split()) - set(metadata)
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    for tensors in (metadata["network_data_format"]["inputs"], metadata["network_data_format"]["outputs"]):
+        for tensor in tensors.values():
+            assert not {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range"} - set(tensor)
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()
+    assert tuple(names) == acdc.CLASSES
+
+
+def test_the_paper_preset_is_what_the_paper_says(tmp_path):
+    parser = workflow(dataset_dir=str(tmp_path)).parser
+    expected = {
+        "epochs": 400,
+        "constant_epochs": 100,
+        "batch_size": 5,
+        "learning_rate": 2e-4,
+        "image_size": [200, 200],
+        "filters": 64,
+        "blocks": 9,
+        "d_filters": 64,
+        "history_size": 50,
+        "amp": False,
+    }
+    assert {key: parser.get_parsed_content(key) for key in expected} == expected
+    weights = parser.get_parsed_content("weights")
+    assert weights == dict(
+        gen_S=1.0, gen_I=1.0, cycle_S=0.05, cycle_I=1.0, adv_S=0.5, adv_I=0.5, disc_S=0.5, disc_I=0.5
+    )
+    assert parser.get("train::random_transforms") == []
+    assert parser.get("optimizer::betas") == [0.5, 0.999]
+    assert parser.get("d_optimizer::betas") == [0.5, 0.999]
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_overlay_passes_the_check_and_holds_only_differences(overlay):
+    base = json.loads((CONFIGS / "train.json").read_text())
+    overlaid = yaml.safe_load(overlay.read_text())
+    assert all(base.get(key) != value for key, value in overlaid.items())
+    bundle.check(workflow(overlay).parser.get())
+
+
+def test_a_dollar_expression_is_short():
+    def strings(item):
+        if isinstance(item, dict | list):
+            for value in item.values() if isinstance(item, dict) else item:
+                yield from strings(value)
+        elif isinstance(item, str):
+            yield item
+
+    for path in CONFIGS.glob("*.json"):
+        assert not [s for s in strings(json.loads(path.read_text())) if s.startswith("$") and len(s) > 80], path
+
+
+def test_without_data_it_says_where_it_looked_and_takes_the_phantom(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(bundle.phantom, "write", lambda root: None)
+    assert bundle.data_root(None, tmp_path) == tmp_path / "phantom"
+    assert "--dataset_dir" in caplog.text and "ACDC_DIR" in caplog.text and "phantom" in caplog.text
+
+
+def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("ACDC_DIR", str(tmp_path))
+    parser = workflow().parser
+    assert parser.get_parsed_content("dataset_dir") == str(tmp_path)
+    assert parser.get_parsed_content("demo") is False
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"epohs": 3}, ["'epohs'", "did you mean 'epochs'"]),
+        ({"weights::cycle_X": 1.0}, ["'weights::cycle_X'", "did you mean"]),
+        ({"learning_rate": "2e-4"}, ["learning_rate", "'2e-4'", "2.0e-4"]),
+        ({"batch_size": "5"}, ["batch_size", "'5'", "number"]),
+        ({"seed": "many"}, ["seed", "'many'", "number"]),
+        ({"xyzzy": 3}, ["'xyzzy'", "take it out"]),
+    ],
+)
+def test_a_wrong_key_or_number_is_refused_by_its_name(capsys, tmp_path, phantom_dir, override, words):
+    text = refused(capsys, lambda: train(tmp_path / "out", dataset_dir=str(phantom_dir), **override))
+    assert all(word in text for word in words), text
+    assert not (tmp_path / "out").exists()
+
+
+def test_yaml_text_for_a_number_is_refused(capsys, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("learning_rate: 2e-4\n")  # PyYAML reads this as text
+    assert "'2e-4'" in refused(capsys, lambda: workflow(overlay).initialize())
+
+
+def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
+    bundle.check(workflow(my_rate=0.001, learning_rate="@my_rate").parser.get())
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"dataset_dir": "nowhere"}, ["nowhere", "dataset_dir"]),
+        ({"dataset_dir": ""}, ["dataset_dir is empty"]),
+        ({"labelled": 0.0}, ["labelled", "(0, 1]"]),
+        ({"labelled": 1.5}, ["labelled", "(0, 1]"]),
+        ({"labelled": -3}, ["labelled"]),
+        ({"train_list": "absent.txt"}, ["absent.txt"]),
+    ],
+)
+def test_wrong_input_gets_one_line_and_writes_nothing(capsys, tmp_path, phantom_dir, override, words):
+    text = refused(capsys, lambda: train(tmp_path / "out", **{"dataset_dir": str(phantom_dir)} | override))
+    assert all(word in text for word in words), text
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
+def test_an_error_that_is_ours_keeps_its_traceback(capsys):
+    try:
+        raise KeyError("a bug")
+    except KeyError as error:
+        bundle.show_error(type(error), error, error.__traceback__)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(capsys, tmp_path, phantom_dir):
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    first = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
+    stamp = (tmp_path / "models" / "last.pt").stat().st_mtime_ns
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
+    text = refused(capsys, lambda: train(tmp_path, dataset_dir=str(phantom_dir), filters=4))
+    assert "another run" in text and "output_dir" in text
+    assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
+    train(tmp_path, dataset_dir=str(phantom_dir), epochs=2)
+    later = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
+    assert (first["progress"]["epoch"], later["progress"]["epoch"]) == (1, 2)
+    curve = (tmp_path / "learning_curve.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in curve] == ["epoch", "1", "2"]
