@@ -1,0 +1,80 @@
+"""The command line becomes the bundle's own command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acdc_semicycle import __version__, cli
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
+
+
+@pytest.fixture
+def semicycle(monkeypatch):
+    """Run the verbs with the last step, becoming another program, kept from happening; gives its arguments."""
+
+    class Became(Exception):
+        pass
+
+    def become(path, command):
+        raise Became(*command)
+
+    monkeypatch.setattr(cli.os, "execv", become)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["semicycle", *arguments])
+        try:
+            return cli.main(), None
+        except Became as program:
+            return 0, list(program.args[1:])
+
+    return run
+
+
+def test_train_is_the_users_command(semicycle, capsys):
+    _, command = semicycle("train", "--epochs", "3")
+    assert command == ["-m", "monai.bundle", "run", "training", "--config_file", str(CONFIGS / "train.json")] + [
+        "--epochs",
+        "3",
+    ]
+    assert capsys.readouterr().out.startswith("python -m monai.bundle run training --config_file ")
+
+
+def test_overlays_are_named_or_given_as_files(semicycle, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("epochs: 3\n")
+    _, command = semicycle("evaluate", "small", str(mine), "--seed", "1")
+    files = [
+        str(CONFIGS / "train.json"),
+        str(ROOT / "configs" / "small.yaml"),
+        str(mine),
+        str(CONFIGS / "evaluate.json"),
+    ]
+    assert command[3:6] == ["evaluating", "--config_file", str(files)]
+    assert command[6:] == ["--seed", "1"]
+
+
+def test_predict_takes_a_scan_and_a_folder(semicycle):
+    _, command = semicycle("predict", "scan.nii.gz", "-o", "out")
+    assert command[5:] == [str(CONFIGS / "inference.json"), "--input", "scan.nii.gz", "--output_dir", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["trian"], "'trian' is no verb"), (["train", "tiny"], "'tiny' is no overlay"), (["predict"], "scan")],
+)
+def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):
+    code, command = semicycle(*arguments)
+    text = capsys.readouterr().err
+    assert code == 2 and command is None
+    assert words in text and text.count("\n") == 1
+
+
+def test_help_version_and_where_answer_without_loading_torch():
+    for arguments, words in ((["--help"], "semicycle train"), (["--version"], __version__), (["where"], "semicycle")):
+        code = f"import sys; sys.argv = ['semicycle', *{arguments}]; from acdc_semicycle import cli; cli.main(); print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert words in done.stdout and done.stdout.endswith("False\n")

@@ -1,0 +1,77 @@
+"""The report: its numbers against counting by hand, and its files."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acdc_semicycle import evaluate
+from acdc_semicycle.metrics import counts
+
+NAMES = ["RV", "MYO", "LV"]
+
+
+def case(name: str, prediction: list[int], truth: list[int], phase: str = "ED") -> evaluate.Case:
+    p, t = torch.tensor(prediction), torch.tensor(truth)
+    return evaluate.Case(
+        name, name[:2], phase, Path("none.nii.gz"), p.numpy(), t.numpy(), counts(p, t, 4), counts(p, t, 4)
+    )
+
+
+CASES = [
+    case("p1", [1, 1, 2, 3, 0, 0], [1, 0, 2, 3, 3, 0]),  # Dice 2/3, 1, 2/3
+    case("p2", [0, 0, 2, 3, 3, 0], [0, 0, 2, 2, 3, 0], "ES"),  # no RV in either: Dice -, 2/3, 2/3
+    case("p3", [1, 0, 2, 3, 0, 0], [0, 0, 2, 3, 0, 0], "ES"),  # RV only predicted: Dice 0, 1, 1
+]
+
+
+def test_the_summary_by_hand():
+    summary = evaluate.summary(CASES, NAMES)
+    assert summary["dice"]["RV"] == pytest.approx((2 / 3 + 0) / 2)
+    assert summary["dice"]["MYO"] == pytest.approx((1 + 2 / 3 + 1) / 3)
+    assert summary["dice"]["LV"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert summary["dice"]["mean"] == pytest.approx(np.mean([summary["dice"][name] for name in NAMES]))
+    assert summary["iou"]["LV"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert summary["dice_n"] == {"RV": 2, "MYO": 3, "LV": 3}
+    assert summary["dice_std"]["MYO"] == pytest.approx(np.std([1, 2 / 3, 1], ddof=1))
+    assert summary["volumes"] == 3
+
+
+def test_the_papers_miou_pools_all_voxels_and_counts_background():
+    p = np.concatenate([case.prediction for case in CASES])
+    t = np.concatenate([case.truth for case in CASES])
+    expected = np.mean([((p == c) & (t == c)).sum() / ((p == c) | (t == c)).sum() for c in range(4)])
+    assert evaluate.summary(CASES, NAMES)["paper_miou"] == pytest.approx(expected)
+
+
+def test_the_floor_is_the_score_of_background_everywhere():
+    floor = evaluate.summary([evaluate._all_background(case) for case in CASES], NAMES)
+    plain = [case(c.case, [0] * 6, c.truth.tolist()) for c in CASES]
+    assert floor["dice"]["LV"] == 0 and floor["dice_n"]["RV"] == 1
+    assert floor["paper_miou"] == pytest.approx(evaluate.summary(plain, NAMES)["paper_miou"])
+
+
+def test_not_a_number_is_null_in_json():
+    assert evaluate._plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {"a": [None, 1.0], "b": {"c": None}}
+
+
+def test_the_command_and_the_versions_are_kept_without_a_path_of_the_interpreter():
+    provenance = evaluate.provenance()
+    assert not provenance["command"].startswith("/")
+    assert provenance["versions"]["torch"] and provenance["versions"]["monai"]
+    assert provenance["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_csv_has_a_row_a_case(tmp_path):
+    rows = [
+        {"case": "p1", "patient": "p", "phase": "ED"}
+        | {score: {"mean": 0.5, "RV": float("nan"), "MYO": 0.25, "LV": 0.75} for score in ("dice", "iou")}
+    ]
+    evaluate._write_cases(tmp_path / "cases.csv", rows, NAMES)
+    with (tmp_path / "cases.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["case"] == "p1" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
+    json.dumps(evaluate._plain(rows))
