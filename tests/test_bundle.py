@@ -108,9 +108,16 @@ def test_the_paper_preset_is_what_the_paper_says(tmp_path):
     }
     assert {key: parser.get_parsed_content(key) for key in expected} == expected
     weights = parser.get_parsed_content("weights")
-    assert weights == dict(
-        gen_S=1.0, gen_I=1.0, cycle_S=0.05, cycle_I=1.0, adv_S=0.5, adv_I=0.5, disc_S=0.5, disc_I=0.5
-    )
+    assert weights == {
+        "gen_S": 1.0,
+        "gen_I": 1.0,
+        "cycle_S": 0.05,
+        "cycle_I": 1.0,
+        "adv_S": 0.5,
+        "adv_I": 0.5,
+        "disc_S": 0.5,
+        "disc_I": 0.5,
+    }
     assert parser.get("train::random_transforms") == []
     assert parser.get("optimizer::betas") == [0.5, 0.999]
     assert parser.get("d_optimizer::betas") == [0.5, 0.999]

@@ -75,6 +75,9 @@ def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):
 
 def test_help_version_and_where_answer_without_loading_torch():
     for arguments, words in ((["--help"], "semicycle train"), (["--version"], __version__), (["where"], "semicycle")):
-        code = f"import sys; sys.argv = ['semicycle', *{arguments}]; from acdc_semicycle import cli; cli.main(); print('torch' in sys.modules)"
+        code = (
+            f"import sys; sys.argv = ['semicycle', *{arguments}]; from acdc_semicycle import cli; cli.main();"
+            "print('torch' in sys.modules)"
+        )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert words in done.stdout and done.stdout.endswith("False\n")
