@@ -51,6 +51,9 @@ class Slices(Dataset):
         ]
         super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
 
+    def __iter__(self) -> Iterator[Any]:  # Python's own would never end: any index is one of a slice
+        return (self[index] for index in range(len(self)))
+
     def _cut(self, volume: dict[str, Any]) -> list[dict[str, Any]]:
         tensors = {k: v.as_tensor() if isinstance(v := volume[k], MetaTensor) else v for k in self.keys}
         depth = tensors["image"].shape[-1]
