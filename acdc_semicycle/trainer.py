@@ -31,8 +31,7 @@ def prepare_pairs(
     """x, y and u of a batch ``{"labelled": {image, label}, "unlabelled": {image}}``, on the device."""
 
     def move(stream: str, key: str) -> Tensor:
-        # plain tensors: MONAI's MetaTensor makes each operation half as slow again
-        return torch.as_tensor(batch[stream][key]).to(device, non_blocking=non_blocking)
+        return batch[stream][key].to(device, non_blocking=non_blocking)
 
     x, u = move("labelled", Keys.IMAGE), move("unlabelled", Keys.IMAGE)
     return x.float(), one_hot(move("labelled", Keys.LABEL).long(), classes), u.float()

@@ -55,14 +55,20 @@ class Slices(Dataset):
         return (self[index] for index in range(len(self)))
 
     def _cut(self, volume: dict[str, Any]) -> list[dict[str, Any]]:
-        tensors = {k: v.as_tensor() if isinstance(v := volume[k], MetaTensor) else v for k in self.keys}
+        tensors = {key: _plain(volume[key]) for key in self.keys}
         depth = tensors["image"].shape[-1]
         return [{k: t[..., z].contiguous() for k, t in tensors.items()} for z in range(depth)]
 
     def _transform(self, index: int) -> Any:
         if isinstance(self.transform, Compose):
             self.transform.set_random_state(seed=_seed(self.seed, self.epoch, index))
-        return apply_transform(self.transform, dict(self.data[index % len(self.data)]))
+        item = apply_transform(self.transform, dict(self.data[index % len(self.data)]))
+        return {key: _plain(value) for key, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A tensor without its metadata: MONAI's MetaTensor makes each operation of a step slower."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
 def _seed(*numbers: int) -> int:
