@@ -146,9 +146,7 @@ class Pictures:
         interval: epochs between pictures.
     """
 
-    def __init__(
-        self, objective: SemiCycle, dataset: Slices, classes: int, writer: Any, interval: int = 1
-    ) -> None:
+    def __init__(self, objective: SemiCycle, dataset: Slices, classes: int, writer: Any, interval: int = 1) -> None:
         self.objective, self.classes = objective, classes
         self.sample = max(dataset.data, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
         self.writer, self.interval = writer, interval

@@ -36,7 +36,7 @@ class History:
         if torch.rand((), generator=self._random) < 0.5:
             return fake
         old = int(torch.randint(self.size, (), generator=self._random))
-        shown, self.pool[old] = self.pool[old], fake.clone()
+        shown, self.pool[old] = self.pool[old].to(fake.device), fake.clone()  # a resume leaves the pool on the CPU
         return shown
 
     def state_dict(self) -> dict[str, Tensor | list[Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,11 @@ class Split:
         return sorted(record for record in records if record.patient in patients)
 
     def save(self, path: str | Path) -> None:
-        """Write the patients of each part as JSON, which ``load`` reads."""
+        """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
-    def summary(self) -> str:
-        """One line for the log."""
-        return ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()) + " patients"
+        log.info("%s patients", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
 
 
 def split(
@@ -54,7 +54,8 @@ def split(
     they have masks, and then nobody else is.
 
     Args:
-        labelled: of the training patients, a fraction in (0, 1] or a number (an int) of patients.
+        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number of patients if it is an int: 1.0
+            is everybody, 1 one patient.
         validation, test: fractions of all patients with masks.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
             order decides who is labelled, and the lists are the whole split.
@@ -63,6 +64,8 @@ def split(
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
             parts, an empty labelled or validation part.
     """
+    if (validation_list or test_list) and not train_list:
+        raise InputError("validation_list or test_list is given without train_list: give all lists, or none")
     everyone = sorted({record.patient for record in records})
     held_out = {record.patient for record in records if record.part == "testing"}
     without_mask = {record.patient for record in records if record.label is None}
@@ -96,13 +99,19 @@ def split(
 
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
     if isinstance(labelled, bool) or not isinstance(labelled, int | float):
-        raise InputError(f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients")
-    if isinstance(labelled, int) and labelled != 1:
+        raise InputError(
+            f"labelled is {labelled!r}: give a fraction in (0, 1], such as 0.2, or a whole number of patients"
+        )
+    if isinstance(labelled, int):
         if not 1 <= labelled <= len(train):
-            raise InputError(f"labelled is {labelled} patients: there are 1 to {len(train)} with masks to train on")
+            raise InputError(
+                f"labelled is {labelled} patients: give 1 to {len(train)}, or a fraction in (0, 1], such as 0.2"
+            )
         return train[:labelled]
     if not 0 < labelled <= 1:
-        raise InputError(f"labelled is {labelled}: give a fraction in (0, 1] or a whole number of patients")
+        raise InputError(
+            f"labelled is {labelled}: give a fraction in (0, 1], such as 0.2, or a whole number of patients"
+        )
     return train[: max(1, round(labelled * len(train)))]
 
 
