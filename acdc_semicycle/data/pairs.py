@@ -62,7 +62,7 @@ class Slices(Dataset):
     def _transform(self, index: int) -> Any:
         if isinstance(self.transform, Compose):
             self.transform.set_random_state(seed=_seed(self.seed, self.epoch, index))
-        item = apply_transform(self.transform, dict(self.data[index % len(self.data)]))
+        item: Any = apply_transform(self.transform, dict(self.data[index % len(self.data)]))
         return {key: _plain(value) for key, value in item.items()}
 
 

@@ -54,8 +54,8 @@ def split(
     they have masks, and then nobody else is.
 
     Args:
-        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number of patients if it is an int: 1.0
-            is everybody, 1 one patient.
+        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number of patients if it is an int: 1.0 is
+            everybody, 1 one patient.
         validation, test: fractions of all patients with masks.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
             order decides who is labelled, and the lists are the whole split.
@@ -100,7 +100,7 @@ def split(
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
     if isinstance(labelled, bool) or not isinstance(labelled, int | float):
         raise InputError(
-            f"labelled is {labelled!r}: give a fraction in (0, 1], such as 0.2, or a whole number of patients"
+            f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients"
         )
     if isinstance(labelled, int):
         if not 1 <= labelled <= len(train):
@@ -110,7 +110,7 @@ def _labelled(train: list[str], labelled: float | int) -> list[str]:
         return train[:labelled]
     if not 0 < labelled <= 1:
         raise InputError(
-            f"labelled is {labelled}: give a fraction in (0, 1], such as 0.2, or a whole number of patients"
+            f"labelled is {labelled}: give a fraction in (0, 1] or a whole number of patients"
         )
     return train[: max(1, round(labelled * len(train)))]
 
