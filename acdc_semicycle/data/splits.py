@@ -54,7 +54,7 @@ def split(
     they have masks, and then nobody else is.
 
     Args:
-        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number of patients if it is an int: 1.0 is
+        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number if it is an int: 1.0 is
             everybody, 1 one patient.
         validation, test: fractions of all patients with masks.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
