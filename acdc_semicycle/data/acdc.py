@@ -55,9 +55,13 @@ def _frames(patient: Path) -> dict[str, int]:
     info = patient / "Info.cfg"
     if not info.is_file():
         raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
-    found = dict(re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", info.read_text(errors="replace"), re.MULTILINE))
+    found = dict(
+        re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", info.read_text(encoding="utf-8-sig", errors="replace"), re.MULTILINE)
+    )
     if missing := [phase for phase in PHASES if phase not in found]:
         raise InputError(f"{info} has no line '{missing[0]}: N' with a frame number: restore it from the archive")
+    if int(found["ED"]) == int(found["ES"]):
+        raise InputError(f"{info} names frame {found['ED']} as ED and as ES: restore it from the archive")
     return {phase: int(found[phase]) for phase in PHASES}
 
 

@@ -46,9 +46,9 @@ class Slices(Dataset):
     ) -> None:
         self.seed, self.epoch = seed, 0
         self.keys = tuple(keys)
-        data = [
-            piece for item in tqdm(as_dicts(records), "reading", disable=None) for piece in self._cut(transform(item))
-        ]
+        # what is not kept is not even read: masks are what unlabelled patients do not have
+        items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
+        data = [piece for item in tqdm(items, "reading", disable=None) for piece in self._cut(transform(item))]
         super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
 
     def __iter__(self) -> Iterator[Any]:  # Python's own would never end: any index is one of a slice
@@ -98,8 +98,9 @@ class EpochSampler(Sampler[int]):
 class Pairs:
     """Batches of labelled and of unlabelled slices, drawn side by side.
 
-    One epoch shows each unlabelled slice once (up to the last incomplete batch), and the labelled ones as often
-    as that takes, as in the published code; where nothing is unlabelled, the labelled images stand in.
+    One epoch shows each slice of the larger set once (up to the last incomplete batch), and those of the smaller
+    one, the labelled as a rule, as often as that takes, as in the published code; where nothing is unlabelled, the
+    labelled images stand in.
 
     Args:
         labelled, unlabelled: the slices.

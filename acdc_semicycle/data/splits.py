@@ -40,8 +40,8 @@ class Split:
 def split(
     records: Sequence[Record],
     labelled: float | int,
-    validation: float = 0.1,
-    test: float = 0.2,
+    validation: float | int = 0.1,
+    test: float | int = 0.2,
     seed: int = 0,
     train_list: str | Path | None = None,
     validation_list: str | Path | None = None,
@@ -71,6 +71,10 @@ def split(
     without_mask = {record.patient for record in records if record.label is None}
     if train_list:
         train = _read(train_list, everyone)
+        if forbidden := sorted(set(train) & held_out):
+            raise InputError(
+                f"{train_list} lists {', '.join(forbidden[:5])} of the data set's own testing part: train on others"
+            )
         validation_patients = _read(validation_list, everyone) if validation_list else []
         test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
         _check_masks(validation_patients + test_patients, without_mask)
@@ -87,9 +91,11 @@ def split(
         test_patients = held_out_test or drawn
         train += sorted(without_mask - held_out)
     chosen = _labelled([patient for patient in train if patient not in without_mask], labelled)
+    for patient in chosen:
+        train.remove(patient)
     result = Split(
         tuple(chosen),
-        tuple(patient for patient in train if patient not in chosen),
+        tuple(train),
         tuple(validation_patients),
         tuple(test_patients),
     )
@@ -99,9 +105,7 @@ def split(
 
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
     if isinstance(labelled, bool) or not isinstance(labelled, int | float):
-        raise InputError(
-            f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients"
-        )
+        raise InputError(f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients")
     if isinstance(labelled, int):
         if not 1 <= labelled <= len(train):
             raise InputError(
@@ -109,13 +113,11 @@ def _labelled(train: list[str], labelled: float | int) -> list[str]:
             )
         return train[:labelled]
     if not 0 < labelled <= 1:
-        raise InputError(
-            f"labelled is {labelled}: give a fraction in (0, 1] or a whole number of patients"
-        )
+        raise InputError(f"labelled is {labelled}: give a fraction in (0, 1] or a whole number of patients")
     return train[: max(1, round(labelled * len(train)))]
 
 
-def _count(name: str, fraction: float, patients: list[str]) -> int:
+def _count(name: str, fraction: float | int, patients: list[str]) -> int:
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{name} is {fraction!r}: give the fraction of the patients to keep, in [0, 1)")
     return round(fraction * len(patients))
@@ -123,9 +125,9 @@ def _count(name: str, fraction: float, patients: list[str]) -> int:
 
 def _read(path: str | Path, everyone: list[str]) -> list[str]:
     try:
-        patients = Path(path).read_text().split()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a text file with a patient a line") from error
+        patients = Path(path).read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
     if absent := sorted(set(patients) - set(everyone)):
         raise InputError(f"{path} lists {', '.join(absent[:5])}, not in the data set: correct the list or dataset_dir")
     return patients
@@ -158,7 +160,12 @@ def load(path: str | Path) -> Split:
         InputError: no such file, or no split in it.
     """
     try:
-        return Split(**{part: tuple(patients) for part, patients in json.loads(Path(path).read_text()).items()})
+        parts = json.loads(Path(path).read_text())
+        if any(not isinstance(patients, list) for patients in parts.values()):
+            raise TypeError("a part is no list")
+        result = Split(**{part: tuple(map(str, patients)) for part, patients in parts.items()})
+        _check(result)
+        return result
     except OSError as error:
         raise InputError(f"{path} is not there: train first, or give that run's output_dir") from error
     except (ValueError, TypeError, AttributeError) as error:

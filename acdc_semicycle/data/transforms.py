@@ -4,36 +4,57 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import torch
-from monai.config import KeysCollection, PathLike
-from monai.data import NibabelReader
-from monai.transforms import MapTransform
-from monai.utils import ensure_tuple
+from monai.config import KeysCollection
+from monai.transforms import LoadImaged, MapTransform
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from acdc_semicycle.errors import InputError
 
+# what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
 
-class CheckedReader(NibabelReader):
-    """MONAI's nibabel reader behind a check: the file is complete, 3D, and finite.
 
-    gzip's checksum is read to the end, which nibabel by itself does not do.
+class LoadCheckedd(LoadImaged):
+    """MONAI's ``LoadImaged`` for NIfTI, channel first, behind a check: each file is complete, 3D and finite.
+
+    The check stands before the loading and not in a reader: when a reader raises, MONAI tries the next one.
     """
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
-        for path in ensure_tuple(data):
-            check_volume(Path(path))
-        return super().read(data, **kwargs)
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(
+            keys,
+            reader="NibabelReader",
+            image_only=True,
+            ensure_channel_first=True,
+            allow_missing_keys=allow_missing_keys,
+        )
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
+        for key in self.key_iterator(dict(data)):
+            check_volume(Path(data[key]))
+        return super().__call__(data, reader)
 
 
 def check_volume(path: Path) -> tuple[int, ...]:
-    """The shape of a volume which is complete and 3D.
+    """The shape of a volume which is complete and 3D; gzip's checksum is read, which nibabel does not do.
 
     Raises:
         InputError: missing, truncated or damaged, not NIfTI, not three-dimensional, not finite.
@@ -47,14 +68,15 @@ def check_volume(path: Path) -> tuple[int, ...]:
                     pass
         image: Any = nibabel.load(path)
         voxels = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+        finite = bool(np.isfinite(voxels).all())
+    except DAMAGE as error:
         raise InputError(
             f"{path} is truncated, damaged or no NIfTI ({error}): copy it again from its source"
         ) from error
     shape = image.shape
     if len(shape) != 3 or 0 in shape:
         raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
-    if not np.isfinite(voxels).all():
+    if not finite:
         raise InputError(f"{path} holds NaN or infinite voxels: repair it, or leave the case out")
     return shape
 

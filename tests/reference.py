@@ -1,0 +1,111 @@
+"""The slow twin: equations 1 to 8 of Mondal et al. (2019) once more, in plain NumPy, pixel by pixel.
+
+Arrays are [B, channels, H, W]; networks are functions from such arrays to such arrays. Nothing here knows torch or
+the package: where the two disagree, one of them is wrong. Means stand where the paper writes sums, as in the
+published code; the generators' side of equations 4 and 5 is the least-squares form, (D(fake) - 1)^2.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+# eq. 8 in the names of the terms, and the published code's lambdas
+LAMBDA_1, LAMBDA_2, LAMBDA_3, LAMBDA_4, LAMBDA_5 = 1.0, 0.05, 1.0, 0.5, 0.5
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    probabilities = np.zeros_like(logits)
+    for b, h, w in np.ndindex(logits.shape[0], *logits.shape[2:]):
+        powers = [math.exp(value) for value in logits[b, :, h, w]]
+        probabilities[b, :, h, w] = [power / sum(powers) for power in powers]
+    return probabilities
+
+
+def H(y: np.ndarray, probabilities: np.ndarray) -> float:
+    """Eq. 2, over the pixels that have a class; 0 where none has."""
+    pixels = []
+    for b, h, w in np.ndindex(y.shape[0], *y.shape[2:]):
+        for k in range(y.shape[1]):
+            if y[b, k, h, w] == 1:
+                pixels.append(-math.log(probabilities[b, k, h, w]))
+    return sum(pixels) / len(pixels) if pixels else 0.0
+
+
+def L_gen_S(G_IS: Network, x: np.ndarray, y: np.ndarray) -> float:
+    """Eq. 1."""
+    return H(y, softmax(G_IS(x)))
+
+
+def L_gen_I(G_SI: Network, x: np.ndarray, y: np.ndarray) -> float:
+    """Eq. 3."""
+    return mean_of((a - b) ** 2 for a, b in zip(G_SI(y).flat, x.flat, strict=True))
+
+
+def L_disc_S(D_S: Network, y: np.ndarray, fakes: np.ndarray) -> float:
+    """Eq. 4, the fakes being segmentations G_IS(u)."""
+    return mean_of((score - 1) ** 2 for score in D_S(y).flat) + mean_of(score**2 for score in D_S(fakes).flat)
+
+
+def L_disc_I(D_I: Network, u: np.ndarray, fakes: np.ndarray) -> float:
+    """Eq. 5, the fakes being images G_SI(y)."""
+    return mean_of((score - 1) ** 2 for score in D_I(u).flat) + mean_of(score**2 for score in D_I(fakes).flat)
+
+
+def L_adv_S(D_S: Network, G_IS: Network, u: np.ndarray) -> float:
+    """The generator's side of eq. 4."""
+    return mean_of((score - 1) ** 2 for score in D_S(softmax(G_IS(u))).flat)
+
+
+def L_adv_I(D_I: Network, G_SI: Network, y: np.ndarray) -> float:
+    """The generator's side of eq. 5."""
+    return mean_of((score - 1) ** 2 for score in D_I(G_SI(y)).flat)
+
+
+def L_cycle_I(G_IS: Network, G_SI: Network, u: np.ndarray) -> float:
+    """Eq. 6."""
+    return mean_of(abs(a - b) for a, b in zip(G_SI(softmax(G_IS(u))).flat, u.flat, strict=True))
+
+
+def L_cycle_S(G_IS: Network, G_SI: Network, y: np.ndarray) -> float:
+    """Eq. 7."""
+    return H(y, softmax(G_IS(G_SI(y))))
+
+
+def L_generators(
+    G_IS: Network, G_SI: Network, D_S: Network, D_I: Network, x: np.ndarray, y: np.ndarray, u: np.ndarray
+) -> float:
+    """Eq. 8, what the generators minimise of it."""
+    return (
+        L_gen_S(G_IS, x, y)
+        + LAMBDA_1 * L_gen_I(G_SI, x, y)
+        + LAMBDA_2 * L_cycle_S(G_IS, G_SI, y)
+        + LAMBDA_3 * L_cycle_I(G_IS, G_SI, u)
+        + LAMBDA_4 * L_adv_S(D_S, G_IS, u)
+        + LAMBDA_5 * L_adv_I(D_I, G_SI, y)
+    )
+
+
+def L_discriminators(G_IS: Network, G_SI: Network, D_S: Network, D_I: Network, y: np.ndarray, u: np.ndarray) -> float:
+    """Eq. 8, what the discriminators minimise of it (where they are shown the newest fakes)."""
+    return LAMBDA_4 * L_disc_S(D_S, y, softmax(G_IS(u))) + LAMBDA_5 * L_disc_I(D_I, u, G_SI(y))
+
+
+def linear_map(weight: np.ndarray, bias: np.ndarray) -> Network:
+    """A 1x1 convolution: ``weight`` [out, in] on each pixel's channels."""
+
+    def network(x: np.ndarray) -> np.ndarray:
+        out = np.zeros((x.shape[0], weight.shape[0], *x.shape[2:]))
+        for b, h, w in np.ndindex(x.shape[0], *x.shape[2:]):
+            for o in range(weight.shape[0]):
+                out[b, o, h, w] = bias[o] + sum(weight[o, i] * x[b, i, h, w] for i in range(weight.shape[1]))
+        return out
+
+    return network
+
+
+def mean_of(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
