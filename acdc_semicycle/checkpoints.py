@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +49,8 @@ def load(path: str | Path) -> Any:
         raise InputError(f"{path} is not there: train first, or give the checkpoint of a training run")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # damaged bytes make the unpickler raise whatever they happen to mean
+        reason = type(error).__name__  # torch's own text is a page on how to trust the file after all
         raise InputError(f"{path} is no readable checkpoint ({reason}): give another, or train again") from error
 
 
@@ -72,10 +71,15 @@ def load_network(network: nn.Module, path: str | Path) -> None:
 
 def _first_difference(given: dict[str, Any], expected: dict[str, Any]) -> str:
     """The first parameter that two state dicts do not share, in words; empty where there is none."""
+
+    def kind(state: dict[str, Any], name: str) -> str:
+        if name not in state:
+            return "nothing"
+        return str(tuple(state[name].shape)) if isinstance(state[name], torch.Tensor) else type(state[name]).__name__
+
     for name in expected | given:
-        shapes = [tuple(s[name].shape) if hasattr(s.get(name), "shape") else "nothing" for s in (given, expected)]
-        if shapes[0] != shapes[1]:
-            return f"{name}: given {shapes[0]}, expected {shapes[1]}"
+        if kind(given, name) != kind(expected, name):
+            return f"{name}: given {kind(given, name)}, expected {kind(expected, name)}"
     return ""
 
 
@@ -128,7 +132,9 @@ class Checkpoints:
             self.best, self.best_epoch = float(metric), engine.state.epoch
             save(self.model, self.network.state_dict())
             text = json.dumps(self.card | {"epoch": self.best_epoch, "validation_dice": self.best}, indent=1)
-            self.model.with_suffix(".json").write_text(text + "\n")
+            beside = self.model.with_suffix(".json.part")
+            beside.write_text(text + "\n")
+            beside.replace(self.model.with_suffix(".json"))
         save(
             self.last,
             {name: item.state_dict() for name, item in self.objects.items()}

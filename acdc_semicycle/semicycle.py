@@ -58,9 +58,17 @@ class SemiCycle(nn.Module):
     ) -> None:
         super().__init__()
         self.G_IS, self.G_SI, self.D_S, self.D_I = G_IS, G_SI, D_S, D_I
-        self.generators = nn.ModuleList([G_IS, G_SI])
-        self.discriminators = nn.ModuleList([D_S, D_I])
         self.seen_S, self.seen_I = History(history_size, seed), History(history_size, seed + 1)
+
+    @property  # not attributes: each weight would stand in the state dict twice
+    def generators(self) -> nn.ModuleList:
+        """What the first of the two optimisers steps."""
+        return nn.ModuleList([self.G_IS, self.G_SI])
+
+    @property
+    def discriminators(self) -> nn.ModuleList:
+        """What the second one steps."""
+        return nn.ModuleList([self.D_S, self.D_I])
 
     def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
         """What the generators minimise, and what they made on the way."""

@@ -101,10 +101,10 @@ class SemiCycleTrainer(SupervisedTrainer):
             raise ValueError("SemiCycleTrainer takes neither compile nor accumulation_steps: leave them out")
 
     def run(self) -> None:  # type: ignore[override]
-        """Train; MONAI's own ``run`` would make a new gradient scaler each time, which no resume could restore."""
+        """Train; not MONAI's own ``run``, which makes a CUDA gradient scaler of its own that no resume restores."""
         Workflow.run(self)
 
-    def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict:  # type: ignore[override]
+    def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict | list[dict]:  # type: ignore[override]
         x, y, u = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         engine.objective.train()
         engine.state.output = {Keys.IMAGE: x, Keys.LABEL: y}
