@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 TRAIN = "bundles/semicycle/configs/train.json"
@@ -98,3 +100,38 @@ def test_it_runs_from_inside_the_bundle_and_a_wrong_folder_is_one_line(tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert len(errors) == 1 and "holds no patientNNN folder" in errors[0]
     assert not (tmp_path / "out" / "models").exists()
+
+
+TINY = ["--image_size", "[32,32]", "--filters", "2", "--blocks", "1", "--d_filters", "2", "--epochs", "4"]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(phantom_dir, tmp_path):
+    options = [*TINY, "--dataset_dir", str(phantom_dir), "--num_workers", "0"]
+    bundle("training", TRAIN, *options, "--output_dir", str(tmp_path / "whole"))
+
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *options]
+    broken = subprocess.Popen(
+        [*command, "--output_dir", str(tmp_path / "broken")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "ACDC_DIR"},
+    )
+    last = tmp_path / "broken" / "models" / "last.pt"
+    deadline = time.monotonic() + 120
+    while not last.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    broken.kill()
+    broken.wait()
+    assert torch.load(last, weights_only=True)["progress"]["epoch"] < 4, "it was over before the kill"
+    bundle("training", TRAIN, *options, "--output_dir", str(tmp_path / "broken"))
+
+    states = [
+        torch.load(tmp_path / name / "models" / "last.pt", weights_only=True)["objective"]
+        for name in ("whole", "broken")
+    ]
+    for name, weights in states[0].items():
+        if isinstance(weights, torch.Tensor):
+            assert torch.equal(weights, states[1][name]), name
+    curves = [(tmp_path / name / "learning_curve.csv").read_text() for name in ("whole", "broken")]
+    assert curves[0] == curves[1]
