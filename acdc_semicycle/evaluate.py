@@ -232,7 +232,7 @@ def _draw(path: Path, cases: Sequence[Case], classes: Sequence[str]) -> None:
         image = np.asarray(nibabel.load(case.image).dataobj)[:, :, z]  # type: ignore[attr-defined]
         score = float(dice(case.counts)[1:].nanmean())
         examples.append(
-            Example(f"{case.case}, Dice {score:.3f}", image.T, case.truth[..., z].T, case.prediction[..., z].T)
+            Example(f"{case.case} {case.phase}, Dice {score:.3f}", image.T, case.truth[..., z].T, case.prediction[..., z].T)
         )
     examples_figure(examples, classes).savefig(path, dpi=110)
 
