@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import logging
+import pydoc
 import re
 import sys
 import traceback
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError
@@ -35,7 +37,10 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print(f"error: {cause}", file=sys.stderr)
             return
         if isinstance(cause, KeyboardInterrupt):
-            print("interrupted: the same command goes on after the last whole epoch", file=sys.stderr)
+            print("interrupted: given again, a training goes on after its last whole epoch", file=sys.stderr)
+            return
+        if isinstance(cause, OSError) and cause.filename is not None:
+            print(f"error: {cause.filename}: {cause.strerror}", file=sys.stderr)
             return
         cause = cause.__cause__ or cause.__context__
     traceback.print_exception(kind, error, trace)
@@ -48,8 +53,8 @@ def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
             raise InputError("dataset_dir is empty: give the ACDC folder, or leave it out for the embedded phantom")
         return Path(str(dataset_dir))
     log.warning(
-        "no data set found: neither --dataset_dir nor the environment's ACDC_DIR is given. Training a small network"
-        " on the embedded phantom instead: a demonstration, not a result"
+        "no data set found: neither --dataset_dir nor the environment's ACDC_DIR is given. The embedded"
+        " phantom and a small network stand in: a demonstration, not a result"
     )
     root = Path(output_dir) / "phantom"
     phantom.write(root)
@@ -67,7 +72,24 @@ def _running_config() -> dict[str, Any]:
         if isinstance(parser, ConfigParser):
             return parser.get()
         frame = frame.f_back  # type: ignore[assignment]
-    return {}
+    raise RuntimeError("begin() is for a bundle's configuration to call")
+
+
+def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: Any) -> None:
+    """Refuse sizes and counts that would fail only after all data have been read.
+
+    Raises:
+        InputError: names the setting, what was given and what is expected.
+    """
+    counts = {"epochs": epochs, "val_interval": val_interval, "batch_size": batch_size}
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}: give a whole number of at least 1")
+    if val_interval > epochs:
+        raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
+    sizes = image_size if isinstance(image_size, list | tuple) else [image_size]
+    if len(sizes) != 2 or any(not isinstance(n, int) or n < 8 or n % 4 for n in sizes):
+        raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
 
 
 def check(config: dict[str, Any]) -> None:
@@ -77,9 +99,10 @@ def check(config: dict[str, Any]) -> None:
         InputError: names the key, and the nearest one there is.
     """
     known: dict[str, Any] = {}
-    for path in sorted((folder("bundles/semicycle") / "configs").glob("*.json")):
-        if path.name != "metadata.json":
-            known = _merge(known, json.loads(path.read_text()))
+    for name in ["inference.json"] if "scans" in config else ["train.json", "evaluate.json"]:
+        text = (folder("bundles/semicycle") / "configs" / name).read_text()
+        known = _merge(known, json.loads(text))
+    _check_text(config, "")
     used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))
     _check(config, known, used, "")
 
@@ -106,13 +129,29 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: take it out"
             raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
-        if isinstance(value, str) and _is_number(value):
-            raise InputError(f"{name} is the text {value!r}: give a number (YAML reads 2e-4 as text; write 2.0e-4)")
         expected = known.get(key)
         if isinstance(expected, int | float) and isinstance(value, str) and value[:1] not in "$@%":
             raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
-        if isinstance(value, dict) and isinstance(expected, dict) and "_target_" not in expected:
-            _check(value, expected, used, name + "::")
+        if isinstance(value, dict) and isinstance(expected, dict):
+            # what a component takes beyond what the bundle gives it, its signature says
+            taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
+            _check(value, taken | expected, used, name + "::")
+
+
+def _arguments(component: dict[str, Any]) -> list[str]:
+    """Names of the arguments of a component's ``_target_``."""
+    target = pydoc.locate(ConfigComponent(component, locator=ComponentLocator()).resolve_module_name())
+    return list(inspect.signature(target).parameters) if callable(target) else []
+
+
+def _check_text(item: Any, name: str) -> None:
+    """Refuse numbers given as text, wherever they stand; the bundle's metadata may hold versions."""
+    if isinstance(item, str) and _is_number(item):
+        raise InputError(f"{name} is the text {item!r}: give a number (YAML reads 2e-4 as text; write 2.0e-4)")
+    pairs = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+    for key, value in pairs:
+        if key != "_meta_":
+            _check_text(value, f"{name}::{key}" if name else str(key))
 
 
 def _is_number(text: str) -> bool:

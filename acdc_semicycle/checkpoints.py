@@ -18,6 +18,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import write_text
 
 
 @runtime_checkable
@@ -61,6 +62,8 @@ def load_network(network: nn.Module, path: str | Path) -> None:
         InputError: not there, damaged, or of another architecture.
     """
     given, expected = load(path), network.state_dict()
+    if isinstance(given, dict) and "settings" in given:
+        raise InputError(f"{path} is a run to be gone on with, not a network: give the model.pt beside it")
     if not isinstance(given, dict) or (differing := _first_difference(given, expected)):
         raise InputError(
             f"{path} is of another architecture ({differing if isinstance(given, dict) else 'no state dict'}): give the"
@@ -132,9 +135,7 @@ class Checkpoints:
             self.best, self.best_epoch = float(metric), engine.state.epoch
             save(self.model, self.network.state_dict())
             text = json.dumps(self.card | {"epoch": self.best_epoch, "validation_dice": self.best}, indent=1)
-            beside = self.model.with_suffix(".json.part")
-            beside.write_text(text + "\n")
-            beside.replace(self.model.with_suffix(".json"))
+            write_text(self.model.with_suffix(".json"), text + "\n")
         save(
             self.last,
             {name: item.state_dict() for name, item in self.objects.items()}
@@ -172,7 +173,8 @@ class Checkpoints:
                 " epochs, or another output_dir"
             )
         for name, item in self.objects.items():
-            item.load_state_dict(state[name])
+            if state[name]:  # a scaler that was switched off had none
+                item.load_state_dict(state[name])
         engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
         _set_random_state(state["random"])

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from acdc_semicycle import __version__
 from acdc_semicycle.checkpoints import load_network
+from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import write_text
 from acdc_semicycle.metrics import counts, dice, iou, mean_and_std
 
 log = logging.getLogger("semicycle")
@@ -63,6 +65,7 @@ class Report:
         folder: where the report goes.
         classes: names of the classes, background first.
         part: which part of the split was evaluated.
+        card: how the network is used here; model.json beside ``checkpoint`` must say the same.
         about: anything else the reader must know (plain values): data set, seed, preset, labelled patients.
     """
 
@@ -72,17 +75,19 @@ class Report:
     folder: str | Path
     classes: Sequence[str]
     part: str
+    card: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     def write(self) -> Path:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
         load_network(self.network, self.checkpoint)
+        self._check_card()
         cases = self._evaluate()
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = self._content(cases)
         path = folder / "report.json"
-        path.write_text(json.dumps(_plain(content), indent=1) + "\n")
+        write_text(path, json.dumps(_plain(content), indent=1) + "\n")
         _write_cases(folder / "cases.csv", content["cases"], self.classes[1:])
         _write_summary(folder / "summary.csv", content["summary"], self.classes[1:])
         _draw(folder / "examples.png", cases, self.classes)
@@ -90,12 +95,21 @@ class Report:
         print(path, flush=True)
         return path
 
+    def _check_card(self) -> None:
+        path = Path(self.checkpoint).with_suffix(".json")
+        trained = json.loads(path.read_text()) if path.is_file() else {}
+        for name, value in self.card.items():
+            if name in trained and trained[name] != value:
+                raise InputError(
+                    f"{self.checkpoint} was trained with {name} {trained[name]}, here it is {value}: give the overlays"
+                    " and options of the training run"
+                )
+
     def _evaluate(self) -> list[Case]:
         cases: list[Case] = []
         with self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect, cases):
             if sys.stderr.isatty():
                 ProgressBar(desc="evaluating").attach(self.evaluator)
-            self.evaluator.state.max_epochs = self.evaluator.state.epoch + 1
             self.evaluator.run()
         return sorted(cases, key=lambda case: case.case)
 
@@ -232,7 +246,9 @@ def _draw(path: Path, cases: Sequence[Case], classes: Sequence[str]) -> None:
         image = np.asarray(nibabel.load(case.image).dataobj)[:, :, z]  # type: ignore[attr-defined]
         score = float(dice(case.counts)[1:].nanmean())
         examples.append(
-            Example(f"{case.case} {case.phase}, Dice {score:.3f}", image.T, case.truth[..., z].T, case.prediction[..., z].T)
+            Example(
+                f"{case.case} {case.phase}, Dice {score:.3f}", image.T, case.truth[..., z].T, case.prediction[..., z].T
+            )
         )
     examples_figure(examples, classes).savefig(path, dpi=110)
 

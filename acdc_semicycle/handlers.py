@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from acdc_semicycle.data.pairs import Slices
+from acdc_semicycle.files import write_text
 from acdc_semicycle.semicycle import SemiCycle, softmax
 from acdc_semicycle.trainer import one_hot
 
@@ -87,16 +89,17 @@ class TermsLog:
     def _save(self, row: dict[str, float]) -> None:
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
         heads = list(dict.fromkeys(name for row in self.rows for name in row))
-        with self.curve.open("w", newline="") as stream:
-            table = csv.DictWriter(stream, heads, restval="")
-            table.writeheader()
-            table.writerows(self.rows)
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, heads, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_text(self.curve, text.getvalue())
 
     def _draw(self, engine: Engine) -> None:
         from acdc_semicycle.figures import learning_curve  # matplotlib: only where something is drawn
 
         validated = [row for row in self.rows if row.get("dice")]
-        curves = {name: [float(row[name]) for row in validated] for name in ("dice", "iou", "paper_miou")}
+        curves = {name: [float(row[name]) for row in validated] for name in self.evaluator.state.metrics}
         if validated:
             figure = learning_curve([int(row["epoch"]) for row in validated], curves)
             figure.savefig(self.curve.with_suffix(".png"), dpi=110)

@@ -17,9 +17,10 @@ from monai.config import KeysCollection
 from monai.engines import SupervisedEvaluator
 from monai.transforms import MapTransform
 from torch import nn
+from tqdm import tqdm
 
 from acdc_semicycle.checkpoints import load_network
-from acdc_semicycle.data.transforms import check_volume
+from acdc_semicycle.data.transforms import DAMAGE, check_volume
 from acdc_semicycle.errors import InputError
 
 log = logging.getLogger("semicycle")
@@ -27,18 +28,28 @@ log = logging.getLogger("semicycle")
 SUFFIXES = (".nii", ".nii.gz")
 CARD = {"filters": 64, "blocks": 9, "in_channels": 1, "image_size": [200, 200]}  # the paper's
 CLASSES = ["background", "RV", "MYO", "LV"]
+MARK = b"acdc_semicycle label map"  # in the header of what is written here
+GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
+GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
 
 
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
-    """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none."""
-    found = sorted(Path(runs).glob("**/models/model.pt"), key=lambda path: path.stat().st_mtime)
+    """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none.
+
+    A network trained on the phantom comes after all others.
+    """
+    models = Path(runs).glob("**/models/model.pt")
+    found = sorted(models, key=lambda path: (card(path).get("dataset") != "phantom", path.stat().st_mtime))
     return found[-1] if found else Path(bundle_root) / "models" / "model.pt"
 
 
 def card(checkpoint: str | Path) -> dict[str, Any]:
     """What it takes to use a checkpoint, from the model.json beside it; the paper's where there is none."""
     path = Path(checkpoint).with_suffix(".json")
-    return CARD | {"classes": CLASSES} | (json.loads(path.read_text()) if path.is_file() else {})
+    try:
+        return CARD | {"classes": CLASSES} | (json.loads(path.read_text()) if path.is_file() else {})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or train again") from error
 
 
 def stem(path: Path) -> str:
@@ -55,41 +66,63 @@ class Scans:
 
     Args:
         source: a .nii or .nii.gz file, or a folder of them.
+        folder: where the label maps go; if it lies below ``source``, it is not searched.
 
     Raises:
-        InputError: nothing there, or a single file that cannot be used.
+        InputError: nothing there, or no file that can be used.
     """
 
-    def __init__(self, source: str | Path | None) -> None:
+    def __init__(self, source: str | Path | None, folder: str | Path) -> None:
         if source is None:
             raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
         path = Path(str(source))
         if not path.exists():
             raise InputError(f"{path} is not there: give a .nii or .nii.gz scan, or a folder of them, as input")
         self.root = path if path.is_dir() else path.parent
+        self.folder = Path(str(folder))
         self.good: list[dict[str, str]] = []
         self.bad: list[str] = []
-        found = _volumes(path) if path.is_dir() else [path]
+        found = _volumes(path, self.folder) if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path} holds no .nii or .nii.gz file: give a folder of scans as input")
-        for scan in found:
+        taken: dict[Path, Path] = {}
+        for scan in tqdm(found, "checking", disable=None):
             try:
                 if not scan.name.lower().endswith(SUFFIXES):
                     raise InputError(f"{scan} is no NIfTI file: give .nii or .nii.gz")
                 check_volume(scan)
+                other = taken.setdefault(self.target(scan), scan)
+                if other != scan:
+                    raise InputError(f"{scan} and {other} have one name: rename one, or segment them one at a time")
+                _check_target(self.target(scan))
                 self.good.append({"image": str(scan)})
             except InputError as error:
                 self.bad.append(str(error))
         if not self.good:
             raise InputError(self.bad[0] + (f" (and {len(self.bad) - 1} more)" if self.bad[1:] else ""))
 
-    def target(self, scan: Path, folder: Path) -> Path:
+    def target(self, scan: Path) -> Path:
         """Where the label map of ``scan`` goes: the same subfolder, ``_seg`` behind the name."""
-        return folder / scan.parent.relative_to(self.root) / f"{stem(scan)}_seg.nii.gz"
+        return self.folder / scan.parent.relative_to(self.root) / f"{stem(scan)}_seg.nii.gz"
 
 
-def _volumes(root: Path) -> list[Path]:
-    files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(SUFFIXES) and p.is_file())
+def _check_target(target: Path) -> None:
+    """Refuse to write over a file that is not a label map of ours."""
+    if not target.exists():
+        return
+    try:
+        header: Any = nibabel.load(target).header
+        ours = bytes(header["descrip"]).rstrip(b"\0") == MARK
+    except (*DAMAGE, KeyError):
+        ours = False
+    if not ours:
+        raise InputError(f"{target} is there and was not written by this program: give another output_dir")
+
+
+def _volumes(root: Path, output: Path) -> list[Path]:
+    files = sorted(p for p in root.rglob("[!.]*") if p.name.lower().endswith(SUFFIXES) and p.is_file())
+    if output.resolve() != root.resolve():
+        files = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
     stems = {(p.parent, stem(p)) for p in files}
 
     def is_scan(path: Path) -> bool:
@@ -108,13 +141,17 @@ def save_label_map(labels: np.ndarray, scan: Path, target: Path) -> None:
     source: Any = nibabel.load(scan)
     if labels.shape != source.shape:
         raise ValueError(f"a label map of shape {labels.shape} for {scan} of shape {source.shape}")
-    image = nibabel.Nifti1Image(labels.astype(np.uint8), source.affine)
-    header = source.header
-    if isinstance(header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
-        image.set_qform(header.get_qform(), int(header["qform_code"]))
-        image.set_sform(header.get_sform(), int(header["sform_code"]))
-        image.header.set_xyzt_units(header.get_xyzt_units()[0])
-        image.header.set_zooms(header.get_zooms())
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(labels.shape)
+    header["descrip"] = MARK
+    if isinstance(source.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
+        for field in GEOMETRY:  # as they are: to compute them anew fails where one of them is odd
+            header[field] = source.header[field]
+        header["pixdim"][:4] = source.header["pixdim"][:4]
+        unit = int(source.header["xyzt_units"]) & 7
+        header["xyzt_units"] = unit if unit in (1, 2, 3) else 0
+    image = nibabel.Nifti1Image(labels.astype(np.uint8), source.affine, header)
+    image.header.set_data_dtype(np.uint8)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".part-{os.getpid()}-{target.name}")
     nibabel.save(image, beside)
@@ -127,17 +164,16 @@ class WriteLabelMapd(MapTransform):
     Args:
         keys: the predictions, class indices on the scan's own grid.
         scans: says where each goes.
-        folder: below which.
     """
 
-    def __init__(self, keys: KeysCollection, scans: Scans, folder: str | Path) -> None:
+    def __init__(self, keys: KeysCollection, scans: Scans) -> None:
         super().__init__(keys)
-        self.scans, self.folder = scans, Path(str(folder))
+        self.scans = scans
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         for key in self.key_iterator(data):
             scan = Path(data["image"].meta["filename_or_obj"])
-            target = self.scans.target(scan, self.folder)
+            target = self.scans.target(scan)
             save_label_map(data[key].as_tensor()[0].cpu().numpy(), scan, target)
             log.info("%s -> %s", scan, target)
         return dict(data)
@@ -147,6 +183,8 @@ def run(evaluator: SupervisedEvaluator, network: nn.Module, checkpoint: str | Pa
     """Segment every usable scan; the unusable ones are named at the end, and make the exit code 1."""
     load_network(network, checkpoint)
     log.info("%d scans, network %s", len(scans.good), checkpoint)
+    if card(checkpoint).get("dataset") == "phantom":
+        log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     if sys.stderr.isatty():
         ProgressBar(desc="predicting").attach(evaluator)
     evaluator.run()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer, Workflow
 from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
 from monai.utils.enums import AdversarialIterationEvents as AdversarialEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
@@ -58,7 +58,8 @@ class SemiCycleTrainer(SupervisedTrainer):
         classes: number of classes K.
         optimizer, d_optimizer: of the generators and of the discriminators.
         scaler: of the gradients where half precision needs it; a disabled one otherwise.
-        train_handlers, amp, amp_kwargs: as in ``SupervisedTrainer``; autocast runs on ``device``.
+        epoch_length, inferer, train_handlers, decollate, amp, amp_kwargs: as in ``SupervisedTrainer``; autocast
+            runs on ``device``.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class SemiCycleTrainer(SupervisedTrainer):
         optimizer: Optimizer,
         d_optimizer: Optimizer,
         scaler: torch.amp.GradScaler,
+        epoch_length: int | None = None,
+        inferer: Inferer | None = None,
         train_handlers: Sequence | None = None,
+        decollate: bool = True,
         amp: bool = False,
         amp_kwargs: dict | None = None,
-        **kwargs: Any,
     ) -> None:
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
@@ -90,15 +93,15 @@ class SemiCycleTrainer(SupervisedTrainer):
             prepare_batch=prepare_pairs,
             to_kwargs={"classes": classes},
             event_names=[AdversarialEvents],
+            epoch_length=epoch_length,
+            inferer=inferer,
             train_handlers=train_handlers,
+            decollate=decollate,
             amp=amp,
             amp_kwargs=amp_kwargs,
-            **kwargs,
         )
         # ignite knows the epoch of torch's distributed sampler only
         self.add_event_handler(Events.EPOCH_STARTED, lambda: train_data_loader.set_epoch(self.state.epoch))
-        if self.compile or self.accumulation_steps != 1:
-            raise ValueError("SemiCycleTrainer takes neither compile nor accumulation_steps: leave them out")
 
     def run(self) -> None:  # type: ignore[override]
         """Train; not MONAI's own ``run``, which makes a CUDA gradient scaler of its own that no resume restores."""

@@ -165,6 +165,15 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
         ({"batch_size": "5"}, ["batch_size", "'5'", "number"]),
         ({"seed": "many"}, ["seed", "'many'", "number"]),
         ({"xyzzy": 3}, ["'xyzzy'", "take it out"]),
+        ({"optimizer::lr": "2e-4"}, ["optimizer::lr", "'2e-4'"]),
+        ({"train::trainer::epohs": 3}, ["'train::trainer::epohs'"]),
+        ({"network_def::dropot": 0.5}, ["'network_def::dropot'", "did you mean 'network_def::dropout'"]),
+        ({"input": "scan.nii.gz"}, ["'input'"]),
+        ({"image_size": [30, 32]}, ["image_size", "multiples of 4"]),
+        ({"image_size": 96}, ["image_size", "rows and columns"]),
+        ({"epochs": "ten"}, ["epochs", "'ten'", "whole number"]),
+        ({"batch_size": 0}, ["batch_size", "at least 1"]),
+        ({"val_interval": 9}, ["val_interval", "no network would be chosen"]),
     ],
 )
 def test_a_wrong_key_or_number_is_refused_by_its_name(capsys, tmp_path, phantom_dir, override, words):
@@ -191,13 +200,48 @@ def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
         ({"labelled": 0.0}, ["labelled", "(0, 1]"]),
         ({"labelled": 1.5}, ["labelled", "(0, 1]"]),
         ({"labelled": -3}, ["labelled"]),
-        ({"train_list": "absent.txt"}, ["absent.txt"]),
+        ({"train_list": "absent.txt", "validation_list": "absent.txt"}, ["absent.txt"]),
+        ({"train_list": "absent.txt"}, ["train_list and validation_list go together"]),
+        ({"batch_size": 1000}, ["batch_size", "number of slices"]),
+        ({"dataset_dir": __file__}, ["is not a folder"]),
     ],
 )
 def test_wrong_input_gets_one_line_and_writes_nothing(capsys, tmp_path, phantom_dir, override, words):
     text = refused(capsys, lambda: train(tmp_path / "out", **{"dataset_dir": str(phantom_dir)} | override))
     assert all(word in text for word in words), text
     assert not list((tmp_path / "out").rglob("*.pt"))
+
+
+def evaluate(output, **override):
+    flow = workflow(CONFIGS / "evaluate.json", run_id="evaluating", output_dir=str(output), **TINY | override)
+    flow.initialize()
+    flow.run()
+
+
+def test_evaluating_wants_the_training_runs_data_and_settings(capsys, tmp_path, phantom_dir):
+    given = {"dataset_dir": str(phantom_dir)}
+    assert "train first" in refused(capsys, lambda: evaluate(tmp_path, **given))
+    train(tmp_path, **given)
+    text = refused(capsys, lambda: evaluate(tmp_path, **given | {"image_size": [64, 64]}))
+    assert "trained with image_size [32, 32], here it is [64, 64]" in text
+    text = refused(capsys, lambda: evaluate(tmp_path, **given | {"filters": 4}))
+    assert "another architecture" in text
+    text = refused(capsys, lambda: evaluate(tmp_path, **given, checkpoint=str(tmp_path / "models" / "last.pt")))
+    assert "give the model.pt beside it" in text
+    (tmp_path / "split.json").write_text(
+        '{"labelled": ["patient001"], "unlabelled": [], "validation": ["patient002"], "test": ["patient099"]}'
+    )
+    assert "patients patient099 are not there" in refused(capsys, lambda: evaluate(tmp_path, **given))
+    assert not (tmp_path / "test").exists()
+
+
+def test_what_a_component_takes_beyond_the_bundle_its_signature_says():
+    bundle.check(workflow(**{"network_def::dropout": 0.5, "optimizer::weight_decay": 0.01}).parser.get())
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys):
+    bundle.show_error(OSError, PermissionError(13, "Permission denied", "/there/split.json"), None)
+    assert capsys.readouterr().err == "error: /there/split.json: Permission denied\n"
 
 
 def test_an_error_that_is_ours_keeps_its_traceback(capsys):

@@ -138,7 +138,7 @@ def test_where_nothing_is_unlabelled_the_labelled_images_stand_in():
 
 @pytest.mark.parametrize(("labelled", "unlabelled", "size"), [((3,), (5,), 6), ((3,), (), 4), ((2,), (1,), 3)])
 def test_a_batch_larger_than_the_data_is_refused(labelled, unlabelled, size):
-    with pytest.raises(ValueError, match=f"fewer slices than one batch of {size}: give a smaller batch_size"):
+    with pytest.raises(ValueError, match=f"batch_size is {size}: give 1 to {size - 1}, the number of slices"):
         Pairs(slices(*labelled), slices(*unlabelled, mask=False), size)
 
 

@@ -1,6 +1,7 @@
 """New scans: what is found, where the label maps go, and that they lie on the scans' own grids."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -129,21 +130,73 @@ def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_seg.nii.gz"]
 
 
+def test_two_scans_of_one_name_are_not_written_over_each_other(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii")
+    volume(tmp_path / "in" / "a.nii.gz", (24, 24, 3))
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert "have one name" in str(caught.value.__cause__)
+    assert nibabel.load(tmp_path / "out" / "a_seg.nii.gz").shape == (20, 28, 5)
+
+
+def test_a_users_own_file_is_not_overwritten(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    mine = volume(tmp_path / "in" / "a_seg.nii.gz")
+    before = mine.read_bytes()
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "in", model)
+    assert "was not written by this program" in str(caught.value.__cause__)
+    assert mine.read_bytes() == before
+
+
+def test_what_lies_below_the_output_folder_is_no_scan(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    for _ in range(2):
+        run(tmp_path / "in", tmp_path / "in" / "out", model)
+    assert [path.name for path in (tmp_path / "in" / "out").iterdir()] == ["a_seg.nii.gz"]
+
+
+def test_an_odd_header_is_carried_over_as_it_is(tmp_path, model):
+    """A quaternion that is none, not in use, and a unit that NIfTI does not know."""
+    path = volume(tmp_path / "scan.nii")
+    image = nibabel.load(path)
+    header = image.header.copy()
+    for name, value in {"qform_code": 0, "quatern_b": 3.0, "xyzt_units": 5}.items():
+        header[name] = value
+    nibabel.save(nibabel.Nifti1Image(np.array(image.dataobj), None, header), path)
+    run(path, tmp_path / "out", model)
+    made = nibabel.load(tmp_path / "out" / "scan_seg.nii.gz")
+    np.testing.assert_array_equal(made.affine, nibabel.load(path).affine)
+    assert int(made.header["qform_code"]) == 0
+
+
+def test_a_network_of_the_phantom_comes_last_and_is_named(tmp_path, model, caplog):
+    for age, name in enumerate(("real", "phantom")):
+        path = tmp_path / "runs" / name / "models" / "model.pt"
+        shutil.copytree(model.parent, path.parent)
+        card = json.loads(model.with_suffix(".json").read_text()) | {"dataset": name}
+        path.with_suffix(".json").write_text(json.dumps(card))
+        os.utime(path, (age, age))
+    assert predict.newest_model("bundle", tmp_path / "runs").parts[-3] == "real"
+    run(volume(tmp_path / "scan.nii"), tmp_path / "out", path)
+    assert "trained on the phantom" in caplog.text
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not an image"])
 def test_an_input_that_is_none_is_refused(tmp_path, model, content):
     path = tmp_path / "scan.nii.gz"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"scan\.nii\.gz"):
-        predict.Scans(path)
+        predict.Scans(path, tmp_path)
 
 
 def test_a_folder_without_scans_and_no_input_at_all_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no"):
-        predict.Scans(tmp_path / "empty")
+        predict.Scans(tmp_path / "empty", tmp_path)
     with pytest.raises(InputError, match="--input"):
-        predict.Scans(None)
+        predict.Scans(None, tmp_path)
 
 
 def test_nothing_of_the_inputs_text_is_copied(tmp_path, model):
@@ -166,7 +219,5 @@ def test_the_newest_model_below_runs_is_taken(tmp_path):
     for age, name in enumerate(("old", "new")):
         path = tmp_path / name / "models" / "model.pt"
         checkpoints.save(path, {"weight": torch.zeros(1)})
-        import os
-
         os.utime(path, (age, age))
     assert predict.newest_model("bundle", tmp_path).parts[-3] == "new"

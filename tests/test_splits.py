@@ -256,7 +256,7 @@ def test_a_patient_without_a_mask_cannot_be_measured(tmp_path, blind):
 
 
 def test_lists_without_a_validation_patient_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no validation patient"):
+    with pytest.raises(InputError, match="go together"):
         splits.split(FORTY, 1.0, train_list=listed(tmp_path / "t", 1, 2))
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
 
 
 def as_dicts(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -113,9 +114,10 @@ class Pairs:
         self, labelled: Slices, unlabelled: Slices, batch_size: int, num_workers: int = 0, seed: int = 0
     ) -> None:
         self.datasets = {"labelled": labelled, "unlabelled": unlabelled if len(unlabelled) else labelled}
-        self.length = max(map(len, self.datasets.values())) // batch_size
-        if not self.length:
-            raise ValueError(f"fewer slices than one batch of {batch_size}: give a smaller batch_size")
+        most = max(map(len, self.datasets.values()))
+        if not 1 <= batch_size <= most:
+            raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
+        self.length = most // batch_size
         self.samplers = {
             stream: EpochSampler(dataset, self.length * batch_size, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
 
@@ -25,15 +26,24 @@ class Split:
     test: tuple[str, ...]
 
     def records(self, part: str, records: Sequence[Record]) -> list[Record]:
-        """The records of one part's patients, sorted by case."""
+        """The records of one part's patients, sorted by case.
+
+        Raises:
+            InputError: a patient is not there, or one to be scored has no mask.
+        """
         patients = set(getattr(self, part))
-        return sorted(record for record in records if record.patient in patients)
+        found = sorted(record for record in records if record.patient in patients)
+        if absent := sorted(patients - {record.patient for record in found}):
+            raise InputError(
+                f"the {part} patients {', '.join(absent[:5])} are not there: give the data set that was split"
+            )
+        if part in ("validation", "test"):
+            _check_masks(sorted(patients), {record.patient for record in found if record.label is None})
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         log.info("%s patients", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
 
 
@@ -54,18 +64,18 @@ def split(
     they have masks, and then nobody else is.
 
     Args:
-        labelled: of the training patients, a fraction in (0, 1] if it is a float, a number if it is an int: 1.0 is
-            everybody, 1 one patient.
+        labelled: of the training patients with masks, a fraction in (0, 1] if it is a float, a number if it
+            is an int: 1.0 is everybody, 1 one patient.
         validation, test: fractions of all patients with masks.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
-            order decides who is labelled, and the lists are the whole split.
+            order decides who is labelled; without ``test_list`` the data set's own testing part is the test.
 
     Raises:
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
             parts, an empty labelled or validation part.
     """
-    if (validation_list or test_list) and not train_list:
-        raise InputError("validation_list or test_list is given without train_list: give all lists, or none")
+    if bool(train_list) != bool(validation_list) or (test_list and not train_list):
+        raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
     everyone = sorted({record.patient for record in records})
     held_out = {record.patient for record in records if record.part == "testing"}
     without_mask = {record.patient for record in records if record.label is None}
@@ -75,8 +85,10 @@ def split(
             raise InputError(
                 f"{train_list} lists {', '.join(forbidden[:5])} of the data set's own testing part: train on others"
             )
-        validation_patients = _read(validation_list, everyone) if validation_list else []
-        test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
+        validation_patients = _read(validation_list or "", everyone)
+        test_patients = (
+            _read(test_list, everyone) if test_list else sorted(held_out - without_mask - set(validation_patients))
+        )
         _check_masks(validation_patients + test_patients, without_mask)
     else:
         pool = [patient for patient in everyone if patient not in held_out | without_mask]
