@@ -25,6 +25,16 @@ def as_dicts(records: Sequence[Record]) -> list[dict[str, str]]:
     ]
 
 
+def read(records: Sequence[Record], transform: Callable, keys: Sequence[str] = ("image", "label")) -> list[Any]:
+    """Every volume through ``transform``, in this thread; what is not in ``keys`` is not even read.
+
+    MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
+    interpreter then sometimes aborts.
+    """
+    items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
+    return [transform(item) for item in tqdm(items, "reading", disable=None)]
+
+
 class Slices(Dataset):
     """Every slice of the given volumes, prepared once and kept in memory.
 
@@ -47,9 +57,7 @@ class Slices(Dataset):
     ) -> None:
         self.seed, self.epoch = seed, 0
         self.keys = tuple(keys)
-        # what is not kept is not even read: masks are what unlabelled patients do not have
-        items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
-        data = [piece for item in tqdm(items, "reading", disable=None) for piece in self._cut(transform(item))]
+        data = [piece for volume in read(records, transform, keys) for piece in self._cut(volume)]
         super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
 
     def __iter__(self) -> Iterator[Any]:  # Python's own would never end: any index is one of a slice
