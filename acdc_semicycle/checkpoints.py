@@ -6,6 +6,7 @@ MONAI's ``CheckpointSaver`` writes in place, deletes the old file first and forg
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 from collections.abc import Mapping
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
+
+log = logging.getLogger("semicycle")
 
 
 @runtime_checkable
@@ -175,6 +179,14 @@ class Checkpoints:
         for name, item in self.objects.items():
             if state[name]:  # a scaler that was switched off had none
                 item.load_state_dict(state[name])
+        for schedule in self.objects.values():
+            if isinstance(schedule, LambdaLR):  # the rate that these epochs, perhaps more than before, ask for
+                factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+                for group, base, factor in zip(
+                    schedule.optimizer.param_groups, schedule.base_lrs, factors, strict=True
+                ):
+                    group["lr"] = base * factor
+        log.info("%s after epoch %d", "going on" if done < engine.state.max_epochs else "complete: nothing to do", done)
         engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
         _set_random_state(state["random"])
@@ -183,13 +195,23 @@ class Checkpoints:
         for name, value in self.settings.items():
             if given.get(name) != value:
                 raise InputError(
-                    f"{self.last} is of another run ({name}: {_short(given.get(name))}, here {_short(value)}): give"
+                    f"{self.last} is of another run ({_difference(name, given.get(name), value)}): give"
                     " another output_dir for a new run, or the old settings to go on with that one"
                 )
 
 
+def _difference(name: str, given: Any, here: Any) -> str:
+    """Where two settings differ, in words."""
+    if isinstance(given, dict) and isinstance(here, dict):
+        key = next(key for key in given | here if given.get(key) != here.get(key))
+        return _difference(f"{name}::{key}", given.get(key), here.get(key))
+    return f"{name}: {_short(given)}, here {_short(here)}"
+
+
 def _short(value: Any) -> str:
     text = str(value)
+    if isinstance(value, list) and len(text) > 60:
+        text = f"{len(value)}, {text}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -2,7 +2,7 @@
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the same overlays and keys as in training
-semicycle predict SCAN_OR_FOLDER -o FOLDER [--KEY VALUE ...]
+semicycle predict SCAN_OR_FOLDER [-o FOLDER] [--KEY VALUE ...]   into predictions/ if not told otherwise
 semicycle where                                      the folder of the bundle
 
 An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration.

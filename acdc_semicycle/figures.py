@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,6 +62,7 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]])
     for name, values in curves.items():
         axis.plot(epochs, values, marker=".", label=name)
     axis.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     return figure

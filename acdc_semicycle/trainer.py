@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,6 +19,8 @@ from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.losses import weigh
 from acdc_semicycle.semicycle import SemiCycle
 from acdc_semicycle.shapes import Image, Labels, Mask
+
+log = logging.getLogger("semicycle")
 
 
 def one_hot(labels: Labels, classes: int) -> Mask:
@@ -105,6 +108,7 @@ class SemiCycleTrainer(SupervisedTrainer):
 
     def run(self) -> None:  # type: ignore[override]
         """Train; not MONAI's own ``run``, which makes a CUDA gradient scaler of its own that no resume restores."""
+        log.info("training on %s, %s steps an epoch", self.state.device, self.state.epoch_length)
         Workflow.run(self)
 
     def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict | list[dict]:  # type: ignore[override]

@@ -259,10 +259,12 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(capsys, 
     train(tmp_path, dataset_dir=str(phantom_dir))
     assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
     text = refused(capsys, lambda: train(tmp_path, dataset_dir=str(phantom_dir), filters=4))
-    assert "another run" in text and "output_dir" in text
+    assert "another run" in text and "output_dir" in text and "network::filters: 2, here 4" in text
     assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
     train(tmp_path, dataset_dir=str(phantom_dir), epochs=2)
     later = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
     assert (first["progress"]["epoch"], later["progress"]["epoch"]) == (1, 2)
+    weights = [state["objective"]["G_IS.layers.1.weight"] for state in (first, later)]
+    assert not torch.equal(*weights), "more epochs must train: the rate had decayed to nothing at the old end"
     curve = (tmp_path / "learning_curve.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["epoch", "1", "2"]

@@ -281,7 +281,7 @@ def test_a_run_that_is_done_does_nothing_more(tmp_path):
     ("changed", "message"),
     [
         ({"seed": 1}, r"\(seed: 0, here 1\)"),
-        ({"weights": {"gen_S": 2.0}}, r"\(weights: \{'gen_S': 1\.0\}, here \{'gen_S': 2\.0\}\)"),
+        ({"weights": {"gen_S": 2.0}}, r"\(weights::gen_S: 1\.0, here 2\.0\)"),
         ({"size": (8, 16)}, r"\(size: \[8, 8\], here \[8, 16\]\)"),
         ({"new": 7}, r"\(new: None, here 7\)"),
     ],
