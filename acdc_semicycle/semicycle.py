@@ -12,16 +12,15 @@ A term's name is its key everywhere: weight, log line, TensorBoard tag, row of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from acdc_semicycle.history import History
 from acdc_semicycle.losses import cross_entropy, judged_fake, judged_real, l1, l2
-from acdc_semicycle.shapes import Image, Logits, Mask, Scalar
-
-Terms = dict[str, Scalar]
+from acdc_semicycle.objective import Objective, Terms, known, softmax
+from acdc_semicycle.shapes import Image, Mask
 
 
 class Made(NamedTuple):
@@ -32,12 +31,7 @@ class Made(NamedTuple):
     x_y: Image
 
 
-def softmax(logits: Logits) -> Mask:
-    """Class probabilities, in single precision whatever the network computed in."""
-    return torch.softmax(logits.float(), dim=1)
-
-
-class SemiCycle(nn.Module):
+class SemiCycle(Objective):
     """Two generators, two discriminators, and the terms each pair minimises.
 
     Args:
@@ -45,7 +39,10 @@ class SemiCycle(nn.Module):
         D_S, D_I: discriminators, one score a pixel.
         history_size: fakes of each kind kept for the discriminators; the paper's 50.
         seed: of the histories' draws.
+        history: makes each of the two histories from its size and seed.
     """
+
+    terms = ("gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I", "disc_S", "disc_I")
 
     def __init__(
         self,
@@ -55,29 +52,27 @@ class SemiCycle(nn.Module):
         D_I: nn.Module,
         history_size: int = 50,
         seed: int = 0,
+        history: Callable[[int, int], History] = History,
     ) -> None:
         super().__init__()
         self.G_IS, self.G_SI, self.D_S, self.D_I = G_IS, G_SI, D_S, D_I
-        self.seen_S, self.seen_I = History(history_size, seed), History(history_size, seed + 1)
+        self.seen_S, self.seen_I = history(history_size, seed), history(history_size, seed + 1)
 
-    @property  # not attributes: each weight would stand in the state dict twice
+    @property
     def generators(self) -> nn.ModuleList:
-        """What the first of the two optimisers steps."""
         return nn.ModuleList([self.G_IS, self.G_SI])
 
     @property
     def discriminators(self) -> nn.ModuleList:
-        """What the second one steps."""
         return nn.ModuleList([self.D_S, self.D_I])
 
     def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
-        """What the generators minimise, and what they made on the way."""
         logits = self.G_IS(x)
         s_u = softmax(self.G_IS(u))
         x_y = self.G_SI(y)
         terms = {
             "gen_S": cross_entropy(logits, y),  # G_IS(x) = y                         eq. 1
-            "gen_I": l2(x_y, x),  # G_SI(y) = x                              eq. 3
+            "gen_I": l2(x_y, x, known(y)),  # G_SI(y) = x                    eq. 3
             "cycle_S": cross_entropy(self.G_IS(x_y), y),  # G_IS(G_SI(y)) = y    eq. 7
             "cycle_I": l1(self.G_SI(s_u), u),  # G_SI(G_IS(u)) = u           eq. 6
             "adv_S": judged_real(self.D_S(s_u)),  # min over G_IS of eq. 4
@@ -86,10 +81,9 @@ class SemiCycle(nn.Module):
         return terms, Made(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
 
     def discriminator_terms(self, y: Mask, u: Image, made: Made) -> Terms:
-        """What the discriminators minimise; no gradient reaches the generators."""
         s_u, x_y = self.seen_S.show(made.s_u), self.seen_I.show(made.x_y)
         return {
-            "disc_S": judged_real(self.D_S(y)) + judged_fake(self.D_S(s_u)),  # eq. 4
+            "disc_S": judged_real(self.D_S(y), known(y)) + judged_fake(self.D_S(s_u)),  # eq. 4
             "disc_I": judged_real(self.D_I(u)) + judged_fake(self.D_I(x_y)),  # eq. 5
         }
 

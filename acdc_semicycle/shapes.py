@@ -12,5 +12,6 @@ Image = Float[Tensor, "B C H W"]  # intensities in [-1, 1]
 Mask = Float[Tensor, "B K H W"]  # one-hot, or softmax probabilities; all zero where nobody annotated
 Logits = Float[Tensor, "B K H W"]  # before the softmax
 Score = Float[Tensor, "B 1 H W"]  # a discriminator's, one a pixel: 1 for real, 0 for fake
+Known = Float[Tensor, "B 1 H W"]  # 1 where a pixel is annotated, else 0
 Labels = Int[Tensor, "B 1 H W"]  # class indices
 Scalar = Float[Tensor, ""]

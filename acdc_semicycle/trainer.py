@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from acdc_semicycle.data.pairs import Pairs
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.losses import weigh
-from acdc_semicycle.semicycle import SemiCycle
+from acdc_semicycle.objective import Objective
 from acdc_semicycle.shapes import Image, Labels, Mask
 
 log = logging.getLogger("semicycle")
@@ -45,6 +46,11 @@ def linear_decay(constant_epochs: int, epochs: int) -> Callable[[int], float]:
     return lambda epoch: 1 - max(0, epoch - constant_epochs) / max(1, epochs - constant_epochs)
 
 
+def poly_decay(steps: int, power: float = 0.9) -> Callable[[int], float]:
+    """Hung's factor on the learning rate: (1 - step / steps) to the power of 0.9."""
+    return lambda step: (1 - min(step, steps) / steps) ** power
+
+
 class SemiCycleTrainer(SupervisedTrainer):
     """Trains an objective's generators, then its discriminators, once a batch.
 
@@ -56,7 +62,7 @@ class SemiCycleTrainer(SupervisedTrainer):
     Args:
         device, max_epochs, train_data_loader: as in ``SupervisedTrainer``; the loader gives pairs
             (:class:`acdc_semicycle.data.pairs.Pairs`).
-        objective: networks and terms (:class:`acdc_semicycle.semicycle.SemiCycle`).
+        objective: networks and terms (:class:`acdc_semicycle.objective.Objective`).
         weights: of every term, by its name.
         classes: number of classes K.
         optimizer, d_optimizer: of the generators and of the discriminators.
@@ -70,7 +76,7 @@ class SemiCycleTrainer(SupervisedTrainer):
         device: str | torch.device,
         max_epochs: int,
         train_data_loader: Pairs,
-        objective: SemiCycle,
+        objective: Objective,
         weights: dict[str, float],
         classes: int,
         optimizer: Optimizer,
@@ -83,6 +89,10 @@ class SemiCycleTrainer(SupervisedTrainer):
         amp: bool = False,
         amp_kwargs: dict | None = None,
     ) -> None:
+        if set(weights) != set(objective.terms):
+            raise InputError(
+                f"weights are for {', '.join(weights)}: {type(objective).__name__} has {', '.join(objective.terms)}"
+            )
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
         self.d_optimizer, self.grad_scaler = d_optimizer, scaler
@@ -131,7 +141,10 @@ class SemiCycleTrainer(SupervisedTrainer):
         with engine._autocast():
             d_terms = engine.objective.discriminator_terms(y, u, made)
         engine.fire_event(AdversarialEvents.DISCRIMINATOR_LOSS_COMPLETED)
-        engine._step(engine.d_optimizer, weigh(d_terms, engine.weights))
+        if d_terms:
+            engine._step(engine.d_optimizer, weigh(d_terms, engine.weights))
+        else:  # the method has no discriminators; the schedule wants its optimiser stepped all the same
+            engine.d_optimizer.step()
         engine.fire_event(AdversarialEvents.DISCRIMINATOR_BACKWARD_COMPLETED)
 
         engine.grad_scaler.update()

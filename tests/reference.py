@@ -40,13 +40,17 @@ def L_gen_S(G_IS: Network, x: np.ndarray, y: np.ndarray) -> float:
 
 
 def L_gen_I(G_SI: Network, x: np.ndarray, y: np.ndarray) -> float:
-    """Eq. 3."""
-    return mean_of((a - b) ** 2 for a, b in zip(G_SI(y).flat, x.flat, strict=True))
+    """Eq. 3, over the pixels that have a class."""
+    painted = G_SI(y)
+    return mean_of((painted[b, c, h, w] - x[b, c, h, w]) ** 2 for b, h, w in annotated(y) for c in range(x.shape[1]))
 
 
 def L_disc_S(D_S: Network, y: np.ndarray, fakes: np.ndarray) -> float:
-    """Eq. 4, the fakes being segmentations G_IS(u)."""
-    return mean_of((score - 1) ** 2 for score in D_S(y).flat) + mean_of(score**2 for score in D_S(fakes).flat)
+    """Eq. 4, the fakes being segmentations G_IS(u); of true masks the pixels that have a class."""
+    scores = D_S(y)
+    return mean_of((scores[b, 0, h, w] - 1) ** 2 for b, h, w in annotated(y)) + mean_of(
+        score**2 for score in D_S(fakes).flat
+    )
 
 
 def L_disc_I(D_I: Network, u: np.ndarray, fakes: np.ndarray) -> float:
@@ -106,6 +110,11 @@ def linear_map(weight: np.ndarray, bias: np.ndarray) -> Network:
     return network
 
 
+def annotated(y: np.ndarray) -> list[tuple[int, int, int]]:
+    """The pixels that have a class."""
+    return [(b, h, w) for b, h, w in np.ndindex(y.shape[0], *y.shape[2:]) if any(y[b, :, h, w])]
+
+
 def mean_of(values) -> float:
     values = list(values)
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else 0.0

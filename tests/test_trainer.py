@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.handlers import StopAtNonFinite, TermsLog, read_curve
 from acdc_semicycle.losses import cross_entropy, l2, weigh
 from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
@@ -387,9 +388,13 @@ def test_compile_and_accumulation_are_refused():
 
 
 def test_a_term_without_weight_is_refused():
-    trainer = tiny_trainer(weights={name: w for name, w in WEIGHTS.items() if name != "disc_I"})
-    with pytest.raises(KeyError, match="disc_I"):
-        trainer.run()
+    with pytest.raises(InputError, match=r"SemiCycle has .*disc_I"):
+        tiny_trainer(weights={name: w for name, w in WEIGHTS.items() if name != "disc_I"})
+
+
+def test_a_weight_of_no_term_is_refused():
+    with pytest.raises(InputError, match=r"weights are for .*cycle_X"):
+        tiny_trainer(weights=WEIGHTS | {"cycle_X": 1.0})
 
 
 class Writer:

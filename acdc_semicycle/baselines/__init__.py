@@ -1,0 +1,1 @@
+"""What the paper compares with: the same two methods on each, so the trainer does not change."""
