@@ -320,7 +320,7 @@ def test_a_saved_split_that_contradicts_itself_is_refused(tmp_path, labelled):
 def test_saving_logs_how_many_patients_each_part_has(tmp_path, caplog):
     caplog.set_level("INFO", "semicycle")
     splits.split(FORTY, 0.25).save(tmp_path / "split.json")
-    assert "7 labelled, 21 unlabelled, 4 validation, 8 test patients" in caplog.messages
+    assert "split: 7 labelled, 21 unlabelled, 4 validation, 8 test" in caplog.messages
 
 
 def test_the_published_lists_split_the_real_acdc(acdc_dir):

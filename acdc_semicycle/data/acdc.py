@@ -17,6 +17,7 @@ from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
 CLASSES = ("background", "RV", "MYO", "LV")
+COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
 PHASES = ("ED", "ES")
 
 

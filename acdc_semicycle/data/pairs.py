@@ -16,11 +16,12 @@ from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
 
-def as_dicts(records: Sequence[Record]) -> list[dict[str, str]]:
+def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Records as MONAI's transforms take them; no ``label`` where there is no mask."""
     return [
         {"image": str(r.image), "case": r.case, "patient": r.patient, "phase": r.phase or ""}
         | ({"label": str(r.label)} if r.label else {})
+        | ({"slice": r.slice} if r.slice is not None else {})
         for r in records
     ]
 
@@ -116,18 +117,27 @@ class Pairs:
         batch_size: of each of the two.
         num_workers: processes that load; 0 loads in this one.
         seed: of the order.
+        steps: batches an epoch has, where that shall not depend on the number of slices.
+        sampler: draws the order.
     """
 
     def __init__(
-        self, labelled: Slices, unlabelled: Slices, batch_size: int, num_workers: int = 0, seed: int = 0
+        self,
+        labelled: Slices,
+        unlabelled: Slices,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        steps: int | None = None,
+        sampler: Callable[[Sized, int, int], EpochSampler] = EpochSampler,
     ) -> None:
         self.datasets = {"labelled": labelled, "unlabelled": unlabelled if len(unlabelled) else labelled}
         most = max(map(len, self.datasets.values()))
         if not 1 <= batch_size <= most:
             raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
-        self.length = most // batch_size
+        self.length = most // batch_size if steps is None else steps
         self.samplers = {
-            stream: EpochSampler(dataset, self.length * batch_size, seed + place)
+            stream: sampler(dataset, self.length * batch_size, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())
         }
         self.loaders = {

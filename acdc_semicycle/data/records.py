@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import nibabel
+
+from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+SCANS = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+BY_SLICE = "protocol of the published code: not comparable with patient-level results"
+IGNORED = 255
+"""A mask's value where nobody said what a pixel is: never trained, never scored."""
 
 
 @dataclass(frozen=True, order=True)
@@ -16,7 +32,9 @@ class Record:
         image: the image file.
         label: the mask file, or None where nobody has drawn one.
         phase: ``"ED"`` (end-diastole), ``"ES"`` (end-systole), or None where the data set has no phases.
-        part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on.
+        part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on, and no
+            model is selected on it. PASCAL VOC and Cityscapes call theirs ``val``.
+        slice: the one slice of the volume that is meant, or None for all of it.
     """
 
     case: str
@@ -25,3 +43,71 @@ class Record:
     label: Path | None = None
     phase: str | None = None
     part: str = "training"
+    slice: int | None = None
+
+
+def cut(records: Sequence[Record], by: str) -> list[Record]:
+    """The units that are split: images as they are, of one patient each or several, or every slice by itself.
+
+    Args:
+        by: ``"patient"``, or ``"slice"``, the published code's protocol: neighbouring slices of one patient are then
+            trained on and scored.
+    """
+    if by == "patient":
+        return list(records)
+    if by != "slice":
+        raise InputError(f"by is {by!r}: give patient or slice")
+    return [piece for record in records for piece in _slices(record)]
+
+
+def _slices(record: Record) -> list[Record]:
+    if not str(record.image).lower().endswith(SCANS):
+        return [record]
+    depth: Any = nibabel.load(record.image).shape  # type: ignore[attr-defined]
+    names = [f"{record.case}_slice{place:03d}" for place in range(depth[-1])]
+    return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
+
+
+def given_folder(path: str | Path | None, name: str, what: str) -> Path:
+    """The folder that the setting ``name`` gives, as it was given; ``what`` says what it should hold.
+
+    Raises:
+        InputError: nothing is given, or no folder is there.
+    """
+    if path is None or not str(path).strip():
+        raise InputError(f"{name} is empty: give {what}")
+    if not Path(path).is_dir():
+        raise InputError(f"{path} is not a folder: give {what} as {name}")
+    return Path(path)
+
+
+def checked(records: Iterable[Record], masks: Path) -> list[Record]:
+    """These records sorted, once they make a data set; a warning counts the training images without a mask.
+
+    Args:
+        records: in any order.
+        masks: the folder where masks were looked for, for the messages.
+
+    Raises:
+        InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
+    """
+    found = sorted(records, key=lambda record: record.case)
+    for one, other in pairwise(found):
+        if one.case == other.case:
+            raise InputError(
+                f"{one.case} is there twice, as {one.image} ({one.part}) and {other.image} ({other.part}):"
+                " keep one, an image is never both trained on and scored"
+            )
+    if blind := [record for record in found if record.part == "testing" and record.label is None]:
+        raise InputError(
+            f"{blind[0].image} has no mask in {masks} ({len(blind)} such in the part that is scored): restore its mask"
+        )
+    training = [record for record in found if record.part == "training"]
+    plain = sum(record.label is None for record in training)
+    if plain == len(training):
+        raise InputError(
+            f"none of the {plain} training images has a mask in {masks}: there is nothing to learn from, give masks"
+        )
+    if plain:
+        log.warning("%d of %d training images have no mask in %s: unlabelled", plain, len(training), masks)
+    return found

@@ -44,7 +44,7 @@ class Split:
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
         write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
-        log.info("%s patients", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
+        log.info("split: %s", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
 
 
 def split(

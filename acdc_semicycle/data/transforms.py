@@ -1,10 +1,10 @@
-"""From a NIfTI volume to normalised slices, and what MONAI's own transforms leave to be checked."""
+"""From files to normalised slices, and what MONAI's own transforms leave to be checked."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import LoadImaged, MapTransform
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from PIL import Image, ImageOps
 
+from acdc_semicycle.data.records import IGNORED, PICTURES
 from acdc_semicycle.errors import InputError
+
+VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 
 # what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
 DAMAGE = (
@@ -32,25 +37,136 @@ DAMAGE = (
 )
 
 
-class LoadCheckedd(LoadImaged):
-    """MONAI's ``LoadImaged`` for NIfTI, channel first, behind a check: each file is complete, 3D and finite.
+class LoadCheckedd(MapTransform):
+    """Files to tensors [C, H, W, slices], each file complete and finite; a picture is a volume of one slice.
 
-    The check stands before the loading and not in a reader: when a reader raises, MONAI tries the next one.
+    Where an item has ``slice``, only that one is kept.
+
+    Args:
+        keys: images (``image``) and masks (``label``).
+        channels: of a picture: 1 grey, 3 red, green, blue. Scans have one.
+        colours: RGB of each class, background first, for masks that are stored as colours.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(
-            keys,
-            reader="NibabelReader",
-            image_only=True,
-            ensure_channel_first=True,
-            allow_missing_keys=allow_missing_keys,
-        )
+    def __init__(
+        self,
+        keys: KeysCollection,
+        channels: int = 1,
+        colours: Sequence[Sequence[int]] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.channels = channels
+        self.colours = {tuple(colour): place for place, colour in enumerate(colours or ())} | {VOID: IGNORED}
+        self.load = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True)
 
-    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
-        for key in self.key_iterator(dict(data)):
-            check_volume(Path(data[key]))
-        return super().__call__(data, reader)
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            path = Path(result[key])
+            volume = self._picture(path, key == "label") if is_picture(path) else self._scan(path)
+            place = result.get("slice")
+            result[key] = volume if place is None else volume[..., place : place + 1]
+        return result
+
+    def _scan(self, path: Path) -> MetaTensor:
+        check_volume(path)  # and not in a reader: when a reader raises, MONAI tries the next one
+        if self.channels != 1:
+            raise InputError(f"{path} is a scan, which has one channel, and channels is {self.channels}: give 1")
+        return self.load(path)
+
+    def _picture(self, path: Path, mask: bool) -> MetaTensor:
+        picture = read_picture(path)
+        values = class_values(path, picture, self.colours) if mask else intensities(picture, self.channels)
+        tensor = torch.as_tensor(np.array(values, np.float32)).movedim(-1, 0)[..., None]
+        return MetaTensor(tensor, affine=torch.eye(4), meta={"filename_or_obj": str(path)})
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether a file is a picture, by its name, and not a scan."""
+    return str(path).lower().endswith(PICTURES)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture that is complete, turned as its EXIF note says.
+
+    Raises:
+        InputError: missing, truncated, damaged or no picture.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture)
+    except (*DAMAGE, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
+        ) from error
+
+
+def intensities(picture: Image.Image, channels: int) -> np.ndarray:
+    """The picture as [H, W, channels]; 16-bit and floating-point greys as they are."""
+    if channels == 1 and picture.mode.startswith(("I", "F")):
+        return np.asarray(picture, np.float32)[..., None]
+    return np.asarray(picture.convert("RGB")) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+
+
+def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> np.ndarray:
+    """What a mask [H, W, 1] stores: its numbers, or the numbers of its colours.
+
+    A palette whose colours are all classes' is read by colour, because programs that save anew may renumber it.
+
+    Raises:
+        InputError: a colour picture with a colour that is no class's.
+    """
+    if picture.mode not in ("P", "RGB", "RGBA"):
+        return np.asarray(picture).astype(np.int64)[..., None]
+    numbers = np.asarray(picture.convert("RGB")) if picture.mode != "P" else np.asarray(picture)
+    if picture.mode == "P":
+        palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
+        used = [value for value in np.unique(numbers) if value < len(palette)]
+        of = {value: colours.get(tuple(palette[value].tolist())) for value in used}
+        if any(value is None for value in of.values()):
+            return numbers.astype(np.int64)[..., None]
+        table = np.arange(256)
+        table[used] = [value for value in of.values() if value is not None]
+        return table[numbers][..., None]
+    flat, where = np.unique(numbers.reshape(-1, 3), axis=0, return_inverse=True)
+    if unknown := [tuple(colour) for colour in flat.tolist() if tuple(colour) not in colours]:
+        raise InputError(
+            f"{path} holds the colour {unknown[0]}, no class's: give class indices, or colours of the classes"
+        )
+    return np.array([colours[tuple(colour)] for colour in flat.tolist()])[where].reshape(*numbers.shape[:2], 1)
+
+
+class ScaleImaged(MapTransform):
+    """Intensities to [-1, 1]: from a known range, or from each image's own percentiles (0.5 and 99.5).
+
+    Args:
+        keys: the images.
+        intensity_range: lowest and highest intensity there can be, [0, 255] for 8-bit pictures; None for percentiles.
+    """
+
+    def __init__(self, keys: KeysCollection, intensity_range: Sequence[float] | None = None) -> None:
+        super().__init__(keys)
+        self.range = intensity_range
+        if intensity_range is None:
+            self.scale: Any = ScaleIntensityRangePercentiles(0.5, 99.5, -1.0, 1.0, clip=True)
+        else:
+            low, high = intensity_range
+            self.scale = ScaleIntensityRange(low, high, -1.0, 1.0)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            if self.range is not None and not self.range[0] <= image.min() <= image.max() <= self.range[1]:
+                raise InputError(
+                    f"{image.meta['filename_or_obj']} holds intensities from {image.min():g} to {image.max():g}, and"
+                    f" intensity_range is {list(self.range)}: give their range, or null for percentiles"
+                )
+            result[key] = self.scale(image)
+        return result
 
 
 def check_volume(path: Path) -> tuple[int, ...]:
@@ -82,32 +198,60 @@ def check_volume(path: Path) -> tuple[int, ...]:
 
 
 class CheckLabeld(MapTransform):
-    """Refuse a mask whose grid is not the image's or whose values are no classes.
+    """Masks as class indices; refuse one whose grid is not the image's or whose values are no classes.
 
     Args:
         keys: the masks.
-        classes: number of classes K; values must be whole numbers in [0, K - 1].
+        classes: number of classes K.
+        values: the class of each stored value, or 255 where it says that nobody annotated; None where the values
+            are the classes, 0 to K - 1.
         image_key: the image whose shape and place in space the mask must share.
     """
 
-    def __init__(self, keys: KeysCollection, classes: int, image_key: str = "image", allow_missing_keys: bool = False):
+    def __init__(
+        self,
+        keys: KeysCollection,
+        classes: int,
+        values: Mapping[Any, int] | None = None,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.classes, self.image_key = classes, image_key
+        self.image_key = image_key
+        self.values = {int(stored): of for stored, of in (values or {k: k for k in range(classes)}).items()}
+        if wrong := sorted(set(self.values.values()) - {*range(classes), IGNORED}):
+            raise InputError(
+                f"mask_values names the class {wrong[0]}: expected 0 to {classes - 1}, or {IGNORED} (ignored)"
+            )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        for key in self.key_iterator(data):
-            self._check(data[key], data[self.image_key])
-        return dict(data)
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self._classes(result[key], result[self.image_key])
+        return result
 
-    def _check(self, label: Any, image: Any) -> None:
+    def _classes(self, label: Any, image: Any) -> Any:
         name = label.meta["filename_or_obj"]
-        if label.shape != image.shape:
+        if label.shape[1:] != image.shape[1:]:
             raise InputError(
                 f"{name} has shape {tuple(label.shape[1:])}, its image {tuple(image.shape[1:])}: a mask must have its"
                 " image's grid"
             )
         if not torch.allclose(label.affine, image.affine, atol=1e-3):
             raise InputError(f"{name} lies elsewhere in space than its image: give both the same affine")
-        values = torch.unique(label.as_tensor())
-        if bad := [value for value in values.tolist() if value not in range(self.classes)]:
-            raise InputError(f"{name} holds the label {bad[0]:g}: expected whole numbers 0 to {self.classes - 1}")
+        stored, where = torch.unique(label.as_tensor(), return_inverse=True)
+        if bad := [value for value in stored.tolist() if value not in self.values]:
+            raise InputError(f"{name} holds the label {bad[0]:g}: expected {_words(list(self.values))}")
+        classes = torch.tensor([float(self.values[int(value)]) for value in stored.tolist()])
+        return MetaTensor(classes[where], meta=label.meta)
+
+
+def _words(values: list[int]) -> str:
+    """The values a mask may hold, in words."""
+    values = sorted(values)
+    last = len(values) - 1
+    if values == list(range(last + 1)):
+        return f"whole numbers 0 to {last}"
+    if values[:-1] == list(range(last)):
+        return f"whole numbers 0 to {last - 1}, or {values[-1]}"
+    return ", ".join(map(str, values))
