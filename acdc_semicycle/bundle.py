@@ -9,6 +9,7 @@ import logging
 import pydoc
 import re
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
+
+STARTED = time.monotonic()
 
 
 def begin() -> None:
@@ -59,6 +62,49 @@ def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
     root = Path(output_dir) / "phantom"
     phantom.write(root)
     return root
+
+
+def required(name: str, what: str) -> Any:
+    """Stands in a configuration for a setting that has no default."""
+    raise InputError(f"{name} is not given: give {what} (--{name} ...)")
+
+
+def chosen(metrics: dict[str, Any], name: str) -> dict[str, Any]:
+    """The measure that decides which epoch's network is kept."""
+    if name not in metrics:
+        raise InputError(f"chosen_by is {name!r}: give one of {', '.join(metrics)}")
+    return {name: metrics[name]}
+
+
+def others(metrics: dict[str, Any], name: str) -> dict[str, Any]:
+    """The measures that are only shown."""
+    return {key: value for key, value in metrics.items() if key != name}
+
+
+def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> None:
+    """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept."""
+    started = time.monotonic()
+    batches = iter(trainer.data_loader)
+    times = [
+        _seconds(trainer._iteration, trainer, next(batches)) for _ in range(1 + min(steps, len(trainer.data_loader)))
+    ]
+    images, evaluator.state.epoch_length = evaluator.state.epoch_length, 1
+    _seconds(evaluator.run)  # the first one warms up
+    validation = _seconds(evaluator.run)
+    parts = {
+        "step_seconds": sorted(times[1:])[(len(times) - 1) // 2],
+        "steps": trainer.state.max_epochs * len(trainer.data_loader),
+        "validation_seconds": validation * images,
+        "validations": trainer.state.max_epochs // val_interval,
+        "start_seconds": started - STARTED,
+    }
+    print(json.dumps(parts), flush=True)
+
+
+def _seconds(work: Any, *arguments: Any) -> float:
+    started = time.monotonic()
+    work(*arguments)
+    return time.monotonic() - started
 
 
 def _running_config() -> dict[str, Any]:
@@ -105,6 +151,8 @@ def check(config: dict[str, Any]) -> None:
     _check_text(config, "")
     used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))
     _check(config, known, used, "")
+    if "weights" in config:
+        _check_weights(config["weights"], config["objective_def"])
 
 
 def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -135,12 +183,27 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
         if isinstance(value, dict) and isinstance(expected, dict):
             # what a component takes beyond what the bundle gives it, its signature says
             taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
-            _check(value, taken | expected, used, name + "::")
+            free = (
+                dict.fromkeys(value) if name == "weights" else {}
+            )  # the trainer compares them with the method's terms
+            _check(value, free | taken | expected, used, name + "::")
+
+
+def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
+    """Refuse a weight of no term of the method; a term without weight the trainer refuses."""
+    target = _target(method)
+    if wrong := sorted(set(weights) - set(target.terms)):
+        raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
+
+
+def _target(component: dict[str, Any]) -> Any:
+    """The class or function that a component's ``_target_`` names."""
+    return pydoc.locate(ConfigComponent(component, locator=ComponentLocator()).resolve_module_name())
 
 
 def _arguments(component: dict[str, Any]) -> list[str]:
     """Names of the arguments of a component's ``_target_``."""
-    target = pydoc.locate(ConfigComponent(component, locator=ComponentLocator()).resolve_module_name())
+    target = _target(component)
     return list(inspect.signature(target).parameters) if callable(target) else []
 
 

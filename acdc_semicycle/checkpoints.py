@@ -138,7 +138,9 @@ class Checkpoints:
         if validation.epoch == engine.state.epoch and metric > self.best:
             self.best, self.best_epoch = float(metric), engine.state.epoch
             save(self.model, self.network.state_dict())
-            text = json.dumps(self.card | {"epoch": self.best_epoch, "validation_dice": self.best}, indent=1)
+            text = json.dumps(
+                self.card | {"epoch": self.best_epoch, "validation": {validation.key_metric_name: self.best}}, indent=1
+            )
             write_text(self.model.with_suffix(".json"), text + "\n")
         save(
             self.last,

@@ -1,4 +1,4 @@
-"""The report of an evaluation: whole volumes at their own resolution, as JSON, CSV, a table and a picture."""
+"""The report of an evaluation: whole images at their own resolution, as JSON, CSV, a table and pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -26,28 +26,40 @@ from torch import Tensor
 
 from acdc_semicycle import __version__
 from acdc_semicycle.checkpoints import load_network
+from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
-from acdc_semicycle.metrics import counts, dice, iou, mean_and_std
+from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
+
+if TYPE_CHECKING:  # matplotlib: only where something is drawn
+    from acdc_semicycle.figures import Example
 
 log = logging.getLogger("semicycle")
 
 SCORES = {"dice": dice, "iou": iou}
+LARGEST = 512  # pixels of a picture's longer side in figures
+PANEL = 4  # cases in panel.npz
 PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
 
 
 @dataclass
 class Case:
-    """What is kept of one evaluated volume."""
+    """What is kept of one evaluated volume or picture; of its masks, one slice [H, W] to look at."""
 
     case: str
     patient: str
     phase: str
     image: Path
-    prediction: np.ndarray  # class indices on the scan's own grid
+    place: int  # of that slice in the file
+    prediction: np.ndarray  # class indices, every n-th pixel of a large picture
     truth: np.ndarray
-    counts: Tensor  # [K, 3] on that grid
-    network_counts: Tensor  # [K, 3] at the network's resolution, for the paper's mIoU
+    confusion: Tensor  # [K, K] on the image's own grid
+    network_confusion: Tensor  # [K, K] at the network's resolution, for the paper's mIoU
+
+    @property
+    def counts(self) -> Tensor:
+        """True positives, false positives and false negatives [K, 3] on the image's own grid."""
+        return counts(self.confusion)
 
 
 @dataclass
@@ -55,7 +67,8 @@ class Report:
     """Evaluates a network and writes what came out into one folder.
 
     ``report.json`` (``summary``, ``floor``, ``cases``, and how it was made), ``cases.csv`` (a row a volume),
-    ``summary.csv`` (a row a structure), ``examples.png`` (the worst, the middle and the best volumes).
+    ``summary.csv`` (a row a structure), ``examples.png`` (the worst, the middle and the best), ``panel.npz`` (slices
+    of the same few cases whatever the network, to lay methods side by side).
 
     Args:
         evaluator: whose output has ``pred`` and ``label`` on the scan's own grid, and ``pred_network`` and
@@ -64,6 +77,9 @@ class Report:
         checkpoint: model.pt.
         folder: where the report goes.
         classes: names of the classes, background first.
+        colours: RGB of each class.
+        main: the measure that chose the network: ``dice`` for volumes, ``miou`` for pictures.
+        paper_miou_without: class whose row and column the published code takes out, if any.
         part: which part of the split was evaluated.
         card: how the network is used here; model.json beside ``checkpoint`` must say the same.
         about: anything else the reader must know (plain values): data set, seed, preset, labelled patients.
@@ -75,6 +91,9 @@ class Report:
     folder: str | Path
     classes: Sequence[str]
     part: str
+    colours: Sequence[Sequence[int]] | None = None
+    main: str = "dice"
+    paper_miou_without: int | None = None
     card: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -88,17 +107,22 @@ class Report:
         content = self._content(cases)
         path = folder / "report.json"
         write_text(path, json.dumps(_plain(content), indent=1) + "\n")
-        _write_cases(folder / "cases.csv", content["cases"], self.classes[1:])
-        _write_summary(folder / "summary.csv", content["summary"], self.classes[1:])
-        _draw(folder / "examples.png", cases, self.classes)
-        print(table(content, self.classes[1:]))
+        _write_cases(folder / "cases.csv", content["cases"], self._structures)
+        _write_summary(folder / "summary.csv", content["summary"], self._structures)
+        self._draw(folder, cases)
+        print(table(content, self._structures))
         print(path, flush=True)
         return path
+
+    @property
+    def _structures(self) -> list[str]:
+        """The classes that are scored by image: not the background."""
+        return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
         path = Path(self.checkpoint).with_suffix(".json")
         trained = json.loads(path.read_text()) if path.is_file() else {}
-        for name, value in self.card.items():
+        for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
                 raise InputError(
                     f"{self.checkpoint} was trained with {name} {trained[name]}, here it is {value}: give the overlays"
@@ -114,73 +138,108 @@ class Report:
         return sorted(cases, key=lambda case: case.case)
 
     def _collect(self, engine: Engine, cases: list[Case]) -> None:
+        n = len(self.classes)
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
-            volumes = {k: output[k].as_tensor()[0].cpu() for k in ("pred", "pred_network", "label_network")}
+            maps = {k: output[k].as_tensor()[0].cpu() for k in ("pred", "pred_network", "label_network")}
             truth = item["label"].as_tensor()[0].cpu()
-            n = len(self.classes)
+            z = int(((truth > 0) & (truth < n)).sum((0, 1)).argmax())  # the slice with the most foreground
+            step = -(-max(truth.shape[:2]) // LARGEST)
             cases.append(
                 Case(
                     item["case"],
                     item["patient"],
                     item["phase"],
                     Path(item["image"].meta["filename_or_obj"]),
-                    volumes["pred"].numpy().astype(np.uint8),
-                    truth.numpy().astype(np.uint8),
-                    counts(volumes["pred"], truth, n),
-                    counts(volumes["pred_network"], volumes["label_network"], n),
+                    z + (item.get("slice") or 0),
+                    maps["pred"][::step, ::step, z].numpy().astype(np.uint8),
+                    truth[::step, ::step, z].numpy().astype(np.uint8),
+                    confusion(maps["pred"], truth, n),
+                    confusion(maps["pred_network"], maps["label_network"], n),
                 )
             )
 
     def _content(self, cases: Sequence[Case]) -> dict[str, Any]:
-        names = self.classes[1:]
         phases = sorted({case.phase for case in cases if case.phase})
+        first = len(self.classes) - len(self._structures)
         return {
             "part": self.part,
             **self.about,
-            "summary": summary(cases, names)
-            | {"by_phase": {phase: summary([c for c in cases if c.phase == phase], names) for phase in phases}},
-            "floor": summary([_all_background(case) for case in cases], names),
+            "main": self.main,
+            "classes": list(self.classes),
+            "colours": self.colours,
+            "summary": self._summary(cases)
+            | {"by_phase": {phase: self._summary([c for c in cases if c.phase == phase]) for phase in phases}},
+            "floor": self._summary([_trivial(case) for case in cases]),
             "cases": [
                 {"case": case.case, "patient": case.patient, "phase": case.phase}
-                | {score: _by_structure(f(case.counts), names) for score, f in SCORES.items()}
+                | {score: _by_structure(f(case.counts)[first:], self._structures) for score, f in SCORES.items()}
                 for case in cases
             ],
             "checkpoint": str(self.checkpoint),
             **provenance(),
         }
 
+    def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:
+        return summary(cases, self.classes, self._structures, self.paper_miou_without)
 
-def summary(cases: Sequence[Case], names: Sequence[str]) -> dict[str, Any]:
-    """Means over volumes: each structure, and ``mean`` over structures; ``std`` over volumes; the paper's mIoU."""
+    def _draw(self, folder: Path, cases: Sequence[Case]) -> None:
+        from acdc_semicycle.figures import examples_figure
+
+        ranked = sorted(cases, key=lambda case: float(dice(case.counts)[1:].nanmean().nan_to_num(0)))
+        chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
+        examples = [_example(case) for case in chosen.values()]
+        examples_figure(examples, self.classes, self.colours).savefig(folder / "examples.png", dpi=110)
+        spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
+        shown = [_example(cases[place]) for place in spread]
+        arrays = {
+            f"{name}_{n}": getattr(example, name)
+            for n, example in enumerate(shown)
+            for name in ("image", "truth", "prediction")
+        }
+        np.savez_compressed(folder / "panel.npz", names=np.array([cases[n].case for n in spread]), **arrays)
+
+
+def summary(
+    cases: Sequence[Case], classes: Sequence[str], structures: Sequence[str], without: int | None = None
+) -> dict[str, Any]:
+    """The scores of a set of cases.
+
+    ``dice`` and ``iou``: means over images of each structure, and ``mean`` over structures; ``std`` over images;
+    ``miou``: of one confusion matrix over the whole set, all classes counted; ``paper_miou``: the paper's.
+    """
     result: dict[str, Any] = {"volumes": len(cases)}
+    first = len(classes) - len(structures)
     for score, f in SCORES.items():
-        rows = [_by_structure(f(case.counts), names) for case in cases]
-        stats = {name: mean_and_std([row[name] for row in rows]) for name in names}
-        result[score] = {"mean": float(np.nanmean([mean for mean, _, _ in stats.values()]))}
+        rows = [_by_structure(f(case.counts)[first:], structures) for case in cases]
+        stats = {name: mean_and_std([row[name] for row in rows]) for name in structures}
+        means = [mean for mean, _, n in stats.values() if n]
+        result[score] = {"mean": float(np.mean(means)) if means else math.nan}
         result[score] |= {name: mean for name, (mean, _, _) in stats.items()}
         result[f"{score}_std"] = {"mean": mean_and_std([row["mean"] for row in rows])[1]}
         result[f"{score}_std"] |= {name: std for name, (_, std, _) in stats.items()}
         result[f"{score}_n"] = {name: n for name, (_, _, n) in stats.items()}
-    result["paper_miou"] = float(iou(torch.stack([case.network_counts for case in cases]).sum(0)).nanmean())
+    pooled = iou(counts(torch.stack([case.confusion for case in cases]).sum(0)))
+    result["miou"] = float(pooled.nanmean())
+    result["miou_by_class"] = dict(zip(classes, pooled.tolist(), strict=True))
+    at_network = torch.stack([case.network_confusion for case in cases]).sum(0)
+    result["paper_miou"] = float(iou(counts(without_class(at_network, without))).nanmean())
     return result
 
 
-def _by_structure(values: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Scores [K] as a row: the foreground's mean, then each structure."""
-    foreground = values[1:]
-    return {"mean": float(foreground.nanmean())} | dict(zip(names, foreground.tolist(), strict=True))
+def _by_structure(values: Tensor, structures: Sequence[str]) -> dict[str, float]:
+    """Scores as a row: their mean, then each structure."""
+    return {"mean": float(values.nanmean())} | dict(zip(structures, values.tolist(), strict=True))
 
 
-def _all_background(case: Case) -> Case:
-    """The same case, had the prediction been background everywhere."""
+def _trivial(case: Case) -> Case:
+    """The same case, had the prediction been the first class, background as a rule, everywhere."""
 
-    def trivial(counted: Tensor) -> Tensor:
-        truth = counted[:, 0] + counted[:, 2]  # voxels of each class
-        background = torch.zeros_like(counted)
-        background[0, 0], background[0, 1], background[1:, 2] = truth[0], truth[1:].sum(), truth[1:]
-        return background
+    def trivial(matrix: Tensor) -> Tensor:
+        first = torch.zeros_like(matrix)
+        first[:, 0] = matrix.sum(1)
+        return first
 
-    return Case(**{**vars(case), "counts": trivial(case.counts), "network_counts": trivial(case.network_counts)})
+    return replace(case, confusion=trivial(case.confusion), network_confusion=trivial(case.network_confusion))
 
 
 def provenance() -> dict[str, Any]:
@@ -198,9 +257,16 @@ def provenance() -> dict[str, Any]:
     return {"command": shlex.join(arguments), "versions": versions, "machine": machine}
 
 
-def table(content: dict[str, Any], names: Sequence[str]) -> str:
+def table(content: dict[str, Any], structures: Sequence[str]) -> str:
     """The summary as lines of text, with the floor beside it."""
-    heads = ["mean", *names]
+    lines = _volume_lines(content, structures) if content["main"] == "dice" else _picture_lines(content)
+    lines.append(f"{'mIoU as in the paper':<22}{content['summary']['paper_miou']:8.3f}")
+    lines += [content[key] for key in ("note", "protocol") if content.get(key)]
+    return "\n".join(lines)
+
+
+def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[str]:
+    heads = ["mean", *structures]
     lines = [
         f"{content['part']}: {content['summary']['volumes']} volumes",
         " " * 22 + "".join(f"{h:>8}" for h in heads),
@@ -210,10 +276,16 @@ def table(content: dict[str, Any], names: Sequence[str]) -> str:
     rows["Dice, all background"] = ("dice", content["floor"])
     for title, (score, part) in rows.items():
         lines.append(f"{title:<22}" + "".join(f"{part[score][head]:8.3f}" for head in heads))
-    lines.append(f"{'mIoU as in the paper':<22}{content['summary']['paper_miou']:8.3f}")
-    if note := content.get("note"):
-        lines.append(note)
-    return "\n".join(lines)
+    return lines
+
+
+def _picture_lines(content: dict[str, Any]) -> list[str]:
+    scores = content["summary"]
+    lines = [f"{content['part']}: {scores['volumes']} images, IoU of the whole set"]
+    lines += [f"  {name:<20}{value:8.3f}" for name, value in scores["miou_by_class"].items()]
+    lines.append(f"{'mIoU':<22}{scores['miou']:8.3f}")
+    lines.append(f"{'mIoU, all ' + content['classes'][0]:<22}{content['floor']['miou']:8.3f}")
+    return lines
 
 
 def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> None:
@@ -235,22 +307,22 @@ def _write_summary(path: Path, content: dict, names: Sequence[str]) -> None:
                 writer.writerow([score, name, f"{content[score][name]:.6f}", f"{content[score + '_std'][name]:.6f}"])
 
 
-def _draw(path: Path, cases: Sequence[Case], classes: Sequence[str]) -> None:
-    from acdc_semicycle.figures import Example, examples_figure
+def _example(case: Case) -> Example:
+    """One slice of a case as a radiologist, or a photographer, sees it."""
+    from acdc_semicycle.figures import Example
 
-    ranked = sorted(cases, key=lambda case: float(dice(case.counts)[1:].nanmean().nan_to_num(0)))
-    chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
-    examples = []
-    for case in chosen.values():
-        z = int(np.argmax((case.truth > 0).sum((0, 1))))  # the slice with the most heart
-        image = np.asarray(nibabel.load(case.image).dataobj)[:, :, z]  # type: ignore[attr-defined]
-        score = float(dice(case.counts)[1:].nanmean())
-        examples.append(
-            Example(
-                f"{case.case} {case.phase}, Dice {score:.3f}", image.T, case.truth[..., z].T, case.prediction[..., z].T
-            )
-        )
-    examples_figure(examples, classes).savefig(path, dpi=110)
+    score = float(dice(case.counts)[1:].nanmean())
+    title = f"{case.case} {case.phase}".strip() + f", Dice {score:.3f}"
+    if is_picture(case.image):
+        image = intensities(read_picture(case.image), 3)
+        step = -(-max(image.shape[:2]) // LARGEST)
+        return Example(title, image[::step, ::step], case.truth, case.prediction)
+    volume: Any = nibabel.load(case.image)
+    image = np.asarray(volume.dataobj[..., case.place], np.float32)
+    step = -(-max(image.shape) // LARGEST)
+    low, high = np.percentile(image, (1, 99.5))
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    return Example(title, grey[::step, ::step].T, case.truth.T, case.prediction.T)
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -13,7 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-COLOURS = ("#4C9BE8", "#F2C14E", "#E4572E", "#7BC47F")  # of the classes after background
+Colours = Sequence[Sequence[int]]  # RGB of each class, background first
+
+
+def colours_of(classes: int, colours: Colours | None = None) -> NDArray:
+    """RGB in [0, 1] of each class [K, 3]: those given, or matplotlib's, background black."""
+    if colours is not None:
+        return np.array(colours)[:classes] / 255
+    return np.array([(0, 0, 0), *(colormaps["tab20"](k % 20)[:3] for k in range(classes - 1))])
 
 
 class Example(NamedTuple):
@@ -25,32 +33,53 @@ class Example(NamedTuple):
     prediction: NDArray
 
 
-def examples_figure(examples: Sequence[Example], classes: Sequence[str]) -> Figure:
-    """A row an example: the image, the truth over it, the prediction over it."""
+def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours: Colours | None = None) -> Figure:
+    """A row an example: the image, the truth over it, the prediction over it; the legend has what occurs."""
+    table = colours_of(len(classes), colours)
     figure = Figure(figsize=(7.5, 2.6 * len(examples) + 0.5), layout="constrained")
     axes = figure.subplots(len(examples), 3, squeeze=False)
     for row, example in zip(axes, examples, strict=True):
         for axis, mask in zip(row, (None, example.truth, example.prediction), strict=True):
-            _show(axis, example.image, mask)
+            show(axis, example.image, mask, table)
         row[0].set_title(example.title, fontsize=9, loc="left")
     axes[0][1].set_title("truth", fontsize=9)
     axes[0][2].set_title("prediction", fontsize=9)
-    legend = [Patch(color=colour, label=name) for colour, name in zip(COLOURS, classes[1:], strict=False)]
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=9, frameon=False)
+    legend(figure, [mask for example in examples for mask in (example.truth, example.prediction)], classes, table)
     return figure
 
 
-def cycle_figure(images: Sequence[Tensor], y: Tensor, s_x: Tensor) -> Figure:
-    """An image, its mask y, the prediction s_x, and the images painted from y and from s_x.
+def legend(figure: Figure, masks: Sequence[NDArray], classes: Sequence[str], table: NDArray) -> None:
+    """Names and colours of the classes that these masks hold; the background has none."""
+    held = np.unique(np.concatenate([mask.ravel() for mask in masks]))
+    named = [k for k, name in enumerate(classes) if k in held and name != "background"]
+    patches = [Patch(color=table[k], label=classes[k]) for k in named]
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=min(7, len(patches) or 1), fontsize=9, frameon=False
+    )
 
-    ``images`` are those three images [C, H, W]; the masks are class indices [H, W].
+
+def legend_figure(classes: Sequence[str], colours: Colours | None = None) -> Figure:
+    """The number, the name and the colour of each class."""
+    table = colours_of(len(classes), colours)
+    figure = Figure(figsize=(6, 0.3 + 0.28 * -(-len(classes) // 3)), layout="constrained")
+    patches = [Patch(facecolor=table[k], edgecolor="0.5", label=f"{k}  {name}") for k, name in enumerate(classes)]
+    figure.legend(handles=patches, loc="center", ncols=3, fontsize=9, frameon=False)
+    return figure
+
+
+def cycle_figure(images: Sequence[Tensor], y: Tensor, s_x: Tensor, table: NDArray) -> Figure:
+    """An image, its mask y, the prediction s_x, and the images painted from y and from s_x, if there are any.
+
+    ``images`` are those one or three images [C, H, W] in [-1, 1]; the masks are class indices [H, W]; ``table`` has
+    the colours.
     """
-    x, x_y, x_s = (image.numpy().mean(0) for image in images)
-    figure = Figure(figsize=(12, 2.8), layout="constrained")
-    masks = [None, y.numpy(), s_x.numpy(), None, None]
+    x, *painted = (np.clip((image.permute(1, 2, 0).numpy() + 1) / 2, 0, 1) for image in images)
+    figure = Figure(figsize=(2.4 * (3 + len(painted)), 2.8), layout="constrained")
+    masks = [None, y.numpy(), s_x.numpy(), *(None for _ in painted)]
     titles = ["image", "truth", "prediction", "painted from the truth", "painted from the prediction"]
-    for axis, image, mask, title in zip(figure.subplots(1, 5), (x, x, x, x_y, x_s), masks, titles, strict=True):
-        _show(axis, image, mask)
+    axes = figure.subplots(1, len(masks))
+    for axis, image, mask, title in zip(axes, (x, x, x, *painted), masks, titles, strict=False):
+        show(axis, image.squeeze(), mask, table)
         axis.set_title(title, fontsize=9)
     return figure
 
@@ -68,12 +97,16 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]])
     return figure
 
 
-def _show(axis: Axes, image: NDArray, mask: NDArray | None) -> None:
-    low, high = np.percentile(image, (1, 99.5))
-    axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+def show(axis: Axes, image: NDArray, mask: NDArray | None, table: NDArray) -> None:
+    """A grey image [H, W] or a coloured one [H, W, 3], and over it the classes of a mask, if there is one."""
+    if image.ndim == 2:
+        low, high = np.percentile(image, (1, 99.5))
+        axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    else:
+        axis.imshow(image)
     if mask is not None:
-        for label, colour in enumerate(COLOURS, start=1):
-            if (mask == label).any():
-                axis.contourf(mask == label, levels=[0.5, 1], colors=[colour], alpha=0.35)
+        for label, colour in enumerate(table):
+            if (mask == label).any() and colour.any():  # black is background
+                axis.contourf(mask == label, levels=[0.5, 1], colors=[colour], alpha=0.35 if image.ndim == 2 else 0.6)
                 axis.contour(mask == label, levels=[0.5], colors=[colour], linewidths=1)
     axis.set_axis_off()

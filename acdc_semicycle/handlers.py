@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from acdc_semicycle.data.pairs import Slices
 from acdc_semicycle.files import write_text
-from acdc_semicycle.semicycle import SemiCycle, softmax
+from acdc_semicycle.objective import Objective, softmax
 from acdc_semicycle.trainer import one_hot
 
 log = logging.getLogger("semicycle")
@@ -98,8 +98,9 @@ class TermsLog:
     def _draw(self, engine: Engine) -> None:
         from acdc_semicycle.figures import learning_curve  # matplotlib: only where something is drawn
 
-        validated = [row for row in self.rows if row.get("dice")]
-        curves = {name: [float(row[name]) for row in validated] for name in self.evaluator.state.metrics}
+        validated = [row for row in self.rows if any(row.get(name) for name in self.evaluator.state.metrics)]
+        names = self.evaluator.state.metrics
+        curves = {name: [float(row.get(name) or "nan") for row in validated] for name in names}
         if validated:
             figure = learning_curve([int(row["epoch"]) for row in validated], curves)
             figure.savefig(self.curve.with_suffix(".png"), dpi=110)
@@ -141,17 +142,28 @@ class StopAtNonFinite:
 class Pictures:
     """One slice to TensorBoard each epoch: image, truth, prediction, and the image painted back from each.
 
+    A method that paints no images shows three pictures instead of five.
+
     Args:
-        objective: its two generators.
+        objective: its generators.
         dataset: slices ``{"image": [C, H, W], "label": [1, H, W]}``; the one with the most foreground is shown.
         classes: number of classes K.
         writer: a ``SummaryWriter``.
         interval: epochs between pictures.
+        colours: RGB of each class.
     """
 
-    def __init__(self, objective: SemiCycle, dataset: Slices, classes: int, writer: Any, interval: int = 1) -> None:
-        self.objective, self.classes = objective, classes
-        self.sample = max(dataset.data, key=lambda item: int((torch.as_tensor(item["label"]) > 0).sum()))
+    def __init__(
+        self,
+        objective: Objective,
+        dataset: Slices,
+        classes: int,
+        writer: Any,
+        interval: int = 1,
+        colours: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self.objective, self.classes, self.colours = objective, classes, colours
+        self.sample = max(dataset.data, key=lambda item: _foreground(item["label"], classes))
         self.writer, self.interval = writer, interval
 
     def attach(self, engine: Engine) -> None:
@@ -159,13 +171,20 @@ class Pictures:
 
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:
-        from acdc_semicycle.figures import cycle_figure  # matplotlib: only where something is drawn
+        from acdc_semicycle.figures import colours_of, cycle_figure  # matplotlib: only where something is drawn
 
         device = next(self.objective.parameters()).device
         x = torch.as_tensor(self.sample["image"])[None].float().to(device)
         y = one_hot(torch.as_tensor(self.sample["label"])[None].long().to(device), self.classes)
         self.objective.eval()
         s_x = softmax(self.objective.G_IS(x))
-        images = [t[0].float().cpu() for t in (x, self.objective.G_SI(y), self.objective.G_SI(s_x))]
-        figure = cycle_figure(images, y[0].argmax(0).cpu(), s_x[0].argmax(0).cpu())
+        paint = getattr(self.objective, "G_SI", None)
+        images = [t[0].float().cpu() for t in (x, *((paint(y), paint(s_x)) if paint else ()))]
+        table = colours_of(self.classes, self.colours)
+        figure = cycle_figure(images, y[0].argmax(0).cpu(), s_x[0].argmax(0).cpu(), table)
         self.writer.add_figure("cycle", figure, engine.state.epoch)
+
+
+def _foreground(label: torch.Tensor, classes: int) -> int:
+    """Pixels of a mask that are of any class but the first."""
+    return int(((label > 0) & (label < classes)).sum())

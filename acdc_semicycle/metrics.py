@@ -1,12 +1,13 @@
-"""Overlap of whole volumes, and the paper's own mIoU.
+"""Overlap of whole volumes and of whole data sets, and the paper's own mIoU.
 
-All follow from the counts of true positive, false positive and false negative voxels. A structure that neither
-truth nor prediction holds has no score (NaN) and does not count; one that only the prediction holds scores 0, as in
-nnU-Net. MONAI's ``DiceMetric`` drops those false positives.
+All follow from confusion matrices. A structure that neither truth nor prediction holds has no score (NaN) and does
+not count; one that only the prediction holds scores 0, as in nnU-Net and in the evaluation of Cityscapes. MONAI's
+``DiceMetric`` drops those false positives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,20 @@ from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 
-def counts(prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """True positives, false positives and false negatives [K, 3] of two label maps of one shape."""
-    pairs = truth.long().flatten() * classes + prediction.long().flatten()
-    confusion = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    hits = confusion.diagonal()
-    return torch.stack([hits, confusion.sum(0) - hits, confusion.sum(1) - hits], dim=1).double()
+def confusion(prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Pixels by class of the truth (rows) and of the prediction (columns) [K, K] of two label maps of one shape.
+
+    Where the truth is no class (255), nobody said what the pixel is, and it does not count.
+    """
+    known = truth < classes
+    pairs = truth[known].long() * classes + prediction[known].long()
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def counts(confusion: Tensor) -> Tensor:
+    """True positives, false positives and false negatives [..., K, 3] of confusion matrices [..., K, K]."""
+    hits = confusion.diagonal(dim1=-2, dim2=-1)
+    return torch.stack([hits, confusion.sum(-2) - hits, confusion.sum(-1) - hits], dim=-1).double()
 
 
 def dice(counts: Tensor) -> Tensor:
@@ -35,8 +44,14 @@ def iou(counts: Tensor) -> Tensor:
     return tp / (tp + fp + fn)
 
 
+def without_class(confusion: Tensor, without: int | None) -> Tensor:
+    """The matrix without one class's row and column: what is confused with that class costs nothing then."""
+    kept = [k for k in range(len(confusion)) if k != without]
+    return confusion[kept][:, kept]
+
+
 class _Overlap(CumulativeIterationMetric):
-    """Counts [K, 3] of each volume, kept until ``aggregate``; takes label maps [1, ...] or batches of them.
+    """Confusion matrices [K, K] of each image, kept until ``aggregate``; takes label maps [1, ...] or batches of them.
 
     Args:
         classes: number of classes K, background first.
@@ -48,31 +63,59 @@ class _Overlap(CumulativeIterationMetric):
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:
         assert y is not None
-        return torch.stack([counts(p, t, self.classes) for p, t in zip(y_pred, y, strict=True)])
+        return torch.stack([confusion(p, t, self.classes) for p, t in zip(y_pred, y, strict=True)])
 
     def _all(self) -> Tensor:
         return self.get_buffer()
 
 
-class MeanDice(_Overlap):
-    """Dice of each foreground structure, the mean over volumes and then over structures."""
+class _Mean(_Overlap):
+    """A score of each structure, the mean over images and then over structures.
+
+    Args:
+        classes: number of classes K.
+        include_background: whether class 0 is a structure, too.
+    """
+
+    score: Callable[[Tensor], Tensor]
+
+    def __init__(self, classes: int, include_background: bool = False) -> None:
+        super().__init__(classes)
+        self.first = 0 if include_background else 1
 
     def aggregate(self) -> Tensor:
-        return dice(self._all()[:, 1:]).nanmean(0).nanmean()
+        return type(self).score(counts(self._all())[:, self.first :]).nanmean(0).nanmean()
 
 
-class MeanIoU(_Overlap):
-    """IoU of each foreground structure, the mean over volumes and then over structures."""
+class MeanDice(_Mean):
+    """Dice of each structure, the mean over images and then over structures."""
 
-    def aggregate(self) -> Tensor:
-        return iou(self._all()[:, 1:]).nanmean(0).nanmean()
+    score = staticmethod(dice)
+
+
+class MeanIoU(_Mean):
+    """IoU of each structure, the mean over images and then over structures."""
+
+    score = staticmethod(iou)
 
 
 class PooledIoU(_Overlap):
-    """The paper's mIoU: one confusion matrix over all images, background counted as a class."""
+    """mIoU of a data set: one confusion matrix over all images, every class counted, background too.
+
+    At the pictures' own resolution this is the measure of PASCAL VOC and Cityscapes; at the network's, the paper's.
+
+    Args:
+        classes: number of classes K.
+        without: a class whose row and column are taken out first, as the published code does (VOC 0, Cityscapes
+            void).
+    """
+
+    def __init__(self, classes: int, without: int | None = None) -> None:
+        super().__init__(classes)
+        self.without = without
 
     def aggregate(self) -> Tensor:
-        return iou(self._all().sum(0)).nanmean()
+        return iou(counts(without_class(self._all().sum(0), self.without))).nanmean()
 
 
 def mean_and_std(values: list[float]) -> tuple[float, float, int]:

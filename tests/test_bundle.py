@@ -119,8 +119,10 @@ def test_the_paper_preset_is_what_the_paper_says(tmp_path):
         "disc_I": 0.5,
     }
     assert parser.get("train::random_transforms") == []
-    assert parser.get("optimizer::betas") == [0.5, 0.999]
-    assert parser.get("d_optimizer::betas") == [0.5, 0.999]
+    assert parser.get("optimizer::betas") == parser.get("d_optimizer::betas") == "@betas"
+    assert parser.get("betas") == [0.5, 0.999]
+    assert parser.get("dropout") == 0 and parser.get("by") == "patient"
+    assert parser.get_parsed_content("d_norm") is torch.nn.BatchNorm2d
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
@@ -160,7 +162,7 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
     ("override", "words"),
     [
         ({"epohs": 3}, ["'epohs'", "did you mean 'epochs'"]),
-        ({"weights::cycle_X": 1.0}, ["'weights::cycle_X'", "did you mean"]),
+        ({"weights::cycle_X": 1.0}, ["weights has cycle_X", "SemiCycle has gen_S"]),
         ({"learning_rate": "2e-4"}, ["learning_rate", "'2e-4'", "2.0e-4"]),
         ({"batch_size": "5"}, ["batch_size", "'5'", "number"]),
         ({"seed": "many"}, ["seed", "'many'", "number"]),

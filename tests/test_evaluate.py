@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from acdc_semicycle import evaluate
-from acdc_semicycle.metrics import counts
+from acdc_semicycle.metrics import confusion
 
 NAMES = ["RV", "MYO", "LV"]
+CLASSES = ["background", *NAMES]
 
 
 def case(name: str, prediction: list[int], truth: list[int], phase: str = "ED") -> evaluate.Case:
     p, t = torch.tensor(prediction), torch.tensor(truth)
-    return evaluate.Case(
-        name, name[:2], phase, Path("none.nii.gz"), p.numpy(), t.numpy(), counts(p, t, 4), counts(p, t, 4)
-    )
+    matrix = confusion(p, t, 4)
+    return evaluate.Case(name, name[:2], phase, Path("none.nii.gz"), 0, p.numpy(), t.numpy(), matrix, matrix)
 
 
 CASES = [
@@ -29,7 +29,7 @@ CASES = [
 
 
 def test_the_summary_by_hand():
-    summary = evaluate.summary(CASES, NAMES)
+    summary = evaluate.summary(CASES, CLASSES, NAMES)
     assert summary["dice"]["RV"] == pytest.approx((2 / 3 + 0) / 2)
     assert summary["dice"]["MYO"] == pytest.approx((1 + 2 / 3 + 1) / 3)
     assert summary["dice"]["LV"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
@@ -44,14 +44,29 @@ def test_the_papers_miou_pools_all_voxels_and_counts_background():
     p = np.concatenate([case.prediction for case in CASES])
     t = np.concatenate([case.truth for case in CASES])
     expected = np.mean([((p == c) & (t == c)).sum() / ((p == c) | (t == c)).sum() for c in range(4)])
-    assert evaluate.summary(CASES, NAMES)["paper_miou"] == pytest.approx(expected)
+    assert evaluate.summary(CASES, CLASSES, NAMES)["paper_miou"] == pytest.approx(expected)
+
+
+def test_the_miou_of_the_data_set_is_by_class_too():
+    summary = evaluate.summary(CASES, CLASSES, NAMES)
+    p = np.concatenate([case.prediction for case in CASES])
+    t = np.concatenate([case.truth for case in CASES])
+    expected = {name: ((p == c) & (t == c)).sum() / ((p == c) | (t == c)).sum() for c, name in enumerate(CLASSES)}
+    assert summary["miou_by_class"] == pytest.approx(expected)
+    assert summary["miou"] == pytest.approx(np.mean(list(expected.values())))
+
+
+def test_without_a_background_every_class_is_a_structure():
+    summary = evaluate.summary(CASES, ["road", *NAMES], ["road", *NAMES])
+    assert summary["dice"]["road"] == pytest.approx((1 / 2 + 1 + 6 / 7) / 3)
+    assert summary["dice"]["MYO"] == pytest.approx((1 + 2 / 3 + 1) / 3)
 
 
 def test_the_floor_is_the_score_of_background_everywhere():
-    floor = evaluate.summary([evaluate._all_background(case) for case in CASES], NAMES)
+    floor = evaluate.summary([evaluate._trivial(case) for case in CASES], CLASSES, NAMES)
     plain = [case(c.case, [0] * 6, c.truth.tolist()) for c in CASES]
     assert floor["dice"]["LV"] == 0 and floor["dice_n"]["RV"] == 1
-    assert floor["paper_miou"] == pytest.approx(evaluate.summary(plain, NAMES)["paper_miou"])
+    assert floor["paper_miou"] == pytest.approx(evaluate.summary(plain, CLASSES, NAMES)["paper_miou"])
 
 
 def test_not_a_number_is_null_in_json():

@@ -50,6 +50,10 @@ def twin_mean(score, volumes, classes: int) -> float:
     return sum(by_structure) / len(by_structure) if by_structure else nan
 
 
+def counted(prediction, truth, classes: int) -> torch.Tensor:
+    return metrics.counts(metrics.confusion(prediction, truth, classes))
+
+
 def measured(metric, volumes) -> float:
     """As MONAI's engine does: a list of volumes [1, H, W, slices] at a time, each its own shape."""
     for prediction, truth in volumes:
@@ -60,42 +64,42 @@ def measured(metric, volumes) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_and_scores_equal_the_loop(seed):
     prediction, truth = maps(seed)
-    counted = metrics.counts(prediction, truth, 4)
+    found = counted(prediction, truth, 4)
     expected = twin_counts(prediction, truth, 4)
-    np.testing.assert_array_equal(counted, expected)
-    np.testing.assert_allclose(metrics.dice(counted), [twin_dice(*row) for row in expected])
-    np.testing.assert_allclose(metrics.iou(counted), [twin_iou(*row) for row in expected])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(metrics.dice(found), [twin_dice(*row) for row in expected])
+    np.testing.assert_allclose(metrics.iou(found), [twin_iou(*row) for row in expected])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
 def test_counts_do_not_depend_on_how_labels_are_stored(dtype):
     prediction, truth = maps(0, classes=20)  # 19 * 20 is more than a byte holds
     expected = twin_counts(prediction, truth, 20)
-    np.testing.assert_array_equal(metrics.counts(prediction.to(dtype), truth.to(dtype), 20), expected)
-    np.testing.assert_array_equal(metrics.counts(MetaTensor(prediction.to(dtype)), truth.to(dtype), 20), expected)
+    np.testing.assert_array_equal(counted(prediction.to(dtype), truth.to(dtype), 20), expected)
+    np.testing.assert_array_equal(counted(MetaTensor(prediction.to(dtype)), truth.to(dtype), 20), expected)
 
 
 def test_counts_by_hand():
     truth = torch.tensor([[0, 0, 1], [1, 1, 2]])
     prediction = torch.tensor([[0, 1, 1], [1, 2, 2]])
-    counted = metrics.counts(prediction, truth, 4)
-    assert counted.tolist() == [[1, 0, 1], [2, 1, 1], [1, 1, 0], [0, 0, 0]]
-    assert metrics.dice(counted).tolist()[:3] == pytest.approx([2 / 3, 4 / 6, 2 / 3])
-    assert metrics.iou(counted).tolist()[:3] == pytest.approx([1 / 2, 2 / 4, 1 / 2])
+    found = counted(prediction, truth, 4)
+    assert found.tolist() == [[1, 0, 1], [2, 1, 1], [1, 1, 0], [0, 0, 0]]
+    assert metrics.dice(found).tolist()[:3] == pytest.approx([2 / 3, 4 / 6, 2 / 3])
+    assert metrics.iou(found).tolist()[:3] == pytest.approx([1 / 2, 2 / 4, 1 / 2])
 
 
 def test_what_is_in_neither_has_no_score_and_what_only_one_has_scores_nought():
     nothing, some = torch.zeros(4, dtype=torch.int64), torch.tensor([0, 0, 0, 1])
     for score in (metrics.dice, metrics.iou):
-        assert math.isnan(score(metrics.counts(nothing, nothing, 2))[1])
-        assert score(metrics.counts(some, nothing, 2))[1] == 0
-        assert score(metrics.counts(nothing, some, 2))[1] == 0
-        assert score(metrics.counts(some, some, 2))[1] == 1
+        assert math.isnan(score(counted(nothing, nothing, 2))[1])
+        assert score(counted(some, nothing, 2))[1] == 0
+        assert score(counted(nothing, some, 2))[1] == 0
+        assert score(counted(some, some, 2))[1] == 1
 
 
 def test_a_label_that_is_no_class_is_not_counted_as_another():
     with pytest.raises(RuntimeError):
-        metrics.counts(torch.tensor([0, 4]), torch.tensor([0, 3]), 4)
+        counted(torch.tensor([0, 4]), torch.tensor([0, 3]), 4)
 
 
 @pytest.mark.parametrize(("metric", "score"), [(metrics.MeanDice, twin_dice), (metrics.MeanIoU, twin_iou)])
@@ -172,7 +176,7 @@ def test_a_million_voxels_of_one_structure_are_counted_exactly():
     ones = torch.ones(257, 256, 256, dtype=torch.uint8)  # more than float32 counts one by one
     other = ones.clone()
     other[0, 0, 0] = 0
-    assert metrics.counts(ones, other, 2).tolist() == [[0, 0, 1], [257 * 65536 - 1, 1, 0]]
+    assert counted(ones, other, 2).tolist() == [[0, 0, 1], [257 * 65536 - 1, 1, 0]]
 
 
 def test_mean_and_standard_deviation_by_hand():
@@ -181,3 +185,35 @@ def test_mean_and_standard_deviation_by_hand():
     mean, std, number = metrics.mean_and_std([nan, nan])
     assert math.isnan(mean) and math.isnan(std) and number == 0
     assert metrics.mean_and_std([])[2] == 0
+
+
+def test_a_pixel_that_nobody_annotated_does_not_count():
+    truth = torch.tensor([0, 255, 1, 255])
+    assert counted(torch.tensor([0, 1, 1, 0]), truth, 2).tolist() == [[1, 0, 0], [1, 0, 0]]
+    metric = metrics.PooledIoU(2)
+    assert measured(metric, [(torch.tensor([[[0, 1, 1, 0]]]), truth[None, None])]) == 1
+
+
+def test_the_data_sets_miou_equals_ignites_with_ignored_pixels():
+    volumes = [maps(seed) for seed in range(3)]
+    for _, truth in volumes:
+        truth[0] = 255
+    theirs = mIoU(ConfusionMatrix(num_classes=4))
+    for prediction, truth in volumes:
+        one_hot = torch.nn.functional.one_hot(prediction, 4).movedim(-1, 0).float()
+        theirs.update((one_hot[None], truth[None]))
+    assert measured(metrics.PooledIoU(4), volumes) == pytest.approx(theirs.compute().item())
+
+
+def test_without_a_class_what_is_confused_with_it_costs_nothing():
+    # by hand: class 1 hit twice, once called 0; class 2 hit once, once called 1; 0 called 2 once
+    truth = torch.tensor([[[1, 1, 1, 2, 2, 0, 0]]])
+    prediction = torch.tensor([[[1, 1, 0, 2, 1, 2, 0]]])
+    assert measured(metrics.PooledIoU(3), [(prediction, truth)]) == pytest.approx((1 / 3 + 2 / 4 + 1 / 3) / 3)
+    assert measured(metrics.PooledIoU(3, without=0), [(prediction, truth)]) == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_background_counts_where_a_data_set_has_none():
+    volumes = [maps(seed) for seed in range(3)]
+    by_class = [np.nanmean([twin_dice(*twin_counts(p, t, 4)[k]) for p, t in volumes]) for k in range(4)]
+    assert measured(metrics.MeanDice(4, include_background=True), volumes) == pytest.approx(np.mean(by_class))
