@@ -1,4 +1,4 @@
-"""Segment new scans: files in, label maps on the scans' own grids out."""
+"""Segment new scans and pictures: files in, label maps on their own grids out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ from ignite.handlers import ProgressBar
 from monai.config import KeysCollection
 from monai.engines import SupervisedEvaluator
 from monai.transforms import MapTransform
+from PIL import Image, PngImagePlugin
 from torch import nn
 from tqdm import tqdm
 
 from acdc_semicycle.checkpoints import load_network
-from acdc_semicycle.data.transforms import DAMAGE, check_volume
+from acdc_semicycle.data.records import PICTURES, SCANS
+from acdc_semicycle.data.transforms import DAMAGE, check_volume, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 
 log = logging.getLogger("semicycle")
 
-SUFFIXES = (".nii", ".nii.gz")
-CARD = {"filters": 64, "blocks": 9, "in_channels": 1, "image_size": [200, 200]}  # the paper's
+CARD: dict[str, Any] = {
+    "filters": 64,
+    "blocks": 9,
+    "dropout": 0.0,
+    "in_channels": 1,
+    "image_size": [200, 200],
+}  # the paper's
+CARD |= {"intensity_range": None, "pictures": False, "colours": None}
 CLASSES = ["background", "RV", "MYO", "LV"]
 MARK = b"acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
@@ -53,44 +61,47 @@ def card(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def stem(path: Path) -> str:
-    """The file's name without .nii or .nii.gz, in whatever case."""
-    suffix = next(suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix))
+    """The file's name without .nii.gz or whatever it ends in, in whatever case."""
+    suffix = next(suffix for suffix in reversed(SCANS + PICTURES) if path.name.lower().endswith(suffix))
     return path.name[: -len(suffix)]
 
 
 class Scans:
-    """The scans below a path, the unusable ones set apart.
+    """The scans, or the pictures, below a path, the unusable ones set apart.
 
     A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``X_seg``), and the cine
     (``_4d``) of an ACDC patient's folder, are left alone.
 
     Args:
-        source: a .nii or .nii.gz file, or a folder of them.
+        source: a .nii or .nii.gz file, or a folder of them; pictures for a network of pictures.
         folder: where the label maps go; if it lies below ``source``, it is not searched.
+        card: of the network: whether it takes pictures, and the names and colours of its classes.
 
     Raises:
         InputError: nothing there, or no file that can be used.
     """
 
-    def __init__(self, source: str | Path | None, folder: str | Path) -> None:
+    def __init__(self, source: str | Path | None, folder: str | Path, card: Mapping[str, Any] = CARD) -> None:
+        self.card, suffixes = card, PICTURES if card["pictures"] else SCANS
+        kinds = " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
         if source is None:
             raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
         path = Path(str(source))
         if not path.exists():
-            raise InputError(f"{path} is not there: give a .nii or .nii.gz scan, or a folder of them, as input")
+            raise InputError(f"{path} is not there: give a {kinds} file, or a folder of them, as input")
         self.root = path if path.is_dir() else path.parent
         self.folder = Path(str(folder))
         self.good: list[dict[str, str]] = []
         self.bad: list[str] = []
-        found = _volumes(path, self.folder) if path.is_dir() else [path]
+        found = _files(path, self.folder, suffixes) if path.is_dir() else [path]
         if not found:
-            raise InputError(f"{path} holds no .nii or .nii.gz file: give a folder of scans as input")
+            raise InputError(f"{path} holds no {kinds} file: give a folder of them as input")
         taken: dict[Path, Path] = {}
         for scan in tqdm(found, "checking", disable=None):
             try:
-                if not scan.name.lower().endswith(SUFFIXES):
-                    raise InputError(f"{scan} is no NIfTI file: give .nii or .nii.gz")
-                check_volume(scan)
+                if not scan.name.lower().endswith(suffixes):
+                    raise InputError(f"{scan} is none of what this network was trained on: give {kinds}")
+                (read_picture if card["pictures"] else check_volume)(scan)
                 other = taken.setdefault(self.target(scan), scan)
                 if other != scan:
                     raise InputError(f"{scan} and {other} have one name: rename one, or segment them one at a time")
@@ -103,7 +114,8 @@ class Scans:
 
     def target(self, scan: Path) -> Path:
         """Where the label map of ``scan`` goes: the same subfolder, ``_seg`` behind the name."""
-        return self.folder / scan.parent.relative_to(self.root) / f"{stem(scan)}_seg.nii.gz"
+        name = f"{stem(scan)}_seg{'.png' if is_picture(scan) else '.nii.gz'}"
+        return self.folder / scan.parent.relative_to(self.root) / name
 
 
 def _check_target(target: Path) -> None:
@@ -111,16 +123,20 @@ def _check_target(target: Path) -> None:
     if not target.exists():
         return
     try:
-        header: Any = nibabel.load(target).header
-        ours = bytes(header["descrip"]).rstrip(b"\0") == MARK
-    except (*DAMAGE, KeyError):
+        if is_picture(target):
+            with Image.open(target) as picture:
+                ours = picture.info.get("Software") == MARK.decode()
+        else:
+            header: Any = nibabel.load(target).header
+            ours = bytes(header["descrip"]).rstrip(b"\0") == MARK
+    except (*DAMAGE, KeyError, SyntaxError):
         ours = False
     if not ours:
         raise InputError(f"{target} is there and was not written by this program: give another output_dir")
 
 
-def _volumes(root: Path, output: Path) -> list[Path]:
-    files = sorted(p for p in root.rglob("[!.]*") if p.name.lower().endswith(SUFFIXES) and p.is_file())
+def _files(root: Path, output: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    files = sorted(p for p in root.rglob("[!.]*") if p.name.lower().endswith(suffixes) and p.is_file())
     if output.resolve() != root.resolve():
         files = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
     stems = {(p.parent, stem(p)) for p in files}
@@ -131,6 +147,29 @@ def _volumes(root: Path, output: Path) -> list[Path]:
         return not derived and not (name.endswith("_4d") and (path.parent / "Info.cfg").is_file())
 
     return [path for path in files if is_scan(path)]
+
+
+def save_picture_map(labels: np.ndarray, target: Path, card: Mapping[str, Any]) -> None:
+    """Write class indices [H, W] as a PNG whose palette has the classes' colours; it appears whole or not at all."""
+    from acdc_semicycle.figures import colours_of  # matplotlib: only where something is drawn
+
+    picture = Image.fromarray(labels.astype(np.uint8)).convert("P")
+    picture.putpalette((colours_of(len(card["classes"]), card["colours"]) * 255).round().astype(np.uint8).tobytes())
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", MARK.decode())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
+    picture.save(beside, "png", pnginfo=mark)
+    beside.replace(target)
+
+
+def save_legend(target: Path, card: Mapping[str, Any]) -> None:
+    """A picture of the numbers, names and colours of the classes."""
+    from acdc_semicycle.figures import legend_figure
+
+    _check_target(target)
+    figure = legend_figure(card["classes"], card["colours"])
+    figure.savefig(target, dpi=110, metadata={"Software": MARK.decode()})
 
 
 def save_label_map(labels: np.ndarray, scan: Path, target: Path) -> None:
@@ -174,7 +213,11 @@ class WriteLabelMapd(MapTransform):
         for key in self.key_iterator(data):
             scan = Path(data["image"].meta["filename_or_obj"])
             target = self.scans.target(scan)
-            save_label_map(data[key].as_tensor()[0].cpu().numpy(), scan, target)
+            labels = data[key].as_tensor()[0].cpu().numpy()
+            if is_picture(scan):
+                save_picture_map(labels[..., 0], target, self.scans.card)
+            else:
+                save_label_map(labels, scan, target)
             log.info("%s -> %s", scan, target)
         return dict(data)
 
@@ -182,14 +225,16 @@ class WriteLabelMapd(MapTransform):
 def run(evaluator: SupervisedEvaluator, network: nn.Module, checkpoint: str | Path, scans: Scans) -> None:
     """Segment every usable scan; the unusable ones are named at the end, and make the exit code 1."""
     load_network(network, checkpoint)
-    log.info("%d scans, network %s", len(scans.good), checkpoint)
+    log.info("%d images, network %s", len(scans.good), checkpoint)
     if card(checkpoint).get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     if sys.stderr.isatty():
         ProgressBar(desc="predicting").attach(evaluator)
     evaluator.run()
+    if scans.card["pictures"]:
+        save_legend(scans.folder / "legend.png", scans.card)
     if scans.bad:
         summary: Sequence[str] = scans.bad
         raise InputError(
-            f"{len(summary)} of {len(summary) + len(scans.good)} scans left out:\n  " + "\n  ".join(summary)
+            f"{len(summary)} of {len(summary) + len(scans.good)} files left out:\n  " + "\n  ".join(summary)
         )

@@ -126,7 +126,7 @@ def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "in", tmp_path / "out", model)
     message = str(caught.value.__cause__)
-    assert "1 of 2 scans" in message and "cut.nii.gz" in message and "truncated" in message
+    assert "1 of 2 files" in message and "cut.nii.gz" in message and "truncated" in message
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_seg.nii.gz"]
 
 
