@@ -5,6 +5,7 @@ The generator is the one of Johnson et al. (2016) as CycleGAN (Zhu et al. 2017) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from torch import Tensor, nn
@@ -104,15 +105,17 @@ class PixelDiscriminator(nn.Module):
     Args:
         in_channels: classes K for D_S, image channels C for D_I.
         filters: channels of the first layer; the paper's 64.
+        norm: makes the norm of so many channels behind the second convolution; the paper's batch norm (the
+            published code has ``torch.nn.InstanceNorm2d``).
     """
 
-    def __init__(self, in_channels: int, filters: int = 64) -> None:
+    def __init__(self, in_channels: int, filters: int = 64, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, filters, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(filters, 2 * filters, 1),
-            nn.BatchNorm2d(2 * filters),
+            norm(2 * filters),
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * filters, 1, 1),
         )

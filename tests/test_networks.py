@@ -87,6 +87,13 @@ def test_the_discriminator_is_laid_out_as_in_the_paper():
     assert [layers[i].out_channels for i in (0, 2, 5)] == [64, 128, 1]
 
 
+def test_the_discriminator_takes_another_norm_in_the_place_of_batch_norm():
+    layers = PixelDiscriminator(4, 8, norm=nn.InstanceNorm2d).layers
+    kinds = [nn.Conv2d, nn.LeakyReLU, nn.Conv2d, nn.InstanceNorm2d, nn.LeakyReLU, nn.Conv2d]
+    assert [type(layer) for layer in layers] == kinds
+    assert layers[3].num_features == 16
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 16), (20, 12)])
 def test_outputs_are_as_large_as_inputs(height, width):
     assert ResidualGenerator(1, 4, 2, 1)(torch.zeros(2, 1, height, width)).shape == (2, 4, height, width)
