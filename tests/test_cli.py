@@ -64,7 +64,7 @@ def test_predict_takes_a_scan_and_a_folder(semicycle):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["trian"], "'trian' is no verb"), (["train", "tiny"], "'tiny' is no overlay"), (["predict"], "scan")],
+    [(["trian"], "'trian' is no verb"), (["train", "huge"], "'huge' is no overlay"), (["predict"], "scan")],
 )
 def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):
     code, command = semicycle(*arguments)
