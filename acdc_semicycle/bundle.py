@@ -8,6 +8,7 @@ import json
 import logging
 import pydoc
 import re
+import statistics
 import sys
 import time
 import traceback
@@ -85,14 +86,13 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
     """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept."""
     started = time.monotonic()
     batches = iter(trainer.data_loader)
-    times = [
-        _seconds(trainer._iteration, trainer, next(batches)) for _ in range(1 + min(steps, len(trainer.data_loader)))
-    ]
+    count = min(1 + steps, len(trainer.data_loader))
+    times = [_seconds(trainer._iteration, trainer, next(batches)) for _ in range(count)]
     images, evaluator.state.epoch_length = evaluator.state.epoch_length, 1
-    _seconds(evaluator.run)  # the first one warms up
+    _seconds(evaluator.run)
     validation = _seconds(evaluator.run)
     parts = {
-        "step_seconds": sorted(times[1:])[(len(times) - 1) // 2],
+        "step_seconds": statistics.median(times[1:] or times),  # the first one warms up
         "steps": trainer.state.max_epochs * len(trainer.data_loader),
         "validation_seconds": validation * images,
         "validations": trainer.state.max_epochs // val_interval,

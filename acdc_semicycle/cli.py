@@ -3,6 +3,7 @@
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the same overlays and keys as in training
 semicycle predict SCAN_OR_FOLDER [-o FOLDER] [--KEY VALUE ...]   into predictions/ if not told otherwise
+semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
 semicycle where                                      the folder of the bundle
 
 An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration.
@@ -10,13 +11,13 @@ An overlay is a file, or the name of one that is shipped; a key is any of the bu
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
-from pathlib import Path
 
 from acdc_semicycle import __version__
-from acdc_semicycle.places import folder
+from acdc_semicycle.places import folder, overlays_and_options
 
 
 def main() -> int:
@@ -27,7 +28,11 @@ def main() -> int:
     elif verb == "--version":
         print(__version__)
     elif verb == "where":
-        print(folder("bundles/semicycle"))
+        print(folder("bundles/semicycle"), folder("configs"), sep="\n")
+    elif verb == "table":
+        from acdc_semicycle.table import command  # slow: only where it is needed
+
+        return command.main(rest)
     elif verb in ("train", "evaluate", "predict"):
         try:
             return run(*{"train": train, "evaluate": evaluate, "predict": predict}[verb](rest))
@@ -35,18 +40,18 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 2
     else:
-        print(f"error: {verb!r} is no verb: say train, evaluate, predict or where", file=sys.stderr)
+        print(f"error: {verb!r} is no verb: say train, evaluate, predict, table or where", file=sys.stderr)
         return 2
     return 0
 
 
 def train(arguments: list[str]) -> tuple[str, list[str], list[str]]:
-    overlays, options = _overlays(arguments)
+    overlays, options = overlays_and_options(arguments)
     return "training", ["train.json", *overlays], options
 
 
 def evaluate(arguments: list[str]) -> tuple[str, list[str], list[str]]:
-    overlays, options = _overlays(arguments)
+    overlays, options = overlays_and_options(arguments)
     return "evaluating", ["train.json", *overlays, "evaluate.json"], options
 
 
@@ -61,22 +66,7 @@ def run(run_id: str, files: list[str], options: list[str]) -> int:
     """Become the bundle's own command, printed first."""
     configs = folder("bundles/semicycle") / "configs"
     paths = [str(configs / file) if (configs / file).is_file() else file for file in files]
-    config_file = paths[0] if len(paths) == 1 else str(paths)
+    config_file = paths[0] if len(paths) == 1 else json.dumps(paths)
     command = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
     print(shlex.join(command), flush=True)
     os.execv(sys.executable, [sys.executable, *command[1:]])
-
-
-def _overlays(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The leading words as overlay files, and the options behind them."""
-    first = next((place for place, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    return [_overlay(name) for name in arguments[:first]], arguments[first:]
-
-
-def _overlay(name: str) -> str:
-    shipped = folder("configs")
-    for path in (Path(name), shipped / f"{name}.yaml"):
-        if path.is_file():
-            return str(path)
-    known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
-    raise ValueError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")

@@ -1,9 +1,36 @@
 """Where the bundle and the overlays are."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from acdc_semicycle.errors import InputError
 
 
 def folder(name: str) -> Path:
-    """``"bundles/semicycle"`` or ``"configs"``: in the installed package, else in the clone beside it."""
+    """``"bundles/semicycle"`` or ``"configs"``: in the installed package, else in the clone beside it.
+
+    Relative where it lies below the working directory, so that the commands of a clone are the same on any machine.
+    """
     package = Path(__file__).parent
-    return next((parent / name for parent in (package, package.parent) if (parent / name).is_dir()), package / name)
+    found = next((parent / name for parent in (package, package.parent) if (parent / name).is_dir()), package / name)
+    return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+
+
+def overlay(name: str) -> str:
+    """An overlay's file, by its path or by the name of one that is shipped.
+
+    Raises:
+        InputError: there is none; names those that are shipped.
+    """
+    shipped = folder("configs")
+    for path in (Path(name), shipped / f"{name}.yaml"):
+        if path.is_file():
+            return str(path)
+    known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
+    raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")
+
+
+def overlays_and_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The leading words of a command as overlay files, and the options behind them."""
+    first = next((place for place, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    return [overlay(name) for name in arguments[:first]], list(arguments[first:])

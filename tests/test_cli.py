@@ -1,5 +1,6 @@
 """The command line becomes the bundle's own command."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from acdc_semicycle import __version__, cli
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
+CONFIGS = Path("bundles", "semicycle", "configs")  # of a clone, from its root
 
 
 @pytest.fixture
@@ -23,6 +24,8 @@ def semicycle(monkeypatch):
         raise Became(*command)
 
     monkeypatch.setattr(cli.os, "execv", become)
+
+    monkeypatch.chdir(ROOT)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["semicycle", *arguments])
@@ -49,17 +52,23 @@ def test_overlays_are_named_or_given_as_files(semicycle, tmp_path):
     _, command = semicycle("evaluate", "small", str(mine), "--seed", "1")
     files = [
         str(CONFIGS / "train.json"),
-        str(ROOT / "configs" / "small.yaml"),
+        "configs/small.yaml",
         str(mine),
         str(CONFIGS / "evaluate.json"),
     ]
-    assert command[3:6] == ["evaluating", "--config_file", str(files)]
+    assert command[3:6] == ["evaluating", "--config_file", json.dumps(files)]
     assert command[6:] == ["--seed", "1"]
 
 
 def test_predict_takes_a_scan_and_a_folder(semicycle):
     _, command = semicycle("predict", "scan.nii.gz", "-o", "out")
     assert command[5:] == [str(CONFIGS / "inference.json"), "--input", "scan.nii.gz", "--output_dir", "out"]
+
+
+def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, command = semicycle("train")
+    assert command[5] == str(ROOT / CONFIGS / "train.json")
 
 
 @pytest.mark.parametrize(
