@@ -239,11 +239,15 @@ class CheckLabeld(MapTransform):
             )
         if not torch.allclose(label.affine, image.affine, atol=1e-3):
             raise InputError(f"{name} lies elsewhere in space than its image: give both the same affine")
-        stored, where = torch.unique(label.as_tensor(), return_inverse=True)
-        if bad := [value for value in stored.tolist() if value not in self.values]:
-            raise InputError(f"{name} holds the label {bad[0]:g}: expected {_words(list(self.values))}")
-        classes = torch.tensor([float(self.values[int(value)]) for value in stored.tolist()])
-        return MetaTensor(classes[where], meta=label.meta)
+        stored, top = label.as_tensor(), max(self.values)
+        table = torch.tensor([self.values.get(value, -1) for value in range(top + 2)], dtype=torch.int16)
+        whole = (stored >= 0) & (stored <= top) & (stored == stored.round())
+        classes = table[torch.where(whole, stored, top + 1).long()]
+        if (classes < 0).any():
+            raise InputError(
+                f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(self.values))}"
+            )
+        return MetaTensor(classes.to(torch.uint8), meta=label.meta)
 
 
 def _words(values: list[int]) -> str:
