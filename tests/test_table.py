@@ -745,3 +745,24 @@ def test_the_legend_has_the_classes_that_occur():
 def test_input_errors_are_value_errors():
     with pytest.raises(InputError, match="no method"):
         grid.specified("acdc method=x")
+
+
+@pytest.mark.slow
+def test_a_table_of_the_real_bundle(phantom_dir, tmp_path):
+    """Two methods through training, evaluation and the tables, as a user does it."""
+    small = {"image_size": "[32,32]", "filters": "4", "blocks": "1", "d_filters": "4", "epochs": "1", "batch_size": "2"}
+    options = [word for key, value in (small | {"steps_an_epoch": "2"}).items() for word in (f"--{key}", value)]
+    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "acdc_semicycle", "table", *words, "--out", str(tmp_path / "out"), *options],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert "about 0:" in ran.stdout and "2/2 runs, 0:00:00 left" in ran.stdout
+    assert ran.stdout.count("python -m monai.bundle run training --config_file '[\"bundles/semicycle/") == 2
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
+    done = {row["method"]: row for row in rows if row["seeds"]}
+    assert done.keys() == {"partial", "semicycle"} and done["semicycle"]["gain"] is not None
+    splits = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("acdc/*/*/seed_0/split.json"))]
+    assert len(splits) == 2 and splits[0] == splits[1] and len(splits[0]["labelled"]) == 3
+    assert (tmp_path / "out" / "panel_acdc.png").is_file()
