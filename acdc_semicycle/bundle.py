@@ -183,10 +183,11 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
         if isinstance(value, dict) and isinstance(expected, dict):
             # what a component takes beyond what the bundle gives it, its signature says
             taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
-            free = (
-                dict.fromkeys(value) if name == "weights" else {}
-            )  # the trainer compares them with the method's terms
-            _check(value, free | taken | expected, used, name + "::")
+            if name == "weights":  # compared with the method's terms
+                continue
+            if value.get("_target_", expected.get("_target_")) != expected.get("_target_"):
+                expected = {}  # another component, which has its own arguments
+            _check(value, taken | expected, used, name + "::")
 
 
 def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
@@ -194,6 +195,9 @@ def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
     target = _target(method)
     if wrong := sorted(set(weights) - set(target.terms)):
         raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
+    for name, value in weights.items():
+        if not isinstance(value, int | float) and str(value)[:1] not in "$@%":
+            raise InputError(f"weights::{name} is {value!r}: give a number")
 
 
 def _target(component: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the same overlays and keys as in training
 semicycle predict SCAN_OR_FOLDER [-o FOLDER] [--KEY VALUE ...]   into predictions/ if not told otherwise
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
-semicycle where                                      the folder of the bundle
+semicycle where                                      the folders of the bundle and of the overlays
 
 An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration.
 """

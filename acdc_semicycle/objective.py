@@ -41,6 +41,11 @@ class Objective(nn.Module):
         """What the second one steps."""
         return nn.ModuleList()
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """What else makes a run of this method this run; a resume with other settings is refused."""
+        return {}
+
     def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Any]:
         """What the generators minimise, and what they made on the way, without gradient; ``s_x`` is in it."""
         raise NotImplementedError

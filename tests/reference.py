@@ -1,4 +1,4 @@
-"""The slow twin: equations 1 to 8 of Mondal et al. (2019) once more, in plain NumPy, pixel by pixel.
+"""The slow twin: equations 1 to 8 of Mondal et al. (2019), and Hung et al. (2018), in plain NumPy, pixel by pixel.
 
 Arrays are [B, channels, H, W]; networks are functions from such arrays to such arrays. Nothing here knows torch or
 the package: where the two disagree, one of them is wrong. Means stand where the paper writes sums, as in the
@@ -95,6 +95,49 @@ def L_generators(
 def L_discriminators(G_IS: Network, G_SI: Network, D_S: Network, D_I: Network, y: np.ndarray, u: np.ndarray) -> float:
     """Eq. 8, what the discriminators minimise of it (where they are shown the newest fakes)."""
     return LAMBDA_4 * L_disc_S(D_S, y, softmax(G_IS(u))) + LAMBDA_5 * L_disc_I(D_I, u, G_SI(y))
+
+
+# Hung et al. (2018); D_S gives logits here, and bce is minus the logarithm of the probability given to the truth
+
+
+def bce(logit: float, truth: int) -> float:
+    real = 1 / (1 + math.exp(-logit))
+    return -math.log(real if truth == 1 else 1 - real)
+
+
+def L_ce(G_IS: Network, x: np.ndarray, y: np.ndarray) -> float:
+    """Of the pixels that have a class."""
+    return H(y, softmax(G_IS(x)))
+
+
+def L_adv_x(D_S: Network, G_IS: Network, x: np.ndarray, y: np.ndarray) -> float:
+    """The segmentation of a labelled image taken for true, at the pixels that have a class."""
+    scores = D_S(softmax(G_IS(x)))
+    return mean_of(bce(scores[b, 0, h, w], 1) for b, h, w in annotated(y))
+
+
+def L_adv_u(D_S: Network, G_IS: Network, u: np.ndarray) -> float:
+    """The segmentation of an unlabelled image taken for true, everywhere."""
+    return mean_of(bce(score, 1) for score in D_S(softmax(G_IS(u))).flat)
+
+
+def L_semi(D_S: Network, G_IS: Network, u: np.ndarray, threshold: float) -> float:
+    """Cross-entropy with the segmenter's own most probable class, where D_S gives it at least the threshold."""
+    s_u = softmax(G_IS(u))
+    return mean_of(-math.log(max(s_u[b, :, h, w])) for b, h, w in trusted(D_S, s_u, threshold))
+
+
+def L_D(D_S: Network, s_x: np.ndarray, y: np.ndarray, s_u: np.ndarray, real: np.ndarray) -> float:
+    """Segmentations taken for false, those of x where y has a class; true masks for true where they have one."""
+    scores_x, scores_u, scores_real = D_S(s_x), D_S(s_u), D_S(real)
+    fakes = [bce(scores_x[b, 0, h, w], 0) for b, h, w in annotated(y)] + [bce(score, 0) for score in scores_u.flat]
+    return mean_of(fakes) + mean_of(bce(scores_real[b, 0, h, w], 1) for b, h, w in annotated(real))
+
+
+def trusted(D_S: Network, s_u: np.ndarray, threshold: float) -> list[tuple[int, int, int]]:
+    """The pixels whose segmentation D_S takes for true with at least this probability."""
+    scores, pixels = D_S(s_u), np.ndindex(s_u.shape[0], *s_u.shape[2:])
+    return [(b, h, w) for b, h, w in pixels if 1 / (1 + math.exp(-scores[b, 0, h, w])) >= threshold]
 
 
 def linear_map(weight: np.ndarray, bias: np.ndarray) -> Network:

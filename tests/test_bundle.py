@@ -133,6 +133,14 @@ def test_an_overlay_passes_the_check_and_holds_only_differences(overlay):
     bundle.check(workflow(overlay).parser.get())
 
 
+def test_another_methods_arguments_are_not_those_of_this_one(tmp_path, capsys, phantom_dir):
+    hung = ROOT / "configs" / "hung.yaml"
+    config = workflow(hung).parser.get()
+    config["objective_def"]["history_size"] = 3
+    with pytest.raises(InputError, match="objective_def::history_size"):
+        bundle.check(config)
+
+
 def test_a_dollar_expression_is_short():
     def strings(item):
         if isinstance(item, dict | list):
@@ -163,6 +171,7 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
     [
         ({"epohs": 3}, ["'epohs'", "did you mean 'epochs'"]),
         ({"weights::cycle_X": 1.0}, ["weights has cycle_X", "SemiCycle has gen_S"]),
+        ({"weights::gen_S": "much"}, ["weights::gen_S", "'much'", "give a number"]),
         ({"learning_rate": "2e-4"}, ["learning_rate", "'2e-4'", "2.0e-4"]),
         ({"batch_size": "5"}, ["batch_size", "'5'", "number"]),
         ({"seed": "many"}, ["seed", "'many'", "number"]),

@@ -23,7 +23,7 @@ ONLY = {
     "objective": {"shapes"},
     "semicycle": {"losses", "history", "objective", "shapes"},
     "baselines.supervised": {"losses", "objective", "shapes"},
-    "baselines.hung": {"losses", "objective", "shapes"},
+    "baselines.hung": {"errors", "losses", "objective", "shapes"},
     "trainer": {"objective", "losses", "shapes", "data.pairs", "errors"},  # the pairs: whose epoch it sets
 }
 

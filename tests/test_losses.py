@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import one_hot
 
-from acdc_semicycle.losses import cross_entropy, judged_fake, judged_real, l1, l2, weigh
+from acdc_semicycle.losses import cross_entropy, judged_fake, judged_real, l1, l2, mean, weigh
 
 
 def random_problem(classes: int = 4):
@@ -104,6 +104,44 @@ def test_scores_judged_by_hand():
     """Scores 1, 0, 3: off real by 0, -1, 2; off fake by 1, 0, 3."""
     assert judged_real(image(1, 0, 3)).item() == pytest.approx(5 / 3)
     assert judged_fake(image(1, 0, 3)).item() == pytest.approx(10 / 3)
+
+
+def test_the_mean_over_annotated_pixels_by_hand():
+    """Two channels, the middle pixel of three annotated by nobody: (1 + 3 + 4 + 6) / 4, not (1 + ... + 6) / 6."""
+    values = torch.tensor([[[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]])
+    assert mean(values, image(1, 0, 1)) == 3.5
+    assert mean(values[:, :1], image(0, 1, 0)) == 2
+    assert mean(values, image(0, 1, 0)) == 3.5
+    assert mean(values, image(0, 0, 1)) == 4.5
+
+
+def test_annotated_pixels_count_the_same_in_whatever_image_of_the_batch_they_are():
+    """One annotated pixel in the first image, three in the second: a mean of four, not a mean of two means."""
+    values = torch.tensor([[[[8.0, 9.0, 9.0]]], [[[1.0, 1.0, 2.0]]]])
+    known = torch.tensor([[[[1.0, 0.0, 0.0]]], [[[1.0, 1.0, 1.0]]]])
+    assert mean(values, known) == 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_with_every_pixel_annotated_the_mean_is_the_plain_one(channels):
+    torch.manual_seed(0)
+    values = torch.randn(2, channels, 8, 8)
+    torch.testing.assert_close(mean(values, torch.ones(2, 1, 8, 8)), values.mean())
+    assert mean(values) == values.mean()
+
+
+def test_the_mean_over_no_pixel_is_zero_without_gradient():
+    values = torch.randn(2, 3, 8, 8, requires_grad=True)
+    nothing = mean(values, torch.zeros(2, 1, 8, 8))
+    nothing.backward()
+    assert nothing == 0
+    assert (values.grad == 0).all()
+
+
+def test_distances_and_judgements_over_annotated_pixels_by_hand():
+    """Differences 1, 0, -3 and scores 1, 0, 3, the last pixel annotated by nobody."""
+    assert l2(image(1, 2, 0), image(0, 2, 3), image(1, 1, 0)).item() == pytest.approx(1 / 2)
+    assert judged_real(image(1, 0, 3), image(1, 1, 0)).item() == pytest.approx(1 / 2)
 
 
 def test_perfect_scores_cost_nothing():

@@ -251,6 +251,55 @@ def test_labelled_images_change_only_the_terms_that_compare_with_them():
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"gen_S", "gen_I"}
 
 
+def test_images_do_not_count_where_nobody_annotated_their_mask():
+    """What x shows there changes only what G_IS sees of the neighbourhood: the stub sees none."""
+    t = Twins(unannotated=3)
+    before, _ = t.generator_terms()
+    t.x[0, :, 0, :3] += 5
+    after, _ = t.generator_terms()
+    assert values(after) == values(before)
+    t.x[0, :, 0, 3] += 5
+    changed, _ = t.generator_terms()
+    assert {name for name in before if before[name] != changed[name]} == {"gen_S", "gen_I"}
+
+
+def test_the_judgement_of_a_mask_does_not_count_where_nobody_annotated_it():
+    t = Twins(unannotated=3)
+    _, made = t.generator_terms()
+    before = t.discriminator_terms(made)
+    shift = torch.zeros(2, 1, 3, 4)
+
+    def shifted_if_real(module, given, score):
+        return score + shift if torch.equal(given[0], tensor(t.y)) else score
+
+    t.objective.D_S.register_forward_hook(shifted_if_real)
+    shift[0, :, 0, :3] = 5
+    assert values(t.discriminator_terms(made)) == values(before)
+    shift[0, :, 0, 3] = 5
+    changed = t.discriminator_terms(made)
+    assert {name for name in before if before[name] != changed[name]} == {"disc_S"}
+
+
+def test_fakes_count_in_every_pixel_where_nobody_annotated_a_mask_too():
+    t = Twins(unannotated=3)
+    _, made = t.generator_terms()
+    scores = []
+    t.objective.D_S.register_forward_hook(lambda module, given, score: score.retain_grad() or scores.append(score))
+    t.discriminator_terms(made)["disc_S"].backward()
+    real, fake = scores
+    assert torch.equal(real.grad != 0, tensor(t.y).sum(1, keepdim=True) == 1)
+    assert (fake.grad != 0).all()
+
+
+def test_a_batch_nobody_annotated_teaches_only_by_what_needs_no_mask():
+    t = Twins()
+    t.y[:] = 0
+    terms, made = t.generator_terms()
+    assert {name for name, term in terms.items() if term == 0} == {"gen_S", "gen_I", "cycle_S"}
+    given = values(t.discriminator_terms(made))
+    assert given["disc_S"] == pytest.approx(reference.L_disc_S(t.slow["D_S"], t.y, made.s_u.numpy()), rel=1e-4)
+
+
 def test_images_as_wide_as_high_or_not_give_scalar_terms():
     for size in ((8, 8), (8, 12), (16, 8)):
         objective, (x, y, u) = tiny_objective(), tiny_batch(*size)

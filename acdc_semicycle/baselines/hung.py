@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.losses import cross_entropy, mean
 from acdc_semicycle.objective import Objective, Terms, known, softmax
 from acdc_semicycle.shapes import Image, Known, Mask, Scalar, Score
@@ -36,7 +37,7 @@ class FullyConvolutionalDiscriminator(nn.Module):
         classes: number of classes K.
         filters: channels of the first layer, doubled by each of the next three; 64 in the paper.
 
-    Rows and columns of a mask must be at least 32.
+    Rows and columns of a mask must be at least 32, else an InputError.
     """
 
     def __init__(self, classes: int, filters: int = 64) -> None:
@@ -48,6 +49,8 @@ class FullyConvolutionalDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, mask: Mask) -> Score:
+        if min(mask.shape[-2:]) < 32:
+            raise InputError(f"image_size is {list(mask.shape[-2:])}: Hung's discriminator needs at least 32 x 32")
         return interpolate(self.layers(mask), size=mask.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -70,6 +73,10 @@ class Hung(Objective):
         self.semi_start, self.threshold = semi_start, threshold
         self.steps = 0
         self.earlier: Tensor | None = None  # y of the step before, another labelled batch: y'
+
+    @property
+    def settings(self) -> dict[str, float]:
+        return {"threshold": self.threshold}
 
     @property
     def discriminators(self) -> nn.ModuleList:
