@@ -138,6 +138,20 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
         raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
 
 
+def check_classes(classes: Any, colours: Any) -> None:
+    """Refuse class names that are no names, and colours that are not one for each.
+
+    Raises:
+        InputError: says what was given.
+    """
+    if not isinstance(classes, list | tuple) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
+        raise InputError(f"classes is {classes!r}: give two names or more, the background first")
+    if colours is not None and len(colours) != len(classes):
+        raise InputError(
+            f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"
+        )
+
+
 def check(config: dict[str, Any]) -> None:
     """Refuse what MONAI lets pass: keys that nothing uses, and numbers given as text.
 

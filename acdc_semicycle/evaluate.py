@@ -314,7 +314,7 @@ def _example(case: Case) -> Example:
     score = float(dice(case.counts)[1:].nanmean())
     title = f"{case.case} {case.phase}".strip() + f", Dice {score:.3f}"
     if is_picture(case.image):
-        image = intensities(read_picture(case.image), 3)
+        image = intensities(case.image, read_picture(case.image), 3).astype(np.uint8)
         step = -(-max(image.shape[:2]) // LARGEST)
         return Example(title, image[::step, ::step], case.truth, case.prediction)
     volume: Any = nibabel.load(case.image)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data.records import PICTURES, SCANS
-from acdc_semicycle.data.transforms import DAMAGE, check_volume, is_picture, read_picture
+from acdc_semicycle.data.transforms import DAMAGE, check_range, check_volume, intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 
 log = logging.getLogger("semicycle")
@@ -96,12 +96,14 @@ class Scans:
         found = _files(path, self.folder, suffixes) if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path} holds no {kinds} file: give a folder of them as input")
+        if card["pictures"]:
+            _check_target(self.legend)
         taken: dict[Path, Path] = {}
         for scan in tqdm(found, "checking", disable=None):
             try:
                 if not scan.name.lower().endswith(suffixes):
                     raise InputError(f"{scan} is none of what this network was trained on: give {kinds}")
-                (read_picture if card["pictures"] else check_volume)(scan)
+                _check(scan, card)
                 other = taken.setdefault(self.target(scan), scan)
                 if other != scan:
                     raise InputError(f"{scan} and {other} have one name: rename one, or segment them one at a time")
@@ -112,26 +114,41 @@ class Scans:
         if not self.good:
             raise InputError(self.bad[0] + (f" (and {len(self.bad) - 1} more)" if self.bad[1:] else ""))
 
+    @property
+    def legend(self) -> Path:
+        """Where the legend of label maps of pictures goes."""
+        return self.folder / "legend.png"
+
     def target(self, scan: Path) -> Path:
         """Where the label map of ``scan`` goes: the same subfolder, ``_seg`` behind the name."""
         name = f"{stem(scan)}_seg{'.png' if is_picture(scan) else '.nii.gz'}"
         return self.folder / scan.parent.relative_to(self.root) / name
 
 
+def _check(scan: Path, card: Mapping[str, Any]) -> None:
+    """Refuse a file that is damaged or that the network does not know what to make of."""
+    if card["pictures"]:
+        pixels = intensities(scan, read_picture(scan), card["in_channels"])
+        check_range(scan, pixels, card["intensity_range"])
+    else:
+        check_volume(scan)
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file was written here."""
+    try:
+        if is_picture(path):
+            with Image.open(path) as picture:
+                return picture.info.get("Software") == MARK.decode()
+        header: Any = nibabel.load(path).header
+        return bytes(header["descrip"]).rstrip(b"\0") == MARK
+    except (*DAMAGE, KeyError, SyntaxError):
+        return False
+
+
 def _check_target(target: Path) -> None:
     """Refuse to write over a file that is not a label map of ours."""
-    if not target.exists():
-        return
-    try:
-        if is_picture(target):
-            with Image.open(target) as picture:
-                ours = picture.info.get("Software") == MARK.decode()
-        else:
-            header: Any = nibabel.load(target).header
-            ours = bytes(header["descrip"]).rstrip(b"\0") == MARK
-    except (*DAMAGE, KeyError, SyntaxError):
-        ours = False
-    if not ours:
+    if target.exists() and not _ours(target):
         raise InputError(f"{target} is there and was not written by this program: give another output_dir")
 
 
@@ -143,6 +160,8 @@ def _files(root: Path, output: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
     def is_scan(path: Path) -> bool:
         name = stem(path)
+        if name == "legend" and _ours(path):
+            return False
         derived = any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in ("_gt", "_seg"))
         return not derived and not (name.endswith("_4d") and (path.parent / "Info.cfg").is_file())
 
@@ -167,7 +186,6 @@ def save_legend(target: Path, card: Mapping[str, Any]) -> None:
     """A picture of the numbers, names and colours of the classes."""
     from acdc_semicycle.figures import legend_figure
 
-    _check_target(target)
     figure = legend_figure(card["classes"], card["colours"])
     figure.savefig(target, dpi=110, metadata={"Software": MARK.decode()})
 
@@ -232,7 +250,7 @@ def run(evaluator: SupervisedEvaluator, network: nn.Module, checkpoint: str | Pa
         ProgressBar(desc="predicting").attach(evaluator)
     evaluator.run()
     if scans.card["pictures"]:
-        save_legend(scans.folder / "legend.png", scans.card)
+        save_legend(scans.legend, scans.card)
     if scans.bad:
         summary: Sequence[str] = scans.bad
         raise InputError(

@@ -1,4 +1,4 @@
-"""What several test files share: a tiny phantom, written once, and the real ACDC where this machine has it."""
+"""What several test files share: a tiny phantom, written once, and real data where this machine has them."""
 
 import os
 from pathlib import Path
@@ -30,4 +30,23 @@ def acdc_dir() -> Path:
     root = Path(os.environ.get("ACDC_DIR") or Path(__file__).parents[2] / "shared" / "data" / "acdc")
     if not any(root.glob("**/patient*/Info.cfg")):
         pytest.skip(f"no real ACDC at {root}: set ACDC_DIR to the unpacked challenge")
+    return root
+
+
+@pytest.fixture(scope="session")
+def voc_dir() -> Path:
+    """Real VOC 2012: ``$VOC_DIR``, or ``shared/data/voc`` beside the clone. Read only."""
+    root = Path(os.environ.get("VOC_DIR") or Path(__file__).parents[2] / "shared" / "data" / "voc")
+    if not any(root.glob("**/ImageSets/Segmentation/val.txt")):
+        pytest.skip(f"no real PASCAL VOC at {root}: set VOC_DIR to the folder that holds VOCdevkit")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cityscapes_dir() -> Path:
+    """Real streets: ``$CITYSCAPES_DIR``, or ``shared/data/cityscapes_layout`` beside the clone. Read only."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "cityscapes_layout"
+    root = Path(os.environ.get("CITYSCAPES_DIR") or beside)
+    if not (root / "leftImg8bit" / "val").is_dir():
+        pytest.skip(f"no Cityscapes at {root}: set CITYSCAPES_DIR to the folder of leftImg8bit and gtFine")
     return root

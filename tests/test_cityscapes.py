@@ -1,6 +1,5 @@
 """From the Cityscapes layout to sorted records, its table, and what is said of a folder that is not one."""
 
-import os
 import random
 import re
 from pathlib import Path
@@ -11,16 +10,6 @@ from PIL import Image
 from acdc_semicycle.data import cityscapes
 from acdc_semicycle.data.records import IGNORED, Record
 from acdc_semicycle.errors import InputError
-
-
-@pytest.fixture(scope="session")
-def cityscapes_dir() -> Path:
-    """Real streets: ``$CITYSCAPES_DIR``, or ``shared/data/cityscapes_layout`` beside the clone. Read only."""
-    beside = Path(__file__).parents[2] / "shared" / "data" / "cityscapes_layout"
-    root = Path(os.environ.get("CITYSCAPES_DIR") or beside)
-    if not (root / "leftImg8bit" / "val").is_dir():
-        pytest.skip(f"no Cityscapes at {root}: set CITYSCAPES_DIR to the folder of leftImg8bit and gtFine")
-    return root
 
 
 def write_street(root: Path, part: str, stem: str, image: str | None = ".png", mask=True) -> tuple[Path, Path]:

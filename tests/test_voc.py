@@ -1,6 +1,5 @@
 """From a devkit to sorted records, with SBD's masks and without, and what is said of a folder that is not one."""
 
-import os
 import re
 from pathlib import Path
 
@@ -10,15 +9,6 @@ from PIL import Image
 from acdc_semicycle.data import voc
 from acdc_semicycle.data.records import IGNORED, Record
 from acdc_semicycle.errors import InputError
-
-
-@pytest.fixture(scope="session")
-def voc_dir() -> Path:
-    """Real VOC 2012: ``$VOC_DIR``, or ``shared/data/voc`` beside the clone. Read only."""
-    root = Path(os.environ.get("VOC_DIR") or Path(__file__).parents[2] / "shared" / "data" / "voc")
-    if not any(root.glob("**/ImageSets/Segmentation/val.txt")):
-        pytest.skip(f"no real PASCAL VOC at {root}: set VOC_DIR to the folder that holds VOCdevkit")
-    return root
 
 
 def write_voc(root: Path, train=("a", "b"), val=("c",), masks=("a", "b", "c"), aug=None) -> Path:

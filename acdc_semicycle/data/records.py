@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import nibabel
 
 from acdc_semicycle.errors import InputError
 
@@ -44,28 +41,6 @@ class Record:
     phase: str | None = None
     part: str = "training"
     slice: int | None = None
-
-
-def cut(records: Sequence[Record], by: str) -> list[Record]:
-    """The units that are split: images as they are, of one patient each or several, or every slice by itself.
-
-    Args:
-        by: ``"patient"``, or ``"slice"``, the published code's protocol: neighbouring slices of one patient are then
-            trained on and scored.
-    """
-    if by == "patient":
-        return list(records)
-    if by != "slice":
-        raise InputError(f"by is {by!r}: give patient or slice")
-    return [piece for record in records for piece in _slices(record)]
-
-
-def _slices(record: Record) -> list[Record]:
-    if not str(record.image).lower().endswith(SCANS):
-        return [record]
-    depth: Any = nibabel.load(record.image).shape  # type: ignore[attr-defined]
-    names = [f"{record.case}_slice{place:03d}" for place in range(depth[-1])]
-    return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
 
 
 def given_folder(path: str | Path | None, name: str, what: str) -> Path:

@@ -6,10 +6,11 @@ import json
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.records import SCANS, Record
+from acdc_semicycle.data.transforms import check_volume
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 
@@ -45,6 +46,28 @@ class Split:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
         write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         log.info("split: %s", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
+
+
+def cut(records: Sequence[Record], by: str) -> list[Record]:
+    """The units that are split: images as they are, of one patient each or several, or every slice by itself.
+
+    Args:
+        by: ``"patient"``, or ``"slice"``, the published code's protocol: neighbouring slices of one patient are then
+            trained on and scored.
+    """
+    if by == "patient":
+        return list(records)
+    if by != "slice":
+        raise InputError(f"by is {by!r}: give patient or slice")
+    return [piece for record in records for piece in _slices(record)]
+
+
+def _slices(record: Record) -> list[Record]:
+    if not str(record.image).lower().endswith(SCANS):
+        return [record]
+    depth = check_volume(record.image)[-1]
+    names = [f"{record.case}_slice{place:03d}" for place in range(depth)]
+    return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
 
 
 def split(

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from acdc_semicycle.data.records import IGNORED, PICTURES
 from acdc_semicycle.errors import InputError
 
+BY_COLOUR = "by_colour"  # of a mask's metadata: its values are classes already
 VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 
 # what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
@@ -57,17 +58,20 @@ class LoadCheckedd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.channels = channels
-        self.colours = {tuple(colour): place for place, colour in enumerate(colours or ())} | {VOID: IGNORED}
+        self.colours = {tuple(colour): place for place, colour in enumerate(colours or ())}
+        self.colours.setdefault(VOID, IGNORED)
         self.load = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
             path = Path(result[key])
-            volume = self._picture(path, key == "label") if is_picture(path) else self._scan(path)
-            place = result.get("slice")
-            result[key] = volume if place is None else volume[..., place : place + 1]
-        return result
+            result[key] = self._picture(path, key == "label") if is_picture(path) else self._scan(path)
+        volumes = {key: result[key] for key in self.key_iterator(result)}
+        place = result.get("slice")
+        if place is None or len({volume.shape[1:] for volume in volumes.values()}) > 1:  # which CheckLabeld refuses
+            return result
+        return result | {key: volume[..., place : place + 1] for key, volume in volumes.items()}
 
     def _scan(self, path: Path) -> MetaTensor:
         check_volume(path)  # and not in a reader: when a reader raises, MONAI tries the next one
@@ -77,9 +81,13 @@ class LoadCheckedd(MapTransform):
 
     def _picture(self, path: Path, mask: bool) -> MetaTensor:
         picture = read_picture(path)
-        values = class_values(path, picture, self.colours) if mask else intensities(picture, self.channels)
+        meta = {"filename_or_obj": str(path), BY_COLOUR: False}
+        if mask:
+            values, meta[BY_COLOUR] = class_values(path, picture, self.colours)
+        else:
+            values = intensities(path, picture, self.channels)
         tensor = torch.as_tensor(np.array(values, np.float32)).movedim(-1, 0)[..., None]
-        return MetaTensor(tensor, affine=torch.eye(4), meta={"filename_or_obj": str(path)})
+        return MetaTensor(tensor, affine=torch.eye(4), meta=meta)
 
 
 def is_picture(path: str | Path) -> bool:
@@ -104,39 +112,47 @@ def read_picture(path: Path) -> Image.Image:
         ) from error
 
 
-def intensities(picture: Image.Image, channels: int) -> np.ndarray:
-    """The picture as [H, W, channels]; 16-bit and floating-point greys as they are."""
-    if channels == 1 and picture.mode.startswith(("I", "F")):
-        return np.asarray(picture, np.float32)[..., None]
+def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
+    """The picture as [H, W, channels]; 16-bit and floating-point greys as they are.
+
+    Raises:
+        InputError: pixels that are no numbers.
+    """
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, np.float32)[..., None]
+        if not np.isfinite(values).all():
+            raise InputError(f"{path} holds NaN or infinite pixels: repair it, or leave it out")
+        return values.repeat(channels, axis=-1)
     return np.asarray(picture.convert("RGB")) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
 
 
-def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> np.ndarray:
-    """What a mask [H, W, 1] stores: its numbers, or the numbers of its colours.
+def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:
+    """What a mask [H, W, 1] stores, and whether that are classes already because it was read by colour.
 
-    A palette whose colours are all classes' is read by colour, because programs that save anew may renumber it.
+    A palette whose colours are all different classes' is read by colour: programs that save anew may renumber it.
 
     Raises:
         InputError: a colour picture with a colour that is no class's.
     """
     if picture.mode not in ("P", "RGB", "RGBA"):
-        return np.asarray(picture).astype(np.int64)[..., None]
+        return np.asarray(picture)[..., None], False
     numbers = np.asarray(picture.convert("RGB")) if picture.mode != "P" else np.asarray(picture)
     if picture.mode == "P":
         palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
         used = [value for value in np.unique(numbers) if value < len(palette)]
-        of = {value: colours.get(tuple(palette[value].tolist())) for value in used}
-        if any(value is None for value in of.values()):
-            return numbers.astype(np.int64)[..., None]
+        of = {colours.get(tuple(palette[value].tolist())): value for value in used}
+        if None in of or len(of) < len(np.unique(numbers)):
+            return numbers[..., None], False
         table = np.arange(256)
-        table[used] = [value for value in of.values() if value is not None]
-        return table[numbers][..., None]
+        table[list(of.values())] = [place for place in of if place is not None]
+        return table[numbers][..., None], True
     flat, where = np.unique(numbers.reshape(-1, 3), axis=0, return_inverse=True)
     if unknown := [tuple(colour) for colour in flat.tolist() if tuple(colour) not in colours]:
         raise InputError(
             f"{path} holds the colour {unknown[0]}, no class's: give class indices, or colours of the classes"
         )
-    return np.array([colours[tuple(colour)] for colour in flat.tolist()])[where].reshape(*numbers.shape[:2], 1)
+    places = np.array([colours[tuple(colour)] for colour in flat.tolist()])
+    return places[where].reshape(*numbers.shape[:2], 1), True
 
 
 class ScaleImaged(MapTransform):
@@ -147,7 +163,7 @@ class ScaleImaged(MapTransform):
         intensity_range: lowest and highest intensity there can be, [0, 255] for 8-bit pictures; None for percentiles.
     """
 
-    def __init__(self, keys: KeysCollection, intensity_range: Sequence[float] | None = None) -> None:
+    def __init__(self, keys: KeysCollection, intensity_range: Sequence[float | int] | None = None) -> None:
         super().__init__(keys)
         self.range = intensity_range
         if intensity_range is None:
@@ -159,14 +175,18 @@ class ScaleImaged(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            image = result[key]
-            if self.range is not None and not self.range[0] <= image.min() <= image.max() <= self.range[1]:
-                raise InputError(
-                    f"{image.meta['filename_or_obj']} holds intensities from {image.min():g} to {image.max():g}, and"
-                    f" intensity_range is {list(self.range)}: give their range, or null for percentiles"
-                )
-            result[key] = self.scale(image)
+            check_range(result[key].meta["filename_or_obj"], result[key], self.range)
+            result[key] = self.scale(result[key])
         return result
+
+
+def check_range(name: str | Path, image: Any, intensity_range: Sequence[float | int] | None) -> None:
+    """Refuse an image with intensities outside the range that its network knows, if it knows one."""
+    if intensity_range is not None and not intensity_range[0] <= image.min() <= image.max() <= intensity_range[1]:
+        raise InputError(
+            f"{name} holds intensities from {image.min():g} to {image.max():g}, and intensity_range is"
+            f" {list(intensity_range)}: give their range, or null for percentiles"
+        )
 
 
 def check_volume(path: Path) -> tuple[int, ...]:
@@ -218,7 +238,8 @@ class CheckLabeld(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
-        self.values = {int(stored): of for stored, of in (values or {k: k for k in range(classes)}).items()}
+        self.values = _whole_numbers(values) if values else {k: k for k in range(classes)}
+        self.classes = {k: k for k in (*range(classes), IGNORED)}
         if wrong := sorted(set(self.values.values()) - {*range(classes), IGNORED}):
             raise InputError(
                 f"mask_values names the class {wrong[0]}: expected 0 to {classes - 1}, or {IGNORED} (ignored)"
@@ -239,15 +260,21 @@ class CheckLabeld(MapTransform):
             )
         if not torch.allclose(label.affine, image.affine, atol=1e-3):
             raise InputError(f"{name} lies elsewhere in space than its image: give both the same affine")
-        stored, top = label.as_tensor(), max(self.values)
-        table = torch.tensor([self.values.get(value, -1) for value in range(top + 2)], dtype=torch.int16)
-        whole = (stored >= 0) & (stored <= top) & (stored == stored.round())
-        classes = table[torch.where(whole, stored, top + 1).long()]
+        stored, values = label.as_tensor(), self.classes if label.meta.get(BY_COLOUR) else self.values
+        low, top = min(values), max(values)
+        table = torch.tensor([values.get(value, -1) for value in range(low, top + 2)], dtype=torch.int16)
+        whole = (stored >= low) & (stored <= top) & (stored == stored.round())
+        classes = table[torch.where(whole, stored - low, top + 1 - low).long()]
         if (classes < 0).any():
-            raise InputError(
-                f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(self.values))}"
-            )
+            raise InputError(f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(values))}")
         return MetaTensor(classes.to(torch.uint8), meta=label.meta)
+
+
+def _whole_numbers(values: Mapping[Any, int]) -> dict[int, int]:
+    try:
+        return {int(stored): int(of) for stored, of in values.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"mask_values is {dict(values)}: give whole numbers, such as {{'0': 0, '255': 1}}") from error
 
 
 def _words(values: list[int]) -> str:
@@ -256,6 +283,6 @@ def _words(values: list[int]) -> str:
     last = len(values) - 1
     if values == list(range(last + 1)):
         return f"whole numbers 0 to {last}"
-    if values[:-1] == list(range(last)):
+    if last and values[:-1] == list(range(last)):
         return f"whole numbers 0 to {last - 1}, or {values[-1]}"
     return ", ".join(map(str, values))
