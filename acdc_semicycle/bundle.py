@@ -12,6 +12,8 @@ import statistics
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +26,14 @@ from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
 
+PATHS = ("dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir")
 STARTED = time.monotonic()
 
 
 def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     sys.excepthook = show_error
+    check_paths(sys.argv)
     check(_running_config())
 
 
@@ -138,6 +142,18 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
         raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
 
 
+def check_paths(arguments: Sequence[str]) -> None:
+    """Refuse paths that MONAI would read as code or as keys of the configuration.
+
+    Raises:
+        InputError: names the option and the path.
+    """
+    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    for option, path in pairwise(words):
+        if option.removeprefix("--") in PATHS and (path[:1] in ("$", "@", "%") or any(s in path for s in "#@%")):
+            raise InputError(f"{option} is {path!r}: MONAI takes $, @, % and # in it for its own; rename the folder")
+
+
 def check_classes(classes: Any, colours: Any) -> None:
     """Refuse class names that are no names, and colours that are not one for each.
 
@@ -146,6 +162,8 @@ def check_classes(classes: Any, colours: Any) -> None:
     """
     if not isinstance(classes, list | tuple) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
         raise InputError(f"classes is {classes!r}: give two names or more, the background first")
+    if len(set(classes)) < len(classes) or "background" in [name.lower() for name in classes[1:]]:
+        raise InputError(f"classes is {list(classes)}: give each its own name, and background, if there is one, first")
     if colours is not None and len(colours) != len(classes):
         raise InputError(
             f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"

@@ -23,7 +23,7 @@ from acdc_semicycle.places import folder, overlays_and_options
 def main() -> int:
     """Run the verb of ``sys.argv``; its exit code."""
     verb, *rest = sys.argv[1:] or ["--help"]
-    if verb in ("-h", "--help"):
+    if verb in ("-h", "--help") or (verb != "table" and {"-h", "--help"} & set(rest)):
         print(__doc__)
     elif verb == "--version":
         print(__version__)

@@ -185,9 +185,11 @@ class Report:
     def _draw(self, folder: Path, cases: Sequence[Case]) -> None:
         from acdc_semicycle.figures import examples_figure
 
-        ranked = sorted(cases, key=lambda case: float(dice(case.counts)[1:].nanmean().nan_to_num(0)))
+        first = len(self.classes) - len(self._structures)
+        scores = {case.case: float(dice(case.counts)[first:].nanmean()) for case in cases}
+        ranked = sorted(cases, key=lambda case: np.nan_to_num(scores[case.case]))
         chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
-        examples = [_example(case) for case in chosen.values()]
+        examples = [_example(case, f", Dice {scores[case.case]:.3f}") for case in chosen.values()]
         examples_figure(examples, self.classes, self.colours).savefig(folder / "examples.png", dpi=110)
         spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
         shown = [_example(cases[place]) for place in spread]
@@ -307,14 +309,16 @@ def _write_summary(path: Path, content: dict, names: Sequence[str]) -> None:
                 writer.writerow([score, name, f"{content[score][name]:.6f}", f"{content[score + '_std'][name]:.6f}"])
 
 
-def _example(case: Case) -> Example:
-    """One slice of a case as a radiologist, or a photographer, sees it."""
+def _example(case: Case, words: str = "") -> Example:
+    """One slice of a case as a radiologist, or a photographer, sees it; ``words`` stand behind its name."""
     from acdc_semicycle.figures import Example
 
-    score = float(dice(case.counts)[1:].nanmean())
-    title = f"{case.case} {case.phase}".strip() + f", Dice {score:.3f}"
+    title = f"{case.case} {case.phase}".strip() + words
     if is_picture(case.image):
-        image = intensities(case.image, read_picture(case.image), 3).astype(np.uint8)
+        image = intensities(case.image, read_picture(case.image), 3)
+        if image.dtype != np.uint8:  # 16 bits: from its darkest to its brightest
+            low, high = image.min(), image.max()
+            image = ((image - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
         step = -(-max(image.shape[:2]) // LARGEST)
         return Example(title, image[::step, ::step], case.truth, case.prediction)
     volume: Any = nibabel.load(case.image)

@@ -36,14 +36,16 @@ class Example(NamedTuple):
 def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours: Colours | None = None) -> Figure:
     """A row an example: the image, the truth over it, the prediction over it; the legend has what occurs."""
     table = colours_of(len(classes), colours)
-    figure = Figure(figsize=(7.5, 2.6 * len(examples) + 0.5), layout="constrained")
-    axes = figure.subplots(len(examples), 3, squeeze=False)
+    tall = sum(2.4 * np.divide(*example.image.shape[:2]) + 0.3 for example in examples)
+    figure = Figure(figsize=(7.5, tall + 0.8), layout="constrained")
+    heights = [float(np.divide(*example.image.shape[:2])) for example in examples]
+    axes = figure.subplots(len(examples), 3, squeeze=False, height_ratios=heights)
     for row, example in zip(axes, examples, strict=True):
         for axis, mask in zip(row, (None, example.truth, example.prediction), strict=True):
             show(axis, example.image, mask, table)
-        row[0].set_title(example.title, fontsize=9, loc="left")
-    axes[0][1].set_title("truth", fontsize=9)
-    axes[0][2].set_title("prediction", fontsize=9)
+        row[0].set_title(example.title, fontsize=8, loc="left")
+        row[1].set_title("truth", fontsize=8, loc="right")
+        row[2].set_title("prediction", fontsize=8, loc="right")
     legend(figure, [mask for example in examples for mask in (example.truth, example.prediction)], classes, table)
     return figure
 
@@ -54,7 +56,7 @@ def legend(figure: Figure, masks: Sequence[NDArray], classes: Sequence[str], tab
     named = [k for k, name in enumerate(classes) if k in held and name != "background"]
     patches = [Patch(color=table[k], label=classes[k]) for k in named]
     figure.legend(
-        handles=patches, loc="outside lower center", ncols=min(7, len(patches) or 1), fontsize=9, frameon=False
+        handles=patches, loc="outside lower center", ncols=min(6, len(patches) or 1), fontsize=8, frameon=False
     )
 
 
@@ -91,7 +93,7 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]])
     for name, values in curves.items():
         axis.plot(epochs, values, marker=".", label=name)
     axis.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     return figure

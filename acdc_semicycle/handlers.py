@@ -43,7 +43,7 @@ class TermsLog:
 
     def __init__(self, terms: list[str], evaluator: Engine, folder: str | Path, writer: Any) -> None:
         self.terms, self.evaluator, self.writer = terms, evaluator, writer
-        self.curve = Path(folder) / "learning_curve.csv"
+        self.curve = Path(str(folder)) / "learning_curve.csv"
         self.rows: list[dict[str, str]] = []
         self.sum: torch.Tensor | None = None
         self.steps, self.done, self.started = 0, 0, 0.0

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from acdc_semicycle.checkpoints import load_network
-from acdc_semicycle.data.records import PICTURES, SCANS
+from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES, SCANS
 from acdc_semicycle.data.transforms import DAMAGE, check_range, check_volume, intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 
@@ -53,11 +53,20 @@ def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
 
 def card(checkpoint: str | Path) -> dict[str, Any]:
     """What it takes to use a checkpoint, from the model.json beside it; the paper's where there is none."""
-    path = Path(checkpoint).with_suffix(".json")
+    path = Path(str(checkpoint)).with_suffix(".json")
     try:
         return CARD | {"classes": CLASSES} | (json.loads(path.read_text()) if path.is_file() else {})
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it, or train again") from error
+
+
+def check_network(checkpoint: str | Path) -> None:
+    """Refuse a checkpoint that is not there, before anything else is found wrong because of it."""
+    path = Path(str(checkpoint))
+    if not path.is_file():
+        below = [found for part in ("models/model.pt", "model.pt") if (found := path / part).is_file()]
+        hint = f"did you mean {below[0]}?" if below else "train first, or give a training run's models/model.pt"
+        raise InputError(f"{path} is not a file, and the network is read from it: {hint}")
 
 
 def stem(path: Path) -> str:
@@ -69,8 +78,8 @@ def stem(path: Path) -> str:
 class Scans:
     """The scans, or the pictures, below a path, the unusable ones set apart.
 
-    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``X_seg``), and the cine
-    (``_4d``) of an ACDC patient's folder, are left alone.
+    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``_seg``, ``_mask``, ``_label``), and
+    the cine (``_4d``) of an ACDC patient's folder, are left alone.
 
     Args:
         source: a .nii or .nii.gz file, or a folder of them; pictures for a network of pictures.
@@ -132,6 +141,8 @@ def _check(scan: Path, card: Mapping[str, Any]) -> None:
         check_range(scan, pixels, card["intensity_range"])
     else:
         check_volume(scan)
+        if card["intensity_range"] is not None:
+            check_range(scan, np.asarray(nibabel.load(scan).dataobj), card["intensity_range"])  # type: ignore[attr-defined]
 
 
 def _ours(path: Path) -> bool:
@@ -162,7 +173,7 @@ def _files(root: Path, output: Path, suffixes: tuple[str, ...]) -> list[Path]:
         name = stem(path)
         if name == "legend" and _ours(path):
             return False
-        derived = any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in ("_gt", "_seg"))
+        derived = any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in MASK_ENDINGS)
         return not derived and not (name.endswith("_4d") and (path.parent / "Info.cfg").is_file())
 
     return [path for path in files if is_scan(path)]

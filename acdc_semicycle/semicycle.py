@@ -7,6 +7,7 @@
     G_IS   image -> mask (the segmenter)      D_S  judges masks
     G_SI   mask  -> image                     D_I  judges images
 
+Pixels of y that nobody annotated teach the generators nothing and are no true mask to D_S; D_I sees x_y whole.
 A term's name is its key everywhere: weight, log line, TensorBoard tag, row of the ablation.
 """
 
@@ -76,7 +77,7 @@ class SemiCycle(Objective):
             "cycle_S": cross_entropy(self.G_IS(x_y), y),  # G_IS(G_SI(y)) = y    eq. 7
             "cycle_I": l1(self.G_SI(s_u), u),  # G_SI(G_IS(u)) = u           eq. 6
             "adv_S": judged_real(self.D_S(s_u)),  # min over G_IS of eq. 4
-            "adv_I": judged_real(self.D_I(x_y)),  # min over G_SI of eq. 5
+            "adv_I": judged_real(self.D_I(x_y), known(y)),  # min over G_SI of eq. 5
         }
         return terms, Made(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
 

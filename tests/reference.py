@@ -64,8 +64,9 @@ def L_adv_S(D_S: Network, G_IS: Network, u: np.ndarray) -> float:
 
 
 def L_adv_I(D_I: Network, G_SI: Network, y: np.ndarray) -> float:
-    """The generator's side of eq. 5."""
-    return mean_of((score - 1) ** 2 for score in D_I(G_SI(y)).flat)
+    """The generator's side of eq. 5, over the pixels of y that have a class."""
+    scores = D_I(G_SI(y))
+    return mean_of((scores[b, 0, h, w] - 1) ** 2 for b, h, w in annotated(y))
 
 
 def L_cycle_I(G_IS: Network, G_SI: Network, u: np.ndarray) -> float:

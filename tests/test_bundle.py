@@ -141,6 +141,20 @@ def test_another_methods_arguments_are_not_those_of_this_one(tmp_path, capsys, p
         bundle.check(config)
 
 
+@pytest.mark.parametrize("path", ["$HOME/x", "@images", "%x/y", "a#b", "a/@#y", "100%"])
+def test_a_path_that_monai_would_read_as_code_is_refused(path):
+    for words in (["--images", path], [f"--output_dir={path}"]):
+        with pytest.raises(InputError, match="rename the folder"):
+            bundle.check_paths(["run", "training", *words])
+    bundle.check_paths(["run", "training", "--images", "a b/c(1)", "--notes", path])
+
+
+@pytest.mark.parametrize("classes", [["a"], ["a", "a"], ["cell", "background"], "cells", [1, 2]])
+def test_classes_that_cannot_be_told_apart_are_refused(classes):
+    with pytest.raises(InputError, match=r"classes is .*: give"):
+        bundle.check_classes(classes, None)
+
+
 def test_a_dollar_expression_is_short():
     def strings(item):
         if isinstance(item, dict | list):

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import DataLoader, Dataset, decollate_batch
 from PIL import Image
 
-from acdc_semicycle import checkpoints, figures, predict
+from acdc_semicycle import checkpoints, evaluate, figures, predict
 from acdc_semicycle.data import cityscapes, pairs, splits, voc
 from acdc_semicycle.data.records import BY_SLICE, Record
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged, read_picture
@@ -336,6 +336,13 @@ def test_a_value_stands_for_the_class_that_mask_values_gives_it(tmp_path, values
     np.testing.assert_array_equal(label[0, ..., 0], mask)
 
 
+def test_a_palette_that_is_read_by_its_numbers_goes_through_mask_values(tmp_path):
+    mask, grey = numbers(high=2), np.arange(256).repeat(3).reshape(-1, 3)
+    path = write(tmp_path / "a.png", mask * 255, grey)
+    label = classes(path, 2, {"0": 0, "255": 1}, [(0, 0, 0), (255, 0, 0)])
+    np.testing.assert_array_equal(label[0, ..., 0], mask)
+
+
 @pytest.mark.parametrize(("k", "wrong"), [(2, 2), (2, -1), (21, 254)])
 def test_mask_values_naming_a_class_there_is_not_is_refused(k, wrong):
     refused(
@@ -497,6 +504,15 @@ def test_a_prediction_is_measured_at_the_pictures_own_size_without_ignored_pixel
     assert matrix.sum() == (truth != 255).sum() and np.trace(matrix) > 0.93 * matrix.sum(), matrix[:3, :3]
 
 
+def test_a_class_that_neither_truth_nor_prediction_holds_does_not_count_in_the_miou():
+    truth, prediction = torch.tensor([0, 0, 1, 1, 255]), torch.tensor([0, 1, 1, 1, 2])
+    matrix = confusion(prediction, truth, 3)
+    case = evaluate.Case("a", "a", "", Path("a.png"), 0, prediction.numpy(), truth.numpy(), matrix, matrix)
+    summary = evaluate.summary([case], ["background", "cell", "dust"], ["cell", "dust"])
+    assert summary["miou"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert summary["miou_by_class"] == pytest.approx({"background": 1 / 2, "cell": 2 / 3, "dust": np.nan}, nan_ok=True)
+
+
 # --- segmenting new pictures ---
 
 
@@ -594,6 +610,12 @@ def test_a_picture_of_the_users_own_is_not_overwritten(tmp_path, model, mine, co
     before = path.read_bytes()
     refused(lambda: segment(tmp_path / "in", tmp_path / "out", model), str(path), "not written by this program")
     assert path.read_bytes() == before
+
+
+def test_a_picture_of_the_users_own_may_be_called_legend(tmp_path, model):
+    write(tmp_path / "in" / "legend.png", numbers((ROWS, COLUMNS, 3)))
+    segment(tmp_path / "in", tmp_path / "out", model)
+    assert names(tmp_path / "out") == ["legend.png", "legend_seg.png"]
 
 
 def test_a_scan_for_a_network_of_pictures_is_refused(tmp_path, model):
@@ -743,12 +765,13 @@ def test_own_scans_are_trained_on(tmp_path):
     for n in range(7):
         mask = np.stack([blocks((20, 24), 2, 3 * n + k) for k in range(3)], -1)
         mask[:3, :, 1], mask[3:, :, 1] = 0, 1  # the slice to look at
-        for folder, end, voxels in (("images", "", 200 * mask + 50), ("masks", "_gt", mask)):
+        mask[:, :, 2] = 255
+        for folder, end, voxels in (("images", "", 200 * (mask == 1) + 50), ("masks", "_gt", mask)):
             (tmp_path / folder).mkdir(exist_ok=True)
             scan = nibabel.Nifti1Image(voxels.astype(np.int16), np.diag([2, 2, 8, 1.0]))
             nibabel.save(scan, tmp_path / folder / f"p{n}_a{end}.nii.gz")
     data = {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks"), "classes": ["background", "liver"]}
-    data |= {"patient": r"^(p\d+)_"}
+    data |= {"patient": r"^(p\d+)_", "mask_values": {"0": 0, "1": 1, "255": 255}}
     run("own_scans", tmp_path / "run", **data)
     run("own_scans", tmp_path / "run", "evaluating", **data)
     content = report(tmp_path / "run")
@@ -973,3 +996,25 @@ def test_another_number_of_colours_than_classes_is_refused_before_training(tmp_p
     data = {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks"), "classes": ["background", "cell"]}
     refused(lambda: run("own_pictures", tmp_path / "run", colours=colours, **data), "colours", "2 classes")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_example_of_sixteen_bits_is_drawn_from_dark_to_bright(tmp_path):
+    ramp = np.linspace(500, 60000, ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(np.uint16)
+    path, mask = write(tmp_path / "a.png", ramp), np.zeros((ROWS, COLUMNS), np.uint8)
+    matrix = torch.eye(2, dtype=torch.long)
+    drawn = evaluate._example(evaluate.Case("a", "a", "", path, 0, mask, mask, matrix, matrix)).image
+    assert drawn.dtype == np.uint8 and drawn.shape == (ROWS, COLUMNS, 3)
+    assert (np.diff(drawn[..., 0].ravel().astype(int)) >= 0).all() and drawn.min() < 10 and drawn.max() > 245
+
+
+def test_one_scan_beyond_the_networks_range_costs_one_line_and_not_the_others(tmp_path):
+    staircase(tmp_path / "in", "a", 3, first=99)
+    staircase(tmp_path / "in", "b", 3)
+    scans = predict.Scans(tmp_path / "in", tmp_path / "out", predict.CARD | {"intensity_range": [0, 100]})
+    assert [Path(item["image"]).name for item in scans.good] == ["b.nii.gz"]
+    assert len(scans.bad) == 1 and "from 99 to 101" in scans.bad[0]
+
+
+@pytest.mark.parametrize("values", [{0.5: 1, 1: 0}, {0: 0.5, 1: 1}])
+def test_mask_values_with_fractions_are_refused(values):
+    refused(lambda: CheckLabeld("label", 2, values), "mask_values", "whole numbers")

@@ -221,3 +221,13 @@ def test_the_newest_model_below_runs_is_taken(tmp_path):
         checkpoints.save(path, {"weight": torch.zeros(1)})
         os.utime(path, (age, age))
     assert predict.newest_model("bundle", tmp_path).parts[-3] == "new"
+
+
+def test_a_network_that_is_not_there_is_named_before_all_else(tmp_path, model):
+    run_folder = tmp_path / "run"
+    (run_folder / "models").mkdir(parents=True)
+    (run_folder / "models" / "model.pt").write_bytes(b"")
+    for path, words in ((run_folder, r"did you mean .*models/model.pt\?"), (tmp_path / "no.pt", "train first")):
+        with pytest.raises(InputError, match=words):
+            predict.check_network(path)
+    predict.check_network(model)

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from PIL import Image
 from torch import nn
 
 from acdc_semicycle import quirks
 from acdc_semicycle.data import cityscapes, voc
 from acdc_semicycle.data.pairs import EpochSampler
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.history import History
 from acdc_semicycle.losses import weigh
@@ -392,3 +394,16 @@ def test_every_quirk_of_the_preset_is_used():
     public = {name for name in vars(quirks) if getattr(vars(quirks)[name], "__module__", "") == quirks.__name__}
     constants = {name for name in vars(quirks) if name.isupper() and name not in ("IGNORED", "BY_SLICE")}
     assert not {name for name in public | constants if not name.startswith("_") and f"quirks.{name}" not in text}
+
+
+def test_the_seam_of_a_real_palette_mask_becomes_background(tmp_path):
+    numbers = np.array([[0, 15, 255], [255, 15, 0]], np.uint8)
+    picture = Image.fromarray(numbers).convert("P")
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:21], palette[255] = voc.COLOURS, (224, 224, 192)
+    picture.putpalette(palette.tobytes())
+    picture.save(tmp_path / "a.png")
+    item = LoadCheckedd(["image", "label"], 3, voc.COLOURS)(dict.fromkeys(("image", "label"), str(tmp_path / "a.png")))
+    for values, seam in ((voc.VALUES, 255), (quirks.VOC_VALUES, 0)):
+        label = CheckLabeld("label", 21, values)(item)["label"][0, ..., 0]
+        assert label.tolist() == [[0, 15, seam], [seam, 15, 0]]

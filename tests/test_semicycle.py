@@ -295,7 +295,7 @@ def test_a_batch_nobody_annotated_teaches_only_by_what_needs_no_mask():
     t = Twins()
     t.y[:] = 0
     terms, made = t.generator_terms()
-    assert {name for name, term in terms.items() if term == 0} == {"gen_S", "gen_I", "cycle_S"}
+    assert {name for name, term in terms.items() if term == 0} == {"gen_S", "gen_I", "cycle_S", "adv_I"}
     given = values(t.discriminator_terms(made))
     assert given["disc_S"] == pytest.approx(reference.L_disc_S(t.slow["D_S"], t.y, made.s_u.numpy()), rel=1e-4)
 

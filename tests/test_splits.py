@@ -333,3 +333,10 @@ def test_the_published_lists_split_the_real_acdc(acdc_dir):
     assert list(result.labelled) == train.read_text().split()[:14]
     assert splits.split(records, 0.2, train_list=train, validation_list=validation) == result
     assert len(result.records("labelled", records)) == 28
+
+
+def test_masks_of_a_patient_with_plain_images_too_are_named_as_unused(caplog):
+    half = [Record(f"p{n}_{k}", f"p{n}", Path("i"), Path("m") if k or n else None) for n in range(10) for k in range(2)]
+    with caplog.at_level("WARNING", "semicycle"):
+        assert "p0" in splits.split(half, 1.0).unlabelled
+    assert "1 masks are not used" in caplog.text

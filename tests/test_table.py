@@ -246,10 +246,14 @@ def test_labels_without_an_overlay_are_an_option(run, capsys, labels, labelled):
 def test_each_run_has_its_share_of_the_machine(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert command.environments(0) == [{"OMP_NUM_THREADS": "8"}]
     assert command.environments(3) == [{"OMP_NUM_THREADS": "2"}] * 3
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert command.environments(0) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    threads = {"OMP_NUM_THREADS": "4"}
+    assert command.environments(0) == [threads | {"CUDA_VISIBLE_DEVICES": n} for n in "01"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert {place["OMP_NUM_THREADS"] for place in command.environments(0)} == {"3"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [place["CUDA_VISIBLE_DEVICES"] for place in command.environments(3)] == ["5", "7", "5"]
 
@@ -573,15 +577,26 @@ def test_the_gain_is_paired_by_case_over_the_seeds_of_both(tmp_path):
     assert f"| {gain:+.4f} | p = {found['p']:.3f}, n = 10 |" in text
 
 
-def test_where_each_seed_has_its_own_test_patients_each_seed_and_case_is_a_pair(tmp_path):
+def test_a_patient_is_one_pair_whatever_seeds_and_volumes_report_it(tmp_path):
+    def volumes(scores, seed):
+        found = finish(tmp_path, "acdc", "20", "semicycle" if scores is OURS else "partial", seed, scores)
+        report = json.loads((found / "report.json").read_text())
+        for n, case in enumerate(report["cases"]):
+            case["patient"] = f"p{n // 2 + 2 * seed}"  # two volumes each; other test patients with another seed
+        (found / "report.json").write_text(json.dumps(report))
+
     for seed in (0, 1):
-        rename = {name: (f"c{int(name[1:]) + 3}" if seed else name) for name in OURS}
-        finish(tmp_path, "voc", "20", "semicycle", seed, {rename[name]: value for name, value in OURS.items()})
-        finish(tmp_path, "voc", "20", "partial", seed, {rename[name]: value for name, value in THEIRS.items()})
+        volumes(OURS, seed)
+        volumes(THEIRS, seed)
     results.write(tmp_path)
     found = row(tmp_path, "semicycle", "20")
-    assert found["n"] == 20
-    assert found["p"] == pytest.approx(wilcoxon([*OURS.values()] * 2, [*THEIRS.values()] * 2).pvalue)
+    assert found["n"] == 7
+
+    def by_patient(scores):
+        pairs = [(scores[f"c{2 * n}"] + scores[f"c{2 * n + 1}"]) / 2 for n in range(5)]
+        return [np.mean([pairs[p - shift] for shift in (0, 2) if 0 <= p - shift < 5]) for p in range(7)]
+
+    assert found["p"] == pytest.approx(wilcoxon(by_patient(OURS), by_patient(THEIRS)).pvalue)
 
 
 def test_a_case_without_a_score_is_no_pair_and_ties_have_no_p(tmp_path):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from monai.data import DataLoader, Dataset, decollate_batch
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.transforms import Resize
 
 from acdc_semicycle import bundle, predict
 from acdc_semicycle.data import acdc, pairs, phantom
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_volume
+from acdc_semicycle.data.transforms import AntiAliasd, CheckLabeld, LoadCheckedd, check_volume
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.metrics import confusion, counts, dice
 
@@ -323,6 +324,14 @@ def test_masks_are_resized_by_the_nearest_voxels_middle(tmp_path, heart, size):
     out = train(size, pair(tmp_path, heart[0][:40, :52], label))["label"][0]
     rows, columns = ([int((i + 0.5) * n / m) for i in range(m)] for n, m in zip((40, 52), size, strict=True))
     np.testing.assert_array_equal(out, label[np.ix_(rows, columns)])
+
+
+@pytest.mark.parametrize("size", [(24, 21), (20, 90), (60, 90)])
+def test_smoothing_before_shrinking_is_monais_own(size):
+    image = MetaTensor(torch.rand(3, 50, 64, 2), meta={"filename_or_obj": "a"})
+    ours = Resize((*size, -1), mode="trilinear")(AntiAliasd("image", size)({"image": image})["image"])
+    theirs = Resize((*size, -1), mode="trilinear", anti_aliasing=True)(image)
+    torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

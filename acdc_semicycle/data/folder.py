@@ -15,10 +15,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from acdc_semicycle.data.records import PICTURES, SCANS, Record, checked, given_folder
+from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES, SCANS, Record, checked, given_folder
 from acdc_semicycle.errors import InputError
-
-_BEHIND = ("_gt", "_mask", "_seg", "_label")
 
 
 def records(images: str | Path | None, masks: str | Path | None = None, patient: str | None = None) -> list[Record]:
@@ -56,7 +54,7 @@ def _told_apart(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, P
         return _named(shown, images), _named(_files(masks), masks)
     own = images / masks.resolve().relative_to(images.resolve())
     among = own != images
-    drawn = {path for path in shown if _stem(path.name).endswith(_BEHIND) or (among and path.is_relative_to(own))}
+    drawn = {path for path in shown if _stem(path.name).endswith(MASK_ENDINGS) or (among and path.is_relative_to(own))}
     return _named([path for path in shown if path not in drawn], images), _named(sorted(drawn), own, images)
 
 
@@ -85,7 +83,7 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     labels: dict[str, Path] = {}
     strangers = []
     for name, path in masks.items():
-        base = re.sub(f"({'|'.join(_BEHIND)})$", "", name)
+        base = re.sub(f"({'|'.join(MASK_ENDINGS)})$", "", name)
         case = next((case for case in (name, base, f"{name}_0000", f"{base}_0000") if case in images), None)
         if case not in (None, name, base) and (second := f"{case[:-4]}0001") in images:
             raise InputError(f"{images[second]} is a second channel of {images[case]}: keep one channel of each image")

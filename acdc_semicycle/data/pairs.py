@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
@@ -14,6 +15,8 @@ from tqdm import tqdm
 
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
 
 
 def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -32,6 +35,7 @@ def read(records: Sequence[Record], transform: Callable, keys: Sequence[str] = (
     MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
     interpreter then sometimes aborts.
     """
+    log.info("reading %d images", len(records))
     items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
     return [transform(item) for item in tqdm(items, "reading", disable=None)]
 

@@ -14,6 +14,7 @@ log = logging.getLogger("semicycle")
 
 SCANS = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MASK_ENDINGS = ("_gt", "_mask", "_seg", "_label")  # of a mask beside its image
 BY_SLICE = "protocol of the published code: not comparable with patient-level results"
 IGNORED = 255
 """A mask's value where nobody said what a pixel is: never trained, never scored."""
@@ -51,9 +52,9 @@ def given_folder(path: str | Path | None, name: str, what: str) -> Path:
     """
     if path is None or not str(path).strip():
         raise InputError(f"{name} is empty: give {what}")
-    if not Path(path).is_dir():
+    if not Path(str(path)).is_dir():  # a name that is a number comes as one
         raise InputError(f"{path} is not a folder: give {what} as {name}")
-    return Path(path)
+    return Path(str(path))
 
 
 def checked(records: Iterable[Record], masks: Path) -> list[Record]:

@@ -125,6 +125,7 @@ def split(
         )
         test_patients = held_out_test or drawn
         train += sorted(without_mask - held_out)
+    _warn_of_partial(records, without_mask)
     chosen = _labelled([patient for patient in train if patient not in without_mask], labelled)
     for patient in chosen:
         train.remove(patient)
@@ -136,6 +137,18 @@ def split(
     )
     _check(result)
     return result
+
+
+def _warn_of_partial(records: Sequence[Record], without_mask: set[str]) -> None:
+    """A patient is labelled as a whole or not at all: say which masks that leaves unused."""
+    unused = [record for record in records if record.patient in without_mask and record.label is not None]
+    if unused:
+        log.warning(
+            "%d masks are not used, e.g. %s: their patients have images without a mask, too, and count as unlabelled;"
+            " leave those images out to use the masks",
+            len(unused),
+            unused[0].label,
+        )
 
 
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
@@ -160,7 +173,8 @@ def _count(name: str, fraction: float | int, patients: list[str]) -> int:
 
 def _read(path: str | Path, everyone: list[str]) -> list[str]:
     try:
-        patients = Path(path).read_text(encoding="utf-8-sig").split()
+        lines = Path(str(path)).read_text(encoding="utf-8-sig").splitlines()
+        patients = [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
     if absent := sorted(set(patients) - set(everyone)):

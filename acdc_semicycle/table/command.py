@@ -147,10 +147,11 @@ def environments(jobs: int) -> list[dict[str, str]]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible.split(",")[:count] if visible else [str(number) for number in range(count)]
     jobs = jobs or max(1, count)
-    if devices:
-        return [{"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return [{"OMP_NUM_THREADS": str(max(1, cores // jobs))} for _ in range(jobs)]
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))}
+    if devices:
+        return [threads | {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
+    return [threads] * jobs
 
 
 def submitted(runs: list[Run], options: Options, board: Board) -> None:
@@ -178,7 +179,7 @@ def submitted(runs: list[Run], options: Options, board: Board) -> None:
                 board.show()
                 time.sleep(1)
         finally:
-            if options.submit == "local":  # on a cluster they stay in the queue, and the same command waits for them
+            if options.submit == "local":  # on a cluster they stay in the queue; what runs there holds its folder
                 for job in jobs.values():
                     job.cancel()
 

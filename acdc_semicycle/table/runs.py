@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -77,7 +78,8 @@ class Run:
         values = dict(zip(self.options[::2], self.options[1::2], strict=True))
         if "--dataset_dir" in values:
             values["--dataset_dir"] = os.path.abspath(values["--dataset_dir"])
-        return [*map(os.path.abspath, self.files), *(f"{name} {value}" for name, value in values.items())]
+        files = [f"{os.path.abspath(file)} ({_fingerprint(file)})" for file in self.files]
+        return [*files, *(f"{name} {value}" for name, value in values.items())]
 
     def finished(self) -> bool:
         """Whether its report is there.
@@ -105,6 +107,11 @@ class Run:
             return 0.0
         of = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
         return min(1.0, max(0, curve.read_text().count("\n") - 1) / int(of[-1])) if of else 0.0
+
+
+def _fingerprint(file: str) -> str:
+    """What a file holds, in eight letters: an overlay that was edited makes another run."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
 
 
 def execute(run: Run, environment: dict[str, str]) -> str:
