@@ -1018,3 +1018,22 @@ def test_one_scan_beyond_the_networks_range_costs_one_line_and_not_the_others(tm
 @pytest.mark.parametrize("values", [{0.5: 1, 1: 0}, {0: 0.5, 1: 1}])
 def test_mask_values_with_fractions_are_refused(values):
     refused(lambda: CheckLabeld("label", 2, values), "mask_values", "whole numbers")
+
+
+def test_several_pages_are_not_one_picture(tmp_path):
+    pages = [Image.fromarray(numbers((ROWS, COLUMNS))) for _ in range(2)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    refused(lambda: read_picture(tmp_path / "a.tif"), "has 2 pages")
+
+
+def test_a_mask_of_two_bands_is_refused_for_what_it_is(tmp_path):
+    Image.fromarray(numbers((ROWS, COLUMNS))).convert("LA").save(tmp_path / "a.png")
+    refused(lambda: stored(tmp_path / "a.png"), "is a LA picture")
+
+
+def test_void_stays_ignored_where_values_number_classes_otherwise(tmp_path):
+    mask = np.zeros((ROWS, COLUMNS, 3), np.uint8)
+    mask[:4], mask[4:8] = VOID, (255, 0, 0)
+    path = write(tmp_path / "a.png", mask)
+    label = classes(path, 2, {"0": 0, "255": 1}, [(0, 0, 0), (255, 0, 0)])
+    assert label.unique().tolist() == [0, 1, 255]

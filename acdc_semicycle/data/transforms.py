@@ -107,11 +107,14 @@ def read_picture(path: Path) -> Image.Image:
         raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture)
+            pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
     except (*DAMAGE, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
         ) from error
+    if pages > 1:
+        raise InputError(f"{path} has {pages} pages: give one picture a file")
+    return turned
 
 
 def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
@@ -137,6 +140,10 @@ def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, .
         InputError: a colour picture with a colour that is no class's.
     """
     if picture.mode not in ("P", "RGB", "RGBA"):
+        if len(picture.getbands()) > 1:
+            raise InputError(
+                f"{path} is a {picture.mode} picture: give a mask of one number a pixel, or of colours (RGB)"
+            )
         return np.asarray(picture)[..., None], False
     numbers = np.asarray(picture.convert("RGB")) if picture.mode != "P" else np.asarray(picture)
     if picture.mode == "P":
@@ -268,7 +275,9 @@ class CheckLabeld(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.values = _whole_numbers(values) if values else {k: k for k in range(classes)}
-        self.classes = {k: k for k in range(classes)} | {IGNORED: self.values.get(IGNORED, IGNORED)}
+        # of a mask read by colour 255 is void, which mask_values may make a class where it numbers classes as here
+        void = self.values.get(IGNORED, IGNORED) if set(range(classes)) <= set(self.values) else IGNORED
+        self.classes = {k: k for k in range(classes)} | {IGNORED: void}
         if wrong := sorted(set(self.values.values()) - {*range(classes), IGNORED}):
             raise InputError(
                 f"mask_values names the class {wrong[0]}: expected 0 to {classes - 1}, or {IGNORED} (ignored)"
