@@ -50,7 +50,8 @@ else:
     print(out / "test" / "report.json")
 '''
 # torch is slow to load, and all that is asked of it is how many devices there are
-RUNNER = """import sys, types
+RUNNER = """import signal, sys, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: 0))
 from acdc_semicycle.table import command
 sys.exit(command.main(sys.argv[2:], [sys.executable, sys.argv[1]]))"""

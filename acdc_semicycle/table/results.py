@@ -339,7 +339,8 @@ def panel_figure(
             under = first[name].image if images else np.zeros_like(first[name].image)
             axis.imshow(paint(under, mask, colours, background))
             axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, fontsize=7)
+        fits = max(8, int(22 * height / width))  # letters along the picture's side
+        row[0].set_ylabel(name if len(name) <= fits else f"…{name[-fits:]}", fontsize=7)
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=9)
     if legend:
