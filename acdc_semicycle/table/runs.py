@@ -134,7 +134,7 @@ def execute(run: Run, environment: dict[str, str]) -> str:
             "report": os.path.relpath(reports[-1], run.folder),
             "command": run.commands()[0],
             "settings": run.settings,
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - started, 3),
         }
         write_text(run.folder / "finished.json", json.dumps(content, indent=1) + "\n")
         return ""
