@@ -150,8 +150,12 @@ def check_paths(arguments: Sequence[str]) -> None:
     """
     words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
     for option, path in pairwise(words):
-        if option.removeprefix("--") in PATHS and (path[:1] in ("$", "@", "%") or any(s in path for s in "#@%")):
-            raise InputError(f"{option} is {path!r}: MONAI takes $, @, % and # in it for its own; rename the folder")
+        if option.removeprefix("--") in PATHS and (
+            path[:1] in ("$", "@", "%") or any(s in path for s in ("#", "@::", "%::"))
+        ):
+            raise InputError(
+                f"{option} is {path!r}, which MONAI reads as code or as a key of its own: rename the folder"
+            )
 
 
 def check_classes(classes: Any, colours: Any) -> None:

@@ -579,6 +579,15 @@ def test_the_gain_is_paired_by_case_over_the_seeds_of_both(tmp_path):
     assert f"| {gain:+.4f} | p = {found['p']:.3f}, n = 10 |" in text
 
 
+def test_all_terms_stand_beside_the_ablations_by_the_same_seeds(tmp_path):
+    for method, seed, score in (("semicycle", 0, 0.6), ("semicycle", 1, 0.8), ("no_disc_S", 0, 0.5)):
+        finish(tmp_path, "acdc", "20", method, seed, {"a": score})
+    results.write(tmp_path)
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    seeds = {row["table"]: row["seeds"] for row in rows if (row["method"], row["labels"]) == ("semicycle", "20")}
+    assert seeds == {1: [0, 1], 2: [0]}
+
+
 def test_a_patient_is_one_pair_whatever_seeds_and_volumes_report_it(tmp_path):
     def volumes(scores, seed):
         found = finish(tmp_path, "acdc", "20", "semicycle" if scores is OURS else "partial", seed, scores)

@@ -172,7 +172,10 @@ def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
         for method, labels in sorted(wanted, key=lambda key: (METHODS.index(key[0]), _order(key[1]))):
             rows.append(_row(1, dataset, method, labels, runs))
         for labels in sorted({labels for method, labels in here if method in ABLATIONS}, key=_order):
-            rows += [_row(2, dataset, method, labels, runs) for method in ("semicycle", *ABLATIONS)]
+            ablated = [run for run in runs if (run.cell.dataset, run.cell.labels) == (dataset, labels)]
+            seeds = {run.cell.seed for run in ablated if run.cell.method in ABLATIONS}
+            beside = [run for run in ablated if run.cell.seed in seeds]  # all terms by the same seeds
+            rows += [_row(2, dataset, method, labels, beside) for method in ("semicycle", *ABLATIONS)]
     return rows
 
 
