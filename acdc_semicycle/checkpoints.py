@@ -94,7 +94,8 @@ class Checkpoints:
     """Save the run after each epoch, keep the best network, and go on where the last run of it stopped.
 
     ``last.pt`` holds everything a continuation needs; ``model.pt`` the plain weights of the best network by the
-    evaluator's key metric, with ``model.json`` beside it (what it takes to use them).
+    evaluator's key metric, with ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI,
+    ``painter.pt``: its weights of the same epoch, with which a segmentation without truth can be judged.
 
     Args:
         folder: where the files are; made if need be.
@@ -104,6 +105,7 @@ class Checkpoints:
         settings: what makes the run this run and no other (plain values). A ``last.pt`` with other settings is
             refused.
         card: what it takes to use model.pt (plain values), written as model.json.
+        painter: G_SI, if the method has one.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class Checkpoints:
         network: nn.Module,
         settings: dict[str, Any],
         card: dict[str, Any],
+        painter: nn.Module | None = None,
     ) -> None:
         self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
+        self.painter = painter
         self.settings, self.card = json.loads(json.dumps(settings)), card
         self.best, self.best_epoch = float("-inf"), 0
 
@@ -137,6 +141,8 @@ class Checkpoints:
         metric = validation.metrics.get(validation.key_metric_name, float("nan"))
         if validation.epoch == engine.state.epoch and metric > self.best:
             self.best, self.best_epoch = float(metric), engine.state.epoch
+            if self.painter is not None:
+                save(self.model.with_name("painter.pt"), self.painter.state_dict())
             save(self.model, self.network.state_dict())
             text = json.dumps(
                 self.card | {"epoch": self.best_epoch, "validation": {validation.key_metric_name: self.best}}, indent=1

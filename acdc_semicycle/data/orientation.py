@@ -1,0 +1,93 @@
+"""One way to lay out a volume for a network of slices, whatever the order in which its file stores the axes.
+
+A scan stored in any of the 48 orders and flips of its axes, with the affine that belongs to it, is turned into the same
+array: the slices last, the rows and columns chosen by where they point in the patient. Nothing is resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations, product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What the first and the second axis of a slice should point to, in RAS: in an axial slice to the patient's right and to
+# the front, in a coronal one right and up, in a sagittal one to the front and up. An identity affine stays as stored.
+TARGETS = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
+CLOSE = 1.01  # spacings are taken as different from this ratio on
+
+
+class Layout(NamedTuple):
+    """From the stored axes to those of the network: their order, and which of them are flipped afterwards."""
+
+    order: tuple[int, int, int] = (0, 1, 2)
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+
+    def apply(self, voxels: NDArray) -> NDArray:
+        """Stored voxels [X, Y, Z, ...] as [H, W, slices, ...]; a view."""
+        rest = range(3, voxels.ndim)
+        return voxels.transpose(*self.order, *rest)[self._steps]
+
+    def undo(self, voxels: NDArray) -> NDArray:
+        """The way back; a view."""
+        rest = range(3, voxels.ndim)
+        return voxels[self._steps].transpose(*np.argsort(self.order).tolist(), *rest)
+
+    def affine(self, affine: NDArray[Any], shape: Sequence[int]) -> NDArray[np.float64]:
+        """The affine of what ``apply`` makes of stored voxels of this affine and shape."""
+        turned = np.array(affine, float)[:, [*self.order, 3]]
+        for axis, flip in enumerate(self.flipped):
+            if flip:
+                turned[:3, 3] += turned[:3, axis] * (shape[self.order[axis]] - 1)
+                turned[:3, axis] *= -1
+        return turned
+
+    @property
+    def _steps(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
+
+
+def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:
+    """How to lay out stored voxels of this affine (to RAS, mm) and shape: slices last, rows and columns by direction.
+
+    The slice axis is the only one of a single voxel; else that of the largest spacing; where spacings are equal that of
+    the fewest voxels; else the one nearest to the patient's long axis. The other two are placed and flipped so that
+    they point best to the patient's right and front, and front and head; the slices make it right-handed. Ties, at
+    exactly 45 degrees, go by the directions themselves, so not by the order of storage.
+    """
+    columns = np.array(affine, float)[:3, :3].T
+    spacing = np.linalg.norm(columns, axis=1)
+    directions = columns / spacing[:, None]
+    third = _slice_axis(spacing, shape[:3], directions)
+    best: tuple[Any, ...] | None = None
+    for pair in permutations(axis for axis in range(3) if axis != third):
+        for signs in product((1, -1), repeat=2):
+            plane = directions[list(pair)] * np.array(signs)[:, None]
+            key = (round(float((plane * TARGETS).sum()), 6), *np.round(plane, 3).ravel().tolist())
+            if best is None or key > best[0]:
+                best = key, pair, signs, plane
+    assert best is not None
+    _, pair, signs, plane = best
+    backward = bool(np.cross(*plane) @ directions[third] < 0)
+    return Layout((*pair, third), (signs[0] < 0, signs[1] < 0, backward))
+
+
+def _slice_axis(spacing: NDArray[Any], shape: Sequence[int], directions: NDArray[Any]) -> int:
+    single = [axis for axis in range(3) if shape[axis] == 1]
+    if len(single) == 1:
+        return single[0]
+    widest = np.argsort(spacing)
+    if spacing[widest[2]] > CLOSE * spacing[widest[1]]:
+        return int(widest[2])
+    fewest = [axis for axis in range(3) if shape[axis] == min(shape)]
+    if len(fewest) == 1:
+        return fewest[0]
+    return max(range(3), key=lambda axis: _upward(directions[axis]))
+
+
+def _upward(direction: NDArray[Any]) -> list[float]:
+    """A direction, or its opposite, as head, front, right: the one whose first component that is not 0 is positive."""
+    rounded = np.round(direction[[2, 1, 0]], 3)
+    return (rounded * np.sign(rounded[rounded != 0][0])).tolist()

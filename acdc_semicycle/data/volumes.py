@@ -1,0 +1,288 @@
+"""Scans as files store them: NIfTI, NRRD, MetaImage and DICOM in, label maps of the same grid out."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from acdc_semicycle.data.orientation import Layout, layout
+from acdc_semicycle.errors import InputError
+
+NIFTI = (".nii", ".nii.gz")
+ITK = (".nrrd", ".mha", ".mhd")
+SCANS = (*NIFTI, *ITK)
+FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
+MARK = "acdc_semicycle label map"  # in the header of what is written here
+GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
+GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
+IN_MM = {1: 1000.0, 3: 0.001}  # NIfTI's codes of metres and microns
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
+
+# what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan of one frame or of many.
+
+    Attributes:
+        voxels: [X, Y, Z, frames] in the order of storage, as numbers (slope and intercept applied).
+        affine: voxel indices to the patient's RAS axes, in mm.
+        header: of a NIfTI file, whose geometry a label map takes over field by field.
+    """
+
+    voxels: NDArray
+    affine: NDArray[np.float64]
+    header: Any = None
+
+    @property
+    def layout(self) -> Layout:
+        """From the stored axes to the network's."""
+        return layout(self.affine, self.voxels.shape[:3])
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along the stored axes."""
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())  # type: ignore[return-value]
+
+    @property
+    def voxel_ml(self) -> float:
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
+    def spacing_fault(self) -> str | None:
+        """Why nothing in millimetres is to be believed; None where the spacing is one."""
+        if np.allclose(self.spacing_mm, 1, atol=1e-6):
+            return "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
+        return None
+
+
+def ending(path: str | Path) -> str:
+    """What a scan's name ends in, in lower case (``.nii.gz`` whole); empty where it is no scan's."""
+    name = str(path).lower()
+    return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
+
+
+def read(path: str | Path, frames: bool = False) -> Volume:
+    """A scan that is complete and finite; a folder is a DICOM series.
+
+    Args:
+        path: a .nii, .nii.gz, .nrrd, .mha or .mhd file, or a folder of one DICOM series.
+        frames: whether a cine may have more than one frame.
+
+    Raises:
+        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional.
+    """
+    path = Path(path)
+    try:
+        stamp = path.stat().st_mtime_ns, path.stat().st_size
+    except OSError:
+        stamp = 0, 0
+    volume = _read(path, stamp)
+    if volume.voxels.shape[3] > 1 and not frames:
+        shape = volume.voxels.shape
+        raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
+    return volume
+
+
+@lru_cache(maxsize=1)  # the frames of a cine are asked for one after the other
+def _read(path: Path, stamp: tuple[int, int]) -> Volume:
+    if path.is_dir():
+        from acdc_semicycle.data import dicom
+
+        return dicom.read(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
+    kind = ending(path)
+    try:
+        voxels, affine, header = _nifti(path) if kind in NIFTI else _itk(path)
+    except InputError:
+        raise
+    except (*DAMAGE, RuntimeError) as error:
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
+            f" ({reason[-1] if reason else type(error).__name__}): copy it again from its source"
+        ) from error
+    return checked(path, voxels, affine, header)
+
+
+def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None) -> Volume:
+    """The volume, once it has three axes, frames at most, real and finite numbers, and a usable affine."""
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim == 2:
+        voxels = voxels[..., None]
+    if voxels.ndim not in (3, 4) or 0 in voxels.shape:
+        raise InputError(
+            f"{path} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), or a cine of such frames"
+        )
+    if voxels.dtype.kind not in "iufb":
+        raise InputError(f"{path} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{path} holds NaN or infinite voxels: repair it, or leave the case out")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
+    return Volume(voxels if voxels.ndim == 4 else voxels[..., None], np.asarray(affine, float), header)
+
+
+def _nifti(path: Path) -> tuple[NDArray, NDArray, Any]:
+    """Voxels, affine in mm and header; gzip's checksum is read, which nibabel does not do."""
+    lazy: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as stream:
+            content = stream.read()
+        lazy = type(lazy).from_stream(io.BytesIO(content))
+    affine = np.array(lazy.affine, float)
+    affine[:3] *= IN_MM.get(int(lazy.header["xyzt_units"]) & 7, 1.0)
+    return np.asanyarray(lazy.dataobj), affine, lazy.header
+
+
+def _itk(path: Path) -> tuple[NDArray, NDArray, None]:
+    import SimpleITK as sitk
+
+    _check_detached(path)
+    image = sitk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(
+            f"{path} has {image.GetNumberOfComponentsPerPixel()} numbers a voxel: give a scan of one channel"
+        )
+    if image.GetDimension() not in (2, 3, 4):
+        raise InputError(f"{path} has {image.GetDimension()} axes: give a 3D volume, or a cine of such frames")
+    voxels = sitk.GetArrayFromImage(image).transpose()
+    if image.GetDimension() == 2:
+        voxels = voxels[..., None]
+    return voxels, itk_affine(image), None
+
+
+def itk_affine(image: Any) -> NDArray[np.float64]:
+    """The affine to RAS of a SimpleITK image of two, three or four axes."""
+    n = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(n, n)
+    affine = np.eye(4)
+    k = min(n, 3)
+    affine[:k, :k] = direction[:k, :k] * np.array(image.GetSpacing())[:k]
+    affine[:k, 3] = np.array(image.GetOrigin())[:k]
+    return LPS @ affine
+
+
+def _check_detached(path: Path) -> None:
+    """Refuse a header that takes its voxels from anywhere but a file beside it."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 16).decode("latin-1")
+    if path.suffix.lower() == ".nrrd":
+        head = head.split("\n\n")[0].split("\r\n\r\n")[0]
+    named = r"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*(.*?)[ \t\r]*$"
+    for name in re.findall(named, head, re.MULTILINE | re.IGNORECASE):
+        elsewhere = name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST")
+        if elsewhere and name.upper() != "LOCAL":
+            raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
+
+
+def save(target: Path, voxels: NDArray, like: Volume) -> None:
+    """Write voxels on the grid of ``like`` and nothing else of its header; the file appears whole or not at all.
+
+    Args:
+        target: ends in one of FORMATS.
+        voxels: [X, Y, Z] or with a fourth axis (frames, or classes of probabilities), in the order of storage.
+
+    Raises:
+        InputError: NRRD or MetaImage of a sheared grid, which they cannot hold.
+    """
+    if voxels.shape[:3] != like.voxels.shape[:3]:
+        raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
+    try:
+        if ending(target) in NIFTI:
+            _save_nifti(beside, voxels, like)
+        else:
+            _save_itk(beside, target, voxels, like)
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    header["descrip"] = MARK.encode()
+    affine = like.affine
+    if isinstance(like.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
+        for name in GEOMETRY:  # as they are: to compute them anew fails where one of them is odd
+            header[name] = like.header[name]
+        header["pixdim"][:4] = like.header["pixdim"][:4]
+        unit = int(like.header["xyzt_units"]) & 7
+        header["xyzt_units"] = unit if unit in (1, 2, 3) else 0
+        affine = affine.copy()
+        affine[:3] /= IN_MM.get(unit, 1.0)
+        image = nibabel.Nifti1Image(voxels, affine, header)
+    else:
+        image = nibabel.Nifti1Image(voxels, affine, header)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=1, strip_shears=True)
+        image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)  # type: ignore[attr-defined]
+
+
+def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
+    import SimpleITK as sitk
+
+    affine = LPS @ like.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = affine[:3, :3] / spacing
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+        raise InputError(f"{target} cannot hold a sheared grid: write NIfTI")
+    if voxels.ndim == 3:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(affine[:3, 3].tolist())
+        image.SetDirection(direction.ravel().tolist())
+    else:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()), isVector=False)
+        image.SetSpacing([*spacing.tolist(), 1.0])
+        image.SetOrigin([*affine[:3, 3].tolist(), 0.0])
+        whole = np.eye(4)
+        whole[:3, :3] = direction
+        image.SetDirection(whole.ravel().tolist())
+    image.SetMetaData("Software", MARK)
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def ours(path: Path) -> bool:
+    """Whether a label map was written here."""
+    try:
+        if ending(path) in NIFTI:
+            header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
+            return bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
+        with path.open("rb") as stream:
+            return MARK.encode() in stream.read(1 << 12)
+    except (*DAMAGE, KeyError):
+        return False
