@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
 
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError
@@ -33,8 +33,18 @@ STARTED = time.monotonic()
 def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     sys.excepthook = show_error
-    check_paths(sys.argv)
-    check(_running_config())
+    config = _running_config()
+    check_paths(sys.argv, config)
+    check(config)
+
+
+def run(config_file: Path, settings: dict[str, Any]) -> None:
+    """Run a configuration in this process, some of its keys set to values that MONAI does not read as code."""
+    sys.excepthook = show_error
+    flow = ConfigWorkflow(str(config_file), workflow_type=None, **settings)
+    flow.initialize()
+    flow.run()
+    flow.finalize()
 
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -142,16 +152,19 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
         raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
 
 
-def check_paths(arguments: Sequence[str]) -> None:
-    """Refuse paths that MONAI would read as code or as keys of the configuration.
+def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) -> None:
+    """Refuse paths that MONAI would read as code or as keys of the configuration; those given as paths it leaves alone.
 
     Raises:
         InputError: names the option and the path.
     """
     words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
     for option, path in pairwise(words):
-        if option.removeprefix("--") in PATHS and (
-            path[:1] in ("$", "@", "%") or any(s in path for s in ("#", "@::", "%::"))
+        given = (config or {}).get(option.removeprefix("--"))
+        if (
+            isinstance(given, str | None)
+            and option.removeprefix("--") in PATHS
+            and (path[:1] in ("$", "@", "%") or any(s in path for s in ("#", "@::", "%::")))
         ):
             raise InputError(
                 f"{option} is {path!r}, which MONAI reads as code or as a key of its own: rename the folder"

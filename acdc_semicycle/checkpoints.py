@@ -5,6 +5,7 @@ MONAI's ``CheckpointSaver`` writes in place, deletes the old file first and forg
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -44,47 +45,70 @@ def save(path: Path, state: Any) -> None:
     beside.replace(path)
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, content: bytes | None = None) -> Any:
     """A saved state, on the CPU; tensors and plain values only.
+
+    Args:
+        path: the file, or what to call it where its ``content`` is given.
 
     Raises:
         InputError: no such file, or damaged.
     """
-    if not Path(path).is_file():
+    if content is None and not Path(path).is_file():
         raise InputError(f"{path} is not there: train first, or give the checkpoint of a training run")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        source = path if content is None else io.BytesIO(content)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise whatever they happen to mean
         reason = type(error).__name__  # torch's own text is a page on how to trust the file after all
         raise InputError(f"{path} is no readable checkpoint ({reason}): give another, or train again") from error
 
 
-def load_network(network: nn.Module, path: str | Path) -> None:
+def state_dict(given: Any, path: str | Path) -> dict[str, Any]:
+    """What was loaded from ``path``, if it is a network's weights.
+
+    Raises:
+        InputError: it is a run's whole state, or none at all.
+    """
+    if isinstance(given, dict) and "settings" in given:
+        raise InputError(f"{path} is a run to be gone on with, not a network: give the model.pt beside it")
+    if not isinstance(given, dict):
+        raise _another(path, "no state dict")
+    return given
+
+
+def load_network(network: nn.Module, given: str | Path | Mapping[str, Any], path: str | Path = "") -> None:
     """Load weights into a network of the same architecture.
+
+    Args:
+        given: their file, or a state dict that came from ``path``.
 
     Raises:
         InputError: not there, damaged, or of another architecture.
     """
-    given, expected = load(path), network.state_dict()
-    if isinstance(given, dict) and "settings" in given:
-        raise InputError(f"{path} is a run to be gone on with, not a network: give the model.pt beside it")
-    if not isinstance(given, dict) or (differing := _first_difference(given, expected)):
-        raise InputError(
-            f"{path} is of another architecture ({differing if isinstance(given, dict) else 'no state dict'}): give the"
-            " settings it was trained with (filters, blocks, classes), or another checkpoint"
-        )
+    if isinstance(given, str | Path):
+        path, given = given, state_dict(load(given), given)
+    if differing := _first_difference(given, network.state_dict()):
+        raise _another(path, differing)
     network.load_state_dict(given)
 
 
-def _first_difference(given: dict[str, Any], expected: dict[str, Any]) -> str:
+def _another(path: str | Path, differing: str) -> InputError:
+    return InputError(
+        f"{path} is of another architecture ({differing}): give the settings it was trained with (filters, blocks,"
+        " classes), or another checkpoint"
+    )
+
+
+def _first_difference(given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """The first parameter that two state dicts do not share, in words; empty where there is none."""
 
-    def kind(state: dict[str, Any], name: str) -> str:
+    def kind(state: Mapping[str, Any], name: str) -> str:
         if name not in state:
             return "nothing"
         return str(tuple(state[name].shape)) if isinstance(state[name], torch.Tensor) else type(state[name]).__name__
 
-    for name in expected | given:
+    for name in {**expected, **given}:
         if kind(given, name) != kind(expected, name):
             return f"{name}: given {kind(given, name)}, expected {kind(expected, name)}"
     return ""

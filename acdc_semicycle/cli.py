@@ -1,20 +1,30 @@
-"""The command line: each verb is one run of the bundle, whose command it prints.
+"""The command line: what the bundle does, and what is done with its outcome.
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
-semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the same overlays and keys as in training
-semicycle predict SCAN_OR_FOLDER [-o FOLDER] [--KEY VALUE ...]   into predictions/ if not told otherwise
+semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the trained network; the same overlays and keys as in training
+semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
+semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tree, DICOM folders; --help for more
+semicycle report OUT                                 report.html, figures, CSV and JSON of what lies in OUT
+semicycle calibrate OUT [--test OUT]                 how far a quality without truth can be trusted, and from then on
+semicycle check DATASET                              what is wrong with a data set, before hours of training
+semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip to hand on
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
 semicycle where                                      the folders of the bundle and of the overlays
 
-An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration.
+An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration. Training and
+evaluating a network, and predict, are runs of the bundle, whose command is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from acdc_semicycle import __version__
 from acdc_semicycle.places import folder, overlays_and_options
@@ -23,46 +33,202 @@ from acdc_semicycle.places import folder, overlays_and_options
 def main() -> int:
     """Run the verb of ``sys.argv``; its exit code."""
     verb, *rest = sys.argv[1:] or ["--help"]
-    if verb in ("-h", "--help") or (verb != "table" and {"-h", "--help"} & set(rest)):
+    asked = {"-h", "--help"} & set(rest)
+    if verb in ("-h", "--help") or (
+        (asked and verb in ("train", "where")) or (asked and verb == "evaluate" and len(rest) == 1)
+    ):
         print(__doc__)
     elif verb == "--version":
         print(__version__)
     elif verb == "where":
         print(folder("bundles/semicycle"), folder("configs"), sep="\n")
-    elif verb == "table":
-        from acdc_semicycle.table import command  # slow: only where it is needed
-
-        return command.main(rest)
-    elif verb in ("train", "evaluate", "predict"):
+    elif verb in VERBS:
         try:
-            return run(*{"train": train, "evaluate": evaluate, "predict": predict}[verb](rest))
+            return VERBS[verb](rest)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except OSError as error:
+            print(
+                f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr
+            )
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
     else:
-        print(f"error: {verb!r} is no verb: say train, evaluate, predict, table or where", file=sys.stderr)
+        print(f"error: {verb!r} is no verb: say {', '.join(VERBS)} or where", file=sys.stderr)
         return 2
     return 0
 
 
-def train(arguments: list[str]) -> tuple[str, list[str], list[str]]:
+def train(arguments: list[str]) -> int:
     overlays, options = overlays_and_options(arguments)
-    return "training", ["train.json", *overlays], options
+    return become("training", ["train.json", *overlays], options)
 
 
-def evaluate(arguments: list[str]) -> tuple[str, list[str], list[str]]:
-    overlays, options = overlays_and_options(arguments)
-    return "evaluating", ["train.json", *overlays, "evaluate.json"], options
+def evaluate(arguments: list[str]) -> int:
+    if not any(argument.split("=")[0] in ("--pred", "--truth", "-h", "--help") for argument in arguments):
+        overlays, options = overlays_and_options(arguments)
+        return become("evaluating", ["train.json", *overlays, "evaluate.json"], options)
+    parser = _parser("evaluate", "Dice, IoU, HD95 and ASSD of label maps, and the clinical indices that follow.")
+    parser.add_argument("--pred", type=Path, required=True, action="append", help="a folder of label maps; twice: two")
+    parser.add_argument("--truth", type=Path, help="masks: an ACDC tree, or a folder of files of the same names")
+    parser.add_argument("--classes", nargs="+", help="names of the classes, background first")
+    parser.add_argument("-o", "--output", type=Path, help="where the results go; by default into the first --pred")
+    given = parser.parse_args(arguments)
+    from acdc_semicycle import compare  # slow, as all below: only where it is needed
+
+    content = compare.compare(given.pred, given.truth, given.classes)
+    target = given.output or (given.pred[0] if given.pred[0].is_dir() else given.pred[0].parent)
+    compare.write(content, target)
+    print(compare.table(content))
+    print(target / "evaluation.json")
+    return 1 if content["failures"] else 0
 
 
-def predict(arguments: list[str]) -> tuple[str, list[str], list[str]]:
-    options = ["--output_dir" if argument == "-o" else argument for argument in arguments]
-    if not options or options[0].startswith("-"):
-        raise ValueError("predict needs a scan: say semicycle predict SCAN_OR_FOLDER -o FOLDER")
-    return "run", ["inference.json"], ["--input", *options]
+def predict(arguments: list[str]) -> int:
+    parser = _parser(
+        "predict", "Segment scans, each on its own grid; any key of inference.json can follow as --KEY VALUE."
+    )
+    parser.add_argument(
+        "scans", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, DICOM folders, pictures, folders of all"
+    )
+    parser.add_argument("-o", "--output_dir", type=Path, default=Path("predictions"), help="by default predictions/")
+    parser.add_argument("--model", "--checkpoint", type=Path, help="model.pt, a run's folder, or a zip of export")
+    parser.add_argument(
+        "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"
+    )
+    parser.add_argument("--format", choices=["nii.gz", "nrrd", "mha"], help="by default each scan's own")
+    parser.add_argument("--part", help="only patients of this part of the network's own split, such as test")
+    for name, words in SWITCHES.items():
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+    given, more = parser.parse_known_args(arguments)
+    values = vars(given)
+    settings: dict[str, Any] = {"input": values.pop("scans"), "output_dir": values.pop("output_dir")}
+    if (model := values.pop("model")) is not None:
+        settings["checkpoint"] = model
+    settings |= {key: value for key, value in values.items() if value is not None}
+    return run_here("inference.json", settings, _options(more))
 
 
-def run(run_id: str, files: list[str], options: list[str]) -> int:
+def report(arguments: list[str]) -> int:
+    parser = _parser("report", "One page to open in a browser, of what predict and evaluate have left in a folder.")
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args(arguments)
+    from acdc_semicycle import report as page
+
+    print(page.write(given.folder))
+    return 0
+
+
+def calibrate(arguments: list[str]) -> int:
+    parser = _parser(
+        "calibrate",
+        "Fit the quality without truth on validation cases, predicted (--part validation) and evaluated, and store it"
+        " beside the network; predict, given again, then has it.",
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--test", type=Path, help="a folder of other cases, to say how good the fitted quality is")
+    given = parser.parse_args(arguments)
+    from acdc_semicycle import calibrate as fitting
+
+    print(fitting.calibrate(given.folder, given.test))
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    parser = _parser("check", "Name all that is wrong with a data set; exit code 1 if anything would stop a training.")
+    parser.add_argument("dataset", type=Path, help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks")
+    parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
+    parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
+    given = parser.parse_args(arguments)
+    from acdc_semicycle import check as checking
+
+    return checking.main(given.dataset, given.masks, given.classes)
+
+
+def export(arguments: list[str]) -> int:
+    parser = _parser(
+        "export", "TorchScript, ONNX and a zip of the bundle, each compared with the network on real slices."
+    )
+    parser.add_argument("--model", type=Path, help="model.pt or a run's folder; by default the newest below runs/")
+    parser.add_argument("-o", "--output_dir", type=Path, required=True)
+    parser.add_argument("--scans", type=Path, nargs="+", default=[], help="to compare on; by default the phantom's")
+    given = parser.parse_args(arguments)
+    from acdc_semicycle import export as exporting
+
+    print(exporting.main(given.model, given.output_dir, given.scans))
+    return 0
+
+
+def table(arguments: list[str]) -> int:
+    from acdc_semicycle.table import command
+
+    return command.main(arguments)
+
+
+SWITCHES = {
+    "flips": "mean over the slices' mirror images: four times the work",
+    "largest": "keep the largest component of each structure",
+    "holes": "fill what a slice's structures enclose",
+    "probabilities": "write the class probabilities, too",
+}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "report": report,
+    "calibrate": calibrate,
+    "check": check,
+    "export": export,
+    "table": table,
+}
+
+
+def _parser(verb: str, words: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"semicycle {verb}", description=words, allow_abbrev=False)
+
+
+def _options(arguments: list[str]) -> dict[str, Any]:
+    """``--KEY VALUE`` and ``--KEY=VALUE`` as the bundle's command line reads them."""
+    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    if len(words) % 2 or any(not key.startswith("--") for key in words[::2]):
+        raise ValueError(
+            f"{' '.join(arguments)!r} is not understood: give --KEY VALUE pairs of the bundle's configuration"
+        )
+    return {key[2:]: _value(value) for key, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except ValueError:
+        return text
+
+
+def run_here(file: str, paths: dict[str, Any], options: dict[str, Any]) -> int:
+    """Run the bundle in this process, its command printed first.
+
+    What the user names as files reaches the configuration as paths, which MONAI leaves as they are; as text it would
+    read a ``$`` or an ``@`` in a name as its own.
+    """
+    configs = folder("bundles/semicycle") / "configs"
+    words = [f"--{key}={_text(value)}" for key, value in (paths | options).items()]
+    print(shlex.join(["python", "-m", "monai.bundle", "run", "--config_file", str(configs / file), *words]), flush=True)
+    from acdc_semicycle.bundle import run
+
+    run(configs / file, paths | options)
+    return 0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return str(value[0]) if len(value) == 1 else str([str(item) for item in value])
+    return str(value)
+
+
+def become(run_id: str, files: list[str], options: list[str]) -> int:
     """Become the bundle's own command, printed first."""
     configs = folder("bundles/semicycle") / "configs"
     paths = [str(configs / file) if (configs / file).is_file() else file for file in files]

@@ -16,7 +16,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from acdc_semicycle import __version__
 from acdc_semicycle.checkpoints import load_network
+from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
@@ -106,7 +106,7 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         content = self._content(cases)
         path = folder / "report.json"
-        write_text(path, json.dumps(_plain(content), indent=1) + "\n")
+        write_text(path, json.dumps(plain(content), indent=1) + "\n")
         _write_cases(folder / "cases.csv", content["cases"], self._structures)
         _write_summary(folder / "summary.csv", content["summary"], self._structures)
         self._draw(folder, cases)
@@ -321,18 +321,18 @@ def _example(case: Case, words: str = "") -> Example:
             image = ((image - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
         step = -(-max(image.shape[:2]) // LARGEST)
         return Example(title, image[::step, ::step], case.truth, case.prediction)
-    volume: Any = nibabel.load(case.image)
-    image = np.asarray(volume.dataobj[..., case.place], np.float32)
+    volume = volumes.read(case.image)
+    image = volume.layout.apply(volume.voxels[..., 0])[..., case.place].astype(np.float32)
     step = -(-max(image.shape) // LARGEST)
     low, high = np.percentile(image, (1, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    return Example(title, grey[::step, ::step].T, case.truth.T, case.prediction.T)
+    return Example(title, *(volume.shown(slice_) for slice_ in (grey[::step, ::step], case.truth, case.prediction)))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN: null."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

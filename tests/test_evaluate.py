@@ -70,7 +70,7 @@ def test_the_floor_is_the_score_of_background_everywhere():
 
 
 def test_not_a_number_is_null_in_json():
-    assert evaluate._plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {"a": [None, 1.0], "b": {"c": None}}
+    assert evaluate.plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {"a": [None, 1.0], "b": {"c": None}}
 
 
 def test_the_command_and_the_versions_are_kept_without_a_path_of_the_interpreter():
@@ -89,4 +89,4 @@ def test_csv_has_a_row_a_case(tmp_path):
     with (tmp_path / "cases.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert row["case"] == "p1" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
-    json.dumps(evaluate._plain(rows))
+    json.dumps(evaluate.plain(rows))

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import DataLoader, Dataset, decollate_batch
 from PIL import Image
 
-from acdc_semicycle import checkpoints, evaluate, figures, predict
+from acdc_semicycle import checkpoints, evaluate, figures, models, predict
 from acdc_semicycle.data import cityscapes, pairs, splits, voc
 from acdc_semicycle.data.records import BY_SLICE, Record
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged, read_picture
@@ -544,7 +544,10 @@ def segment(source: Path, output: Path, model: Path) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = [
+        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "predictions.json"
+    ]
+    return sorted(path.as_posix() for path in files if path.parts[0] != ".panels")
 
 
 def test_a_label_map_is_a_palette_png_of_the_pictures_own_size(tmp_path, model):
@@ -581,7 +584,7 @@ def test_a_label_map_is_the_argmax_of_the_network_pixel_by_pixel(tmp_path, model
 @pytest.mark.parametrize("colours", [None, [(10, 20, 30), (40, 50, 60), (250, 1, 2)]])
 def test_a_map_stores_the_classes_and_shows_their_colours(tmp_path, colours):
     labels = np.array([[0, 1, 2, 2], [2, 1, 0, 0], [1, 1, 1, 2]])
-    card = predict.CARD | {"classes": ["a", "b", "c"], "colours": colours}
+    card = models.CARD | {"classes": ["a", "b", "c"], "colours": colours}
     predict.save_picture_map(labels, tmp_path / "deep" / "a.png", card)
     with Image.open(tmp_path / "deep" / "a.png") as made:
         np.testing.assert_array_equal(np.asarray(made), labels)
@@ -625,11 +628,6 @@ def test_a_scan_for_a_network_of_pictures_is_refused(tmp_path, model):
     refused(lambda: segment(tmp_path / "in", tmp_path / "out", model), f"{tmp_path / 'in'} holds no", said)
 
 
-def test_a_picture_for_a_network_of_scans_is_refused(tmp_path):
-    path = write(tmp_path / "a.png", numbers())
-    refused(lambda: predict.Scans(path, tmp_path), str(path), "none of what this network", "give .nii or .nii.gz")
-
-
 def test_one_bad_picture_costs_one_line_and_not_the_others(tmp_path, model):
     good = write(tmp_path / "in" / "good.png", numbers((ROWS, COLUMNS, 3)))
     (tmp_path / "in" / "cut.png").write_bytes(good.read_bytes()[:300])
@@ -637,12 +635,13 @@ def test_one_bad_picture_costs_one_line_and_not_the_others(tmp_path, model):
     assert names(tmp_path / "out") == ["good_seg.png", "legend.png"]
 
 
-def test_two_pictures_of_one_name_are_not_written_over_each_other(tmp_path, model):
+def test_two_pictures_of_one_name_get_two_label_maps(tmp_path, model):
     write(tmp_path / "in" / "a.jpg", numbers((ROWS, COLUMNS, 3)))
     write(tmp_path / "in" / "a.png", numbers((20, 20, 3)))
-    refused(lambda: segment(tmp_path / "in", tmp_path / "out", model), "a.jpg", "a.png", "have one name")
-    with Image.open(tmp_path / "out" / "a_seg.png") as made:
-        assert made.size == (COLUMNS, ROWS)
+    segment(tmp_path / "in", tmp_path / "out", model)
+    for name, size in (("a_jpg_seg.png", (COLUMNS, ROWS)), ("a_png_seg.png", (20, 20))):
+        with Image.open(tmp_path / "out" / name) as made:
+            assert made.size == size
 
 
 # --- whole runs ---
@@ -1010,9 +1009,18 @@ def test_an_example_of_sixteen_bits_is_drawn_from_dark_to_bright(tmp_path):
 def test_one_scan_beyond_the_networks_range_costs_one_line_and_not_the_others(tmp_path):
     staircase(tmp_path / "in", "a", 3, first=99)
     staircase(tmp_path / "in", "b", 3)
-    scans = predict.Scans(tmp_path / "in", tmp_path / "out", predict.CARD | {"intensity_range": [0, 100]})
-    assert [Path(item["image"]).name for item in scans.good] == ["b.nii.gz"]
-    assert len(scans.bad) == 1 and "from 99 to 101" in scans.bad[0]
+    path = tmp_path / "models" / "model.pt"
+    checkpoints.save(path, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
+    card = {
+        "filters": 2,
+        "blocks": 1,
+        "image_size": [8, 8],
+        "classes": ["background", "a"],
+        "intensity_range": [0, 100],
+    }
+    path.with_suffix(".json").write_text(json.dumps(card))
+    refused(lambda: segment(tmp_path / "in", tmp_path / "out", path), "1 of 2 files", "a.nii.gz", "from 99 to 101")
+    assert names(tmp_path / "out") == ["b_seg.nii.gz"]
 
 
 @pytest.mark.parametrize("values", [{0.5: 1, 1: 0}, {0: 0.5, 1: 1}])

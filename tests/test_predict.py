@@ -1,8 +1,11 @@
 """New scans: what is found, where the label maps go, and that they lie on the scans' own grids."""
 
+import hashlib
+import itertools
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel
@@ -12,11 +15,15 @@ import SimpleITK as sitk
 import torch
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle import checkpoints, predict
+from acdc_semicycle import checkpoints, cli, models
+from acdc_semicycle.data import volumes
+from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.networks import ResidualGenerator
+from acdc_semicycle.scans import Scans
 
-CONFIG = Path(__file__).parents[1] / "bundles" / "semicycle" / "configs" / "inference.json"
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "bundles" / "semicycle" / "configs" / "inference.json"
 
 
 @pytest.fixture
@@ -51,17 +58,30 @@ def _oblique() -> np.ndarray:
 OBLIQUE = _oblique()
 
 
-def run(source, output, model) -> None:
+def run(source, output, model, **more) -> None:
     flow = ConfigWorkflow(
         str(CONFIG),
         workflow_type="infer",
         logging_file=False,
-        input=str(source),
+        input=[str(path) for path in source] if isinstance(source, list) else str(source),
         output_dir=str(output),
         checkpoint=str(model),
+        **more,
     )
     flow.initialize()
     flow.run()
+
+
+def made(folder: Path) -> list[str]:
+    """The files in it that are meant for a user's eyes, the ledger aside."""
+    files = (
+        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "predictions.json"
+    )
+    return sorted(str(path) for path in files if path.parts[0] != ".panels")
+
+
+def ledger(folder: Path) -> dict:
+    return json.loads((folder / "predictions.json").read_text())
 
 
 @pytest.mark.parametrize("shape", [(20, 28, 5), (31, 17, 3), (20, 28, 1)])
@@ -105,8 +125,7 @@ def test_a_folder_keeps_its_tree_and_masks_and_cines_are_left_alone(tmp_path, mo
     volume(folder / "a" / "patient001" / "patient001_4d.nii.gz", (32, 32, 6, 2))
     volume(folder / "b" / "frame.nii")
     run(folder, tmp_path / "out", model)
-    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert made == [
+    assert made(tmp_path / "out") == [
         "a/patient001/patient001_frame01_seg.nii.gz",
         "a/patient001/patient001_frame10_seg.nii.gz",
         "b/frame_seg.nii.gz",
@@ -117,7 +136,7 @@ def test_a_second_run_into_the_inputs_folder_does_not_segment_its_own_output(tmp
     volume(tmp_path / "in" / "scan.nii.gz")
     for _ in range(2):
         run(tmp_path / "in", tmp_path / "in", model)
-    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["scan.nii.gz", "scan_seg.nii.gz"]
+    assert made(tmp_path / "in") == ["scan.nii.gz", "scan_seg.nii.gz"]
 
 
 def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
@@ -127,16 +146,17 @@ def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
         run(tmp_path / "in", tmp_path / "out", model)
     message = str(caught.value.__cause__)
     assert "1 of 2 files" in message and "cut.nii.gz" in message and "truncated" in message
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_seg.nii.gz"]
+    assert made(tmp_path / "out") == ["good_seg.nii.gz"]
+    assert [each["scan"] for each in ledger(tmp_path / "out")["failures"]] == [str(tmp_path / "in" / "cut.nii.gz")]
 
 
-def test_two_scans_of_one_name_are_not_written_over_each_other(tmp_path, model):
+def test_two_scans_of_one_name_get_two_label_maps(tmp_path, model):
     volume(tmp_path / "in" / "a.nii")
     volume(tmp_path / "in" / "a.nii.gz", (24, 24, 3))
-    with pytest.raises(RuntimeError) as caught:
-        run(tmp_path / "in", tmp_path / "out", model)
-    assert "have one name" in str(caught.value.__cause__)
-    assert nibabel.load(tmp_path / "out" / "a_seg.nii.gz").shape == (20, 28, 5)
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_nii_gz_seg.nii.gz", "a_nii_seg.nii.gz"]
+    assert nibabel.load(tmp_path / "out" / "a_nii_seg.nii.gz").shape == (20, 28, 5)
+    assert nibabel.load(tmp_path / "out" / "a_nii_gz_seg.nii.gz").shape == (24, 24, 3)
 
 
 def test_a_users_own_file_is_not_overwritten(tmp_path, model):
@@ -153,7 +173,7 @@ def test_what_lies_below_the_output_folder_is_no_scan(tmp_path, model):
     volume(tmp_path / "in" / "a.nii.gz")
     for _ in range(2):
         run(tmp_path / "in", tmp_path / "in" / "out", model)
-    assert [path.name for path in (tmp_path / "in" / "out").iterdir()] == ["a_seg.nii.gz"]
+    assert made(tmp_path / "in" / "out") == ["a_seg.nii.gz"]
 
 
 def test_an_odd_header_is_carried_over_as_it_is(tmp_path, model):
@@ -177,7 +197,7 @@ def test_a_network_of_the_phantom_comes_last_and_is_named(tmp_path, model, caplo
         card = json.loads(model.with_suffix(".json").read_text()) | {"dataset": name}
         path.with_suffix(".json").write_text(json.dumps(card))
         os.utime(path, (age, age))
-    assert predict.newest_model("bundle", tmp_path / "runs").parts[-3] == "real"
+    assert models.newest_model("bundle", tmp_path / "runs").parts[-3] == "real"
     run(volume(tmp_path / "scan.nii"), tmp_path / "out", path)
     assert "trained on the phantom" in caplog.text
 
@@ -187,16 +207,18 @@ def test_an_input_that_is_none_is_refused(tmp_path, model, content):
     path = tmp_path / "scan.nii.gz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"scan\.nii\.gz"):
-        predict.Scans(path, tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        run(path, tmp_path / "out", model)
+    assert "scan.nii.gz" in str(caught.value.__cause__)
+    assert made(tmp_path / "out") == []
 
 
 def test_a_folder_without_scans_and_no_input_at_all_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no"):
-        predict.Scans(tmp_path / "empty", tmp_path)
+        Scans(tmp_path / "empty", tmp_path, models.CARD)
     with pytest.raises(InputError, match="--input"):
-        predict.Scans(None, tmp_path)
+        Scans(None, tmp_path, models.CARD)
 
 
 def test_nothing_of_the_inputs_text_is_copied(tmp_path, model):
@@ -215,12 +237,12 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_nothing_written(tmp
 
 
 def test_the_newest_model_below_runs_is_taken(tmp_path):
-    assert predict.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
+    assert models.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
     for age, name in enumerate(("old", "new")):
         path = tmp_path / name / "models" / "model.pt"
         checkpoints.save(path, {"weight": torch.zeros(1)})
         os.utime(path, (age, age))
-    assert predict.newest_model("bundle", tmp_path).parts[-3] == "new"
+    assert models.newest_model("bundle", tmp_path).parts[-3] == "new"
 
 
 def test_a_network_that_is_not_there_is_named_before_all_else(tmp_path, model):
@@ -229,5 +251,271 @@ def test_a_network_that_is_not_there_is_named_before_all_else(tmp_path, model):
     (run_folder / "models" / "model.pt").write_bytes(b"")
     for path, words in ((run_folder, r"did you mean .*models/model.pt\?"), (tmp_path / "no.pt", "train first")):
         with pytest.raises(InputError, match=words):
-            predict.check_network(path)
-    predict.check_network(model)
+            models.check_network(path)
+    models.check_network(model)
+
+
+# --- one volume, however it is stored ---
+
+
+def segmented(scan: Path, folder: Path, model: Path, **more) -> dict:
+    run(scan, folder, model, **more)
+    (case,) = ledger(folder)["cases"]
+    return case
+
+
+def in_the_patient(path: Path) -> np.ndarray:
+    """A label map as the network laid it out."""
+    found = volumes.read(path)
+    return found.layout.apply(found.voxels[..., 0])
+
+
+@pytest.mark.slow
+def test_the_mask_is_the_same_in_all_48_orders_of_storage(tmp_path, model):
+    voxels = np.random.default_rng(0).integers(0, 900, (20, 28, 5)).astype(np.int16)
+    scans = {}
+    for order in itertools.permutations(range(3)):
+        for flipped in itertools.product((False, True), repeat=3):
+            stored = Layout(order, flipped)
+            name = "".join(map(str, order)) + "".join("-" if flip else "+" for flip in flipped)
+            image = nibabel.Nifti1Image(stored.apply(voxels), stored.affine(OBLIQUE, voxels.shape))
+            (tmp_path / "in").mkdir(exist_ok=True)
+            nibabel.save(image, tmp_path / "in" / f"{name}.nii")
+            scans[name] = image
+    run(tmp_path / "in", tmp_path / "out", model)
+    expected = in_the_patient(tmp_path / "out" / "012+++_seg.nii.gz")
+    assert len(scans) == 48 and len(np.unique(expected)) > 1
+    for name, image in scans.items():
+        path = tmp_path / "out" / f"{name}_seg.nii.gz"
+        np.testing.assert_array_equal(in_the_patient(path), expected, name)
+        assert nibabel.load(path).shape == image.shape
+        np.testing.assert_allclose(nibabel.load(path).affine, image.affine, atol=1e-5)
+
+
+def test_the_mask_is_the_same_in_every_container_and_type(tmp_path, model):
+    values = np.random.default_rng(0).integers(0, 120, (20, 28, 5)) * 2
+    (tmp_path / "in").mkdir()
+    like = volumes.Volume(values[..., None], OBLIQUE)
+    for kind in (np.uint8, np.int16, np.uint16, np.float32):
+        for end in (".nii", ".nii.gz", ".nrrd", ".mha"):
+            volumes.save(tmp_path / "in" / f"{kind.__name__}{end}", values.astype(kind), like)
+    for slope, inter in ((2.0, 0.0), (0.5, -10.0), (1.0, 3.0)):
+        image = nibabel.Nifti1Image(((values - inter) / slope).astype(np.int16), OBLIQUE)
+        image.header.set_slope_inter(slope, inter)
+        path = tmp_path / "in" / f"slope {slope} {inter}.nii"
+        nibabel.save(image, path)
+        raw = bytearray(path.read_bytes())  # nibabel resets what it writes
+        raw[112:120] = np.array([slope, inter], "<f4").tobytes()
+        start = int(np.frombuffer(raw[108:112], "<f4")[0])
+        raw[start:] = ((values - inter) / slope).astype("<i2").tobytes(order="F")
+        path.write_bytes(raw)
+    detached = sitk.ReadImage(str(tmp_path / "in" / "int16.nrrd"))
+    sitk.WriteImage(detached, str(tmp_path / "in" / "detached.mhd"))
+    run(tmp_path / "in", tmp_path / "out", model)
+    found = made(tmp_path / "out")
+    assert len(found) == 20
+    expected = in_the_patient(tmp_path / "out" / "int16_nii_seg.nii.gz")
+    assert len(np.unique(expected)) > 1
+    for name in found:
+        np.testing.assert_array_equal(in_the_patient(tmp_path / "out" / name), expected, name)
+    assert {"int16_seg.nrrd", "int16_seg.mha", "detached_seg.mha"} <= set(found)
+
+
+@pytest.mark.parametrize("format", ["nii.gz", "nrrd", "mha"])
+def test_a_format_can_be_asked_for(tmp_path, model, format):
+    scan = volume(tmp_path / "scan.nii.gz")
+    run(scan, tmp_path / "out", model, format=format)
+    run(scan, tmp_path / "plain", model)
+    assert made(tmp_path / "out") == [f"scan_seg.{format}"]
+    found = volumes.read(tmp_path / "out" / f"scan_seg.{format}")
+    expected = volumes.read(tmp_path / "plain" / "scan_seg.nii.gz")
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+    np.testing.assert_allclose(found.affine, expected.affine, atol=1e-4)
+
+
+def test_an_unknown_format_is_refused(tmp_path, model):
+    with pytest.raises(RuntimeError) as caught:
+        run(volume(tmp_path / "scan.nii"), tmp_path / "out", model, format="dcm")
+    assert "give nii.gz, nrrd or mha" in str(caught.value.__cause__)
+
+
+def test_probabilities_are_those_the_labels_come_from(tmp_path, model):
+    run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model, probabilities=True)
+    labels = volumes.read(tmp_path / "out" / "scan_seg.nii.gz").voxels[..., 0]
+    probabilities = volumes.read(tmp_path / "out" / "scan_prob.nii.gz", frames=True).voxels
+    assert probabilities.shape == (20, 28, 5, 4)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-3)
+    np.testing.assert_array_equal(probabilities.argmax(-1), labels)
+
+
+# --- cines ---
+
+
+def cine(path: Path, frames=4) -> Path:
+    """A cine whose every frame is another volume."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.random.default_rng(1).integers(0, 900, (20, 28, 5, frames)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, OBLIQUE), path)
+    return path
+
+
+def test_every_frame_of_a_cine_is_segmented_as_if_it_were_alone(tmp_path, model):
+    path = cine(tmp_path / "a.nii.gz")
+    case = segmented(path, tmp_path / "out", model)
+    assert case["frames"] == 4 and len(case["volumes_ml"]["LV"]) == 4
+    whole = np.asarray(nibabel.load(tmp_path / "out" / "a_seg.nii.gz").dataobj)
+    assert whole.shape == (20, 28, 5, 4)
+    for n in range(4):
+        alone = nibabel.load(path).slicer[..., n]
+        nibabel.save(alone, tmp_path / f"frame{n}.nii.gz")
+        run(tmp_path / f"frame{n}.nii.gz", tmp_path / "alone", model)
+        found = np.asarray(nibabel.load(tmp_path / "alone" / f"frame{n}_seg.nii.gz").dataobj)
+        np.testing.assert_array_equal(found, whole[..., n])
+
+
+def test_ed_and_es_are_the_largest_and_the_smallest_lv_of_the_segmentation(tmp_path, model):
+    path = cine(tmp_path / "a.nii.gz")
+    run(path, tmp_path / "all", model)
+    whole = np.asarray(nibabel.load(tmp_path / "all" / "a_seg.nii.gz").dataobj)
+    sizes = (whole == 3).sum((0, 1, 2))
+    assert len(set(sizes)) > 2
+    assert ledger(tmp_path / "all")["cases"][0]["phases"] == {"ED": sizes.argmax(), "ES": sizes.argmin()}
+    run(path, tmp_path / "two", model, frames="ed_es")
+    assert made(tmp_path / "two") == ["a_ED_seg.nii.gz", "a_ES_seg.nii.gz"]
+    for phase, n in (("ED", sizes.argmax()), ("ES", sizes.argmin())):
+        found = np.asarray(nibabel.load(tmp_path / "two" / f"a_{phase}_seg.nii.gz").dataobj)
+        np.testing.assert_array_equal(found, whole[..., n])
+    for folder in ("all", "two"):
+        (patient,) = ledger(tmp_path / folder)["patients"]
+        voxel_ml = abs(np.linalg.det(OBLIQUE[:3, :3])) / 1000
+        assert patient["lv_edv_ml"] == pytest.approx(sizes.max() * voxel_ml, rel=1e-4)
+        assert patient["lv_ef_percent"] == pytest.approx(100 * (1 - sizes.min() / sizes.max()), rel=1e-6)
+
+
+def test_info_cfg_names_the_phases_where_it_is(tmp_path, model):
+    folder = tmp_path / "in" / "patient001"
+    cine(folder / "patient001_4d.nii.gz")
+    (folder / "Info.cfg").write_text("ED: 2\nES: 4\n")
+    run(tmp_path / "in", tmp_path / "out", model, frames="ed_es")
+    assert made(tmp_path / "out") == [f"patient001/patient001_4d_{phase}_seg.nii.gz" for phase in ("ED", "ES")]
+    run(folder / "patient001_4d.nii.gz", tmp_path / "all", model)
+    assert ledger(tmp_path / "all")["cases"][0]["phases"] == {"ED": 1, "ES": 3}
+    whole = np.asarray(nibabel.load(tmp_path / "all" / "patient001_4d_seg.nii.gz").dataobj)
+    es = np.asarray(nibabel.load(tmp_path / "out" / "patient001" / "patient001_4d_ES_seg.nii.gz").dataobj)
+    np.testing.assert_array_equal(es, whole[..., 3])
+
+
+def test_an_info_cfg_that_names_no_frame_of_the_cine_is_refused(tmp_path, model):
+    cine(tmp_path / "in" / "patient001" / "patient001_4d.nii.gz")
+    (tmp_path / "in" / "patient001" / "Info.cfg").write_text("ED: 1\nES: 12\n")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert "has 4 frames" in str(caught.value.__cause__)
+
+
+# --- what is found, and how it is called ---
+
+
+def test_several_scans_keep_their_places_below_their_common_folder(tmp_path, model):
+    scans = [volume(tmp_path / "in" / name / "img.nii.gz") for name in ("p1", "p2")]
+    run(scans, tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["p1/img_seg.nii.gz", "p2/img_seg.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["a b", "$HOME", "@x", "50%", "a,b", "{}", "ü 心", "x#y", "-o", "a\nb"])
+def test_a_file_may_be_called_as_it_likes(tmp_path, model, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["semicycle", "predict", str(tmp_path / "in"), "-o", str(tmp_path / "$out")])
+    volume(tmp_path / "in" / name / f"{name}.nii")
+    cli.run_here(
+        "inference.json", {"input": [tmp_path / "in"], "output_dir": tmp_path / "$out", "checkpoint": model}, {}
+    )
+    assert made(tmp_path / "$out") == [f"{name}/{name}_seg.nii.gz"]
+
+
+def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
+    (tmp_path / "split.json").write_text(json.dumps({"validation": ["patient002"], "test": ["patient009"]}))
+    run(phantom_dir, tmp_path / "out", model, part="validation")
+    assert {case["patient"] for case in ledger(tmp_path / "out")["cases"]} == {"patient002"}
+    for part, words in (("test", "none of the 16 scans"), ("tset", "give one of validation, test")):
+        with pytest.raises(RuntimeError) as caught:
+            run(phantom_dir, tmp_path / "out", model, part=part)
+        assert words in str(caught.value.__cause__)
+
+
+def test_a_one_slice_volume_stays_a_volume_wherever_its_slice_is(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz", (1, 20, 28))
+    case = segmented(scan, tmp_path / "out", model)
+    assert nibabel.load(tmp_path / "out" / "scan_seg.nii.gz").shape == (1, 20, 28)
+    assert case["shape"] == [1, 20, 28]
+
+
+# --- the ledger ---
+
+
+def test_the_ledger_says_what_was_made_of_what(tmp_path, model, phantom_dir):
+    run(phantom_dir / "training" / "patient001", tmp_path / "out", model)
+    found = ledger(tmp_path / "out")
+    assert [case["phase"] for case in found["cases"]] == ["ED", "ES"]
+    case = found["cases"][0]
+    labels = np.asarray(nibabel.load(tmp_path / "out" / case["mask"]).dataobj)
+    spacing = np.array(case["spacing_mm"])
+    for k, name in enumerate(("RV", "MYO", "LV"), start=1):
+        assert case["volumes_ml"][name] == [pytest.approx((labels == k).sum() * spacing.prod() / 1000, rel=1e-4)]
+    assert found["patients"][0]["ed"] == case["case"]
+    assert set(case["seconds"]) == {"read", "prepare", "network", "back", "judge", "write"}
+    assert found["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    with np.load(tmp_path / "out" / case["panel"]) as panel:
+        assert panel["image_0"].shape == panel["prediction_0"].shape == (32, 32)
+
+
+def test_without_spacing_volumes_are_withheld_and_the_ledger_says_why(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii", affine=np.eye(4))
+    case = segmented(scan, tmp_path / "out", model)
+    assert case["volumes_ml"] is None and "1 x 1 x 1 mm" in case["withheld"]
+
+
+def test_given_again_only_what_is_new_or_changed_is_segmented(tmp_path, model, caplog):
+    folder = tmp_path / "in"
+    for name in ("a", "b"):
+        volume(folder / f"{name}.nii.gz")
+    run(folder, tmp_path / "out", model)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.nii.gz")}
+    volume(folder / "b.nii.gz", (24, 24, 3))
+    volume(folder / "c.nii.gz")
+    (tmp_path / "out" / "a_seg.nii.gz").touch()
+    run(folder, tmp_path / "out", model)
+    assert "1 of them are done" in caplog.text
+    assert nibabel.load(tmp_path / "out" / "b_seg.nii.gz").shape == (24, 24, 3)
+    assert [case["case"] for case in ledger(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+    assert before.keys() == {"a_seg.nii.gz", "b_seg.nii.gz"}
+    run(folder, tmp_path / "out", model, largest=True)  # other settings: all of them again
+    assert ledger(tmp_path / "out")["settings"]["largest"] and len(ledger(tmp_path / "out")["cases"]) == 3
+
+
+def test_a_label_map_that_is_gone_is_made_again(tmp_path, model):
+    scan = volume(tmp_path / "in" / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    (tmp_path / "out" / "a_seg.nii.gz").unlink()
+    run(scan, tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz"]
+
+
+def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
+    weights = torch.load(model, weights_only=True)
+    checkpoints.save(model, {name: value * float("nan") for name, value in weights.items()})
+    with pytest.raises(RuntimeError) as caught:
+        run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model)
+    assert "NaN" in str(caught.value.__cause__)
+    assert made(tmp_path / "out") == []
+
+
+def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz")
+    assert set(segmented(scan, tmp_path / "without", model)["scores"]) <= {"sure", "entropy"}
+    painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
+    checkpoints.save(model.with_name("painter.pt"), painter.state_dict())
+    case = segmented(scan, tmp_path / "with", model, flips=True)
+    assert {"cycle", "alike", "again", "flips"} <= set(case["scores"]) and len(case["slices"]["cycle"]) == 5
+    with np.load(tmp_path / "with" / case["panel"]) as panel:
+        assert {"painted_0", "difference_0"} <= set(panel.files)

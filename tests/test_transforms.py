@@ -14,9 +14,9 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Resize
 
-from acdc_semicycle import bundle, predict
-from acdc_semicycle.data import acdc, pairs, phantom
-from acdc_semicycle.data.transforms import AntiAliasd, CheckLabeld, LoadCheckedd, check_volume
+from acdc_semicycle import bundle, models
+from acdc_semicycle.data import acdc, pairs, phantom, volumes
+from acdc_semicycle.data.transforms import AntiAliasd, CheckLabeld, LoadCheckedd
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.metrics import confusion, counts, dice
 
@@ -31,7 +31,7 @@ def parser(size: tuple[int, int], config: str) -> ConfigParser:
     if config == "train.json":
         read["image_size"] = list(size)
     else:
-        read["card"] = predict.CARD | {"image_size": list(size)}
+        read["card"] = models.CARD | {"image_size": list(size)}
     return read
 
 
@@ -86,14 +86,14 @@ def scan(tmp_path) -> Path:
 
 
 def test_a_good_file_gives_its_shape(scan):
-    assert check_volume(scan) == (16, 18, 5)
+    assert volumes.read(scan).voxels.shape == (16, 18, 5, 1)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, -8, -4, -1])
 def test_a_truncated_gz_is_refused(scan, part):
     whole = scan.read_bytes()
     scan.write_bytes(whole[: int(part * len(whole)) if part >= 0 else int(part)])
-    refused(lambda: check_volume(scan), str(scan), "copy it again")
+    refused(lambda: volumes.read(scan), str(scan), "copy it again")
 
 
 def test_a_flipped_bit_in_a_gz_is_refused_or_harmless(scan):
@@ -106,7 +106,7 @@ def test_a_flipped_bit_in_a_gz_is_refused_or_harmless(scan):
         damaged[byte] ^= 1 << bit
         scan.write_bytes(damaged)
         try:
-            check_volume(scan)
+            volumes.read(scan)
         except InputError as error:
             assert str(scan) in str(error)
             found += 1
@@ -120,7 +120,7 @@ def test_a_flipped_bit_in_a_gz_is_refused_or_harmless(scan):
 def test_a_truncated_nii_is_refused(scan, part):
     plain = scan.with_suffix("")
     plain.write_bytes(gzip.decompress(scan.read_bytes())[:part])
-    refused(lambda: check_volume(plain), str(plain), "copy it again")
+    refused(lambda: volumes.read(plain), str(plain), "copy it again")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_damaged_header_is_refused(scan, tmp_path, byte, value, what, end):
     raw[byte : byte + 2] = bytes([value, 0])
     damaged = tmp_path / f"damaged{end}"
     damaged.write_bytes(gzip.compress(bytes(raw)) if end == ".nii.gz" else bytes(raw))
-    refused(lambda: check_volume(damaged), str(damaged))
+    refused(lambda: volumes.read(damaged), str(damaged))
 
 
 def test_a_header_of_an_enormous_volume_is_refused(scan):
@@ -142,19 +142,19 @@ def test_a_header_of_an_enormous_volume_is_refused(scan):
         raw[at : at + 2] = (32767).to_bytes(2, "little")
     plain = scan.with_suffix("")
     plain.write_bytes(bytes(raw))
-    refused(lambda: check_volume(plain), str(plain))
+    refused(lambda: volumes.read(plain), str(plain))
 
 
 def test_colours_are_refused(tmp_path):
     rgb = np.zeros((4, 5, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     path = Path(save(tmp_path / "rgb.nii.gz", rgb))
-    refused(lambda: check_volume(path), str(path))
+    refused(lambda: volumes.read(path), str(path))
 
 
-@pytest.mark.parametrize("shape", [(6, 7, 4, 3), (6, 7, 4, 1), (6, 7)])
+@pytest.mark.parametrize("shape", [(6, 7, 4, 3), (6,), (6, 7, 4, 2, 3)])
 def test_what_is_not_three_dimensional_is_refused(tmp_path, shape):
     path = Path(save(tmp_path / "cine.nii.gz", np.zeros(shape, np.int16)))
-    refused(lambda: check_volume(path), str(path), f"shape {shape}", "give a 3D volume")
+    refused(lambda: volumes.read(path), str(path), f"shape {shape}", "give a 3D volume")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -162,18 +162,18 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path, value):
     voxels = np.ones((4, 5, 3), np.float32)
     voxels[3, 4, 2] = value
     path = Path(save(tmp_path / "scan.nii", voxels))
-    refused(lambda: check_volume(path), str(path), "NaN or infinite", "repair it")
+    refused(lambda: volumes.read(path), str(path), "NaN or infinite", "repair it")
 
 
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.NII.GZ", "scan.png"])
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.NII.GZ", "scan.nrrd", "scan.mha", "scan.MHD"])
 def test_a_file_that_is_no_nifti_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"patient,age\n1,62\n" * 200)
-    refused(lambda: check_volume(tmp_path / name), name, "copy it again")
+    refused(lambda: volumes.read(tmp_path / name), name, "copy it again")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    refused(lambda: check_volume(tmp_path / "scan.nii.gz"), "scan.nii.gz is not a file", "give a .nii")
-    refused(lambda: check_volume(tmp_path), f"{tmp_path} is not a file")
+    refused(lambda: volumes.read(tmp_path / "scan.nii.gz"), "scan.nii.gz is not a file", "give a .nii")
+    refused(lambda: volumes.read(tmp_path), f"{tmp_path}")
 
 
 @pytest.mark.parametrize("key", ["image", "label"])

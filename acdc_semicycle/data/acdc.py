@@ -31,28 +31,41 @@ def records(root: str | Path) -> list[Record]:
         InputError: no such folder, no patient in it, a patient without a usable Info.cfg or without a frame
             which that file names.
     """
+    return sorted(
+        record(folder, phase, frame, part) for part, folder in patients(root) for phase, frame in frames(folder).items()
+    )
+
+
+def patients(root: str | Path) -> list[tuple[str, Path]]:
+    """Each patient's part and folder, sorted within a part.
+
+    Raises:
+        InputError: no such folder, or no patient in it.
+    """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir")
     folders = {part: root / part for part in ("training", "testing") if (root / part).is_dir()}
-    patients = [
+    found = [
         (part, folder)
         for part, parent in (folders or {"training": root}).items()
         for folder in sorted(parent.iterdir())
         if re.fullmatch(r"patient\d+", folder.name) and folder.is_dir()
     ]
-    if not patients:
+    if not found:
         raise InputError(
             f"{root} holds no patientNNN folder: give the folder that holds training/patient001 and so on,"
             " or the patient folders themselves, as dataset_dir"
         )
-    return sorted(
-        _record(folder, phase, frame, part) for part, folder in patients for phase, frame in _frames(folder).items()
-    )
+    return found
 
 
-def _frames(patient: Path) -> dict[str, int]:
-    """The numbers of the ED and ES frames, from Info.cfg."""
+def frames(patient: Path) -> dict[str, int]:
+    """The numbers of the ED and ES frames, from the Info.cfg in a patient's folder.
+
+    Raises:
+        InputError: no such file, or not one that names two frames.
+    """
     info = patient / "Info.cfg"
     if not info.is_file():
         raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
@@ -66,7 +79,12 @@ def _frames(patient: Path) -> dict[str, int]:
     return {phase: int(found[phase]) for phase in PHASES}
 
 
-def _record(patient: Path, phase: str, frame: int, part: str) -> Record:
+def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
+    """One frame of a patient's folder.
+
+    Raises:
+        InputError: its image is not there.
+    """
     case = f"{patient.name}_frame{frame:02d}"
     image, label = _nifti(patient / case), _nifti(patient / f"{case}_gt")
     if image is None:

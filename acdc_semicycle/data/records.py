@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from acdc_semicycle.data.volumes import SCANS
 from acdc_semicycle.errors import InputError
 
+__all__ = ["IGNORED", "MASK_ENDINGS", "PICTURES", "SCANS", "Record", "checked", "given_folder"]
 log = logging.getLogger("semicycle")
 
-SCANS = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MASK_ENDINGS = ("_gt", "_mask", "_seg", "_label")  # of a mask beside its image
 BY_SLICE = "protocol of the published code: not comparable with patient-level results"

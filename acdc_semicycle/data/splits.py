@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from acdc_semicycle.data.records import SCANS, Record
-from acdc_semicycle.data.transforms import check_volume
+from acdc_semicycle.data import volumes
+from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 
@@ -63,9 +63,10 @@ def cut(records: Sequence[Record], by: str) -> list[Record]:
 
 
 def _slices(record: Record) -> list[Record]:
-    if not str(record.image).lower().endswith(SCANS):
+    if not volumes.ending(record.image):
         return [record]
-    depth = check_volume(record.image)[-1]
+    volume = volumes.read(record.image)
+    depth = volume.layout.apply(volume.voxels).shape[2]
     names = [f"{record.case}_slice{place:03d}" for place in range(depth)]
     return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
 

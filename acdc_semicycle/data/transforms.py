@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.networks.layers import gaussian_1d
-from monai.transforms import LoadImage, MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
 from PIL import Image, ImageOps
 from scipy.ndimage import correlate1d
 
+from acdc_semicycle.data import volumes
+from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.data.records import IGNORED, PICTURES
 from acdc_semicycle.errors import InputError
 
 BY_COLOUR = "by_colour"  # of a mask's metadata: its values are classes already
 VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 
-# what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
-DAMAGE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-)
-
 
 class LoadCheckedd(MapTransform):
     """Files to tensors [C, H, W, slices], each file complete and finite; a picture is a volume of one slice.
 
-    Where an item has ``slice``, only that one is kept.
+    Scans are laid out by where their axes point, not by how they are stored (:mod:`acdc_semicycle.data.orientation`);
+    a mask goes with its image. A ``Volume`` that was read already is taken as it is. Where an item has ``slice``, only
+    that one is kept; ``frame`` is one of a cine's.
 
     Args:
         keys: images (``image``) and masks (``label``).
@@ -62,24 +48,29 @@ class LoadCheckedd(MapTransform):
         self.channels = channels
         self.colours = {tuple(colour): place for place, colour in enumerate(colours or ())}
         self.colours.setdefault(VOID, IGNORED)
-        self.load = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
+        first: volumes.Volume | None = None
         for key in self.key_iterator(result):
-            path = Path(result[key])
-            result[key] = self._picture(path, key == "label") if is_picture(path) else self._scan(path)
-        volumes = {key: result[key] for key in self.key_iterator(result)}
+            source = result[key]
+            if not isinstance(source, volumes.Volume) and is_picture(source):
+                result[key] = self._picture(Path(source), key == "label")
+                continue
+            volume = self._read(source, result.get("frame"))
+            if first is None or first.voxels.shape[:3] != volume.voxels.shape[:3]:
+                first = volume
+            result[key] = _laid_out(volume, first.layout, result.get("frame") or 0)
+        found = {key: result[key] for key in self.key_iterator(result)}
         place = result.get("slice")
-        if place is None or len({volume.shape[1:] for volume in volumes.values()}) > 1:  # which CheckLabeld refuses
+        if place is None or len({tensor.shape[1:] for tensor in found.values()}) > 1:  # which CheckLabeld refuses
             return result
-        return result | {key: volume[..., place : place + 1] for key, volume in volumes.items()}
+        return result | {key: tensor[..., place : place + 1] for key, tensor in found.items()}
 
-    def _scan(self, path: Path) -> MetaTensor:
-        check_volume(path)  # and not in a reader: when a reader raises, MONAI tries the next one
+    def _read(self, source: Any, frame: int | None) -> volumes.Volume:
         if self.channels != 1:
-            raise InputError(f"{path} is a scan, which has one channel, and channels is {self.channels}: give 1")
-        return self.load(path)
+            raise InputError(f"{source} is a scan, which has one channel, and channels is {self.channels}: give 1")
+        return source if isinstance(source, volumes.Volume) else volumes.read(source, frames=frame is not None)
 
     def _picture(self, path: Path, mask: bool) -> MetaTensor:
         picture = read_picture(path)
@@ -90,6 +81,12 @@ class LoadCheckedd(MapTransform):
             values = intensities(path, picture, self.channels)
         tensor = torch.as_tensor(np.array(values, np.float32)).movedim(-1, 0)[..., None]
         return MetaTensor(tensor, affine=torch.eye(4), meta=meta)
+
+
+def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:
+    voxels = np.ascontiguousarray(layout.apply(volume.voxels[..., frame]), np.float32)
+    affine = torch.as_tensor(layout.affine(volume.affine, volume.voxels.shape))
+    return MetaTensor(torch.as_tensor(voxels)[None], affine=affine, meta={"filename_or_obj": volume.path})
 
 
 def is_picture(path: str | Path) -> bool:
@@ -108,7 +105,7 @@ def read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
-    except (*DAMAGE, SyntaxError, Image.DecompressionBombError) as error:
+    except (*volumes.DAMAGE, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
         ) from error
@@ -196,34 +193,6 @@ def check_range(name: str | Path, image: Any, intensity_range: Sequence[float | 
             f"{name} holds intensities from {image.min():g} to {image.max():g}, and intensity_range is"
             f" {list(intensity_range)}: give their range, or null for percentiles"
         )
-
-
-def check_volume(path: Path) -> tuple[int, ...]:
-    """The shape of a volume which is complete and 3D; gzip's checksum is read, which nibabel does not do.
-
-    Raises:
-        InputError: missing, truncated or damaged, not NIfTI, not three-dimensional, not finite.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file: give a .nii or .nii.gz volume")
-    try:
-        if path.suffix.lower() == ".gz":
-            with gzip.open(path) as stream:
-                while stream.read(1 << 22):
-                    pass
-        image: Any = nibabel.load(path)
-        voxels = np.asanyarray(image.dataobj)
-        finite = bool(np.isfinite(voxels).all())
-    except DAMAGE as error:
-        raise InputError(
-            f"{path} is truncated, damaged or no NIfTI ({error}): copy it again from its source"
-        ) from error
-    shape = image.shape
-    if len(shape) != 3 or 0 in shape:
-        raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
-    if not finite:
-        raise InputError(f"{path} holds NaN or infinite voxels: repair it, or leave the case out")
-    return shape
 
 
 class AntiAliasd(MapTransform):

@@ -8,9 +8,8 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -20,6 +19,9 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.data.orientation import Layout, layout
 from acdc_semicycle.errors import InputError
+
+if TYPE_CHECKING:
+    from acdc_semicycle.data.dicom import Series
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".mha", ".mhd")
@@ -53,16 +55,29 @@ class Volume:
         voxels: [X, Y, Z, frames] in the order of storage, as numbers (slope and intercept applied).
         affine: voxel indices to the patient's RAS axes, in mm.
         header: of a NIfTI file, whose geometry a label map takes over field by field.
+        path: what was read, for messages.
+        doubt: why the affine is not to be believed in full, if so.
     """
 
     voxels: NDArray
     affine: NDArray[np.float64]
     header: Any = None
+    path: str = ""
+    doubt: str | None = None
 
     @property
     def layout(self) -> Layout:
         """From the stored axes to the network's."""
         return layout(self.affine, self.voxels.shape[:3])
+
+    def shown(self, canonical: NDArray) -> NDArray:
+        """A canonical slice [H, W] as a picture [rows, columns] in the radiologist's view.
+
+        The patient's left is then on the right, the front or the head above; where the header has lost its directions,
+        as stored.
+        """
+        seen = canonical.swapaxes(0, 1)
+        return np.ascontiguousarray(seen if self.spacing_fault else seen[::-1, ::-1])
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -76,6 +91,8 @@ class Volume:
     @property
     def spacing_fault(self) -> str | None:
         """Why nothing in millimetres is to be believed; None where the spacing is one."""
+        if self.doubt:
+            return self.doubt
         if np.allclose(self.spacing_mm, 1, atol=1e-6):
             return "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
         return None
@@ -87,37 +104,35 @@ def ending(path: str | Path) -> str:
     return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
 
 
-def read(path: str | Path, frames: bool = False) -> Volume:
+def read(path: str | Path | Series, frames: bool = False) -> Volume:
     """A scan that is complete and finite; a folder is a DICOM series.
 
     Args:
-        path: a .nii, .nii.gz, .nrrd, .mha or .mhd file, or a folder of one DICOM series.
+        path: a .nii, .nii.gz, .nrrd, .mha or .mhd file, a folder of one DICOM series, or a series.
         frames: whether a cine may have more than one frame.
 
     Raises:
         InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional.
     """
-    path = Path(path)
-    try:
-        stamp = path.stat().st_mtime_ns, path.stat().st_size
-    except OSError:
-        stamp = 0, 0
-    volume = _read(path, stamp)
+    path = Path(path) if isinstance(path, str) else path
+    volume = _read(path)
     if volume.voxels.shape[3] > 1 and not frames:
         shape = volume.voxels.shape
         raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
     return volume
 
 
-@lru_cache(maxsize=1)  # the frames of a cine are asked for one after the other
-def _read(path: Path, stamp: tuple[int, int]) -> Volume:
-    if path.is_dir():
+def _read(path: Path | Series) -> Volume:
+    if not isinstance(path, Path) or path.is_dir():
         from acdc_semicycle.data import dicom
 
-        return dicom.read(path)
+        voxels, affine, doubt = dicom.read(path)
+        return checked(Path(str(path)), voxels, affine, doubt=doubt)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
     kind = ending(path)
+    if not kind:
+        raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
     try:
         voxels, affine, header = _nifti(path) if kind in NIFTI else _itk(path)
     except InputError:
@@ -131,7 +146,7 @@ def _read(path: Path, stamp: tuple[int, int]) -> Volume:
     return checked(path, voxels, affine, header)
 
 
-def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None) -> Volume:
+def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None, doubt: str | None = None) -> Volume:
     """The volume, once it has three axes, frames at most, real and finite numbers, and a usable affine."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
@@ -147,7 +162,8 @@ def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None) ->
         raise InputError(f"{path} holds NaN or infinite voxels: repair it, or leave the case out")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
-    return Volume(voxels if voxels.ndim == 4 else voxels[..., None], np.asarray(affine, float), header)
+    voxels = voxels if voxels.ndim == 4 else voxels[..., None]
+    return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
 
 
 def _nifti(path: Path) -> tuple[NDArray, NDArray, Any]:
@@ -249,7 +265,7 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=1, strip_shears=True)
         image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)  # type: ignore[attr-defined]
+    nibabel.save(image, path)
 
 
 def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:

@@ -1,0 +1,109 @@
+"""How far a quality without truth can be trusted: fitted on validation cases, measured on others, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acdc_semicycle import quality
+from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import write_text
+
+QUALITY = "quality.json"
+
+
+def calibrate(folder: Path, test: Path | None = None) -> str:
+    """Fit on one predicted and evaluated folder, measure on another, write quality.json beside the network.
+
+    Args:
+        folder: of validation cases; the network was chosen on them, but has not learnt from them.
+        test: of cases that had no part in anything, if there are any.
+
+    Returns:
+        A table of what each score is worth, for people.
+
+    Raises:
+        InputError: a folder has not been predicted and evaluated, or the two are of different networks.
+    """
+    ledger, cases = _cases(folder)
+    model = Path(ledger["model"]["path"])
+    if model.suffix == ".zip" or not model.is_file():
+        raise InputError(f"{model} is no model.pt, beside which the quality is kept: predict with the run's own")
+    fitted = quality.fit(cases)
+    if test is not None:
+        other, others = _cases(test)
+        if other["model"]["sha256"] != ledger["model"]["sha256"]:
+            raise InputError(f"{test} was predicted by another network than {folder}: predict both with one")
+        fitted["test"] = _tested(fitted, others)
+    fitted["model_sha256"] = ledger["model"]["sha256"]
+    fitted["about"] = about(fitted)
+    write_text(model.with_name(QUALITY), json.dumps(fitted, indent=1) + "\n")
+    return _table(fitted) + f"\n{model.with_name(QUALITY)}"
+
+
+def about(fitted: Mapping[str, Any]) -> str:
+    """One sentence on how good the quality is."""
+
+    def words(found: Mapping[str, Any]) -> str:
+        return (
+            f"rank correlation with the true Dice {found['spearman']:.2f}, mean error {found['mean_error']:.3f},"
+            f" {found['worst_tenth_found']:.0%} of the worst tenth found"
+        )
+
+    text = (
+        f"Expected mean Dice by '{fitted['chosen']}', fitted on {fitted['cases']} validation cases of"
+        f" {fitted['patients']} patients (each left out in turn: {words(fitted['measured'][fitted['chosen']])})"
+    )
+    if "test" in fitted:
+        text += f"; on {fitted['test']['cases']} test cases: {words(fitted['test']['quality'])}"
+    return text + "."
+
+
+def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The ledger, and its cases that were evaluated, with the true mean Dice."""
+    content = []
+    for name, verb in (("predictions.json", "predict"), ("evaluation.json", "evaluate --pred OUT --truth TRUTH")):
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is not there: say semicycle {verb} first")
+        content.append(json.loads(path.read_text()))
+    ledger, evaluation = content
+    first = evaluation["tools"][0]
+    dice = {case["case"]: case["dice"]["mean"] for case in evaluation["cases"] if case["tool"] == first}
+    known = [case | {"dice": dice[case["case"]]} for case in ledger["cases"] if dice.get(case["case"]) is not None]
+    if not known:
+        raise InputError(f"{folder} holds no case that is both predicted and evaluated: evaluate it again")
+    return ledger, known
+
+
+def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each score, and the fitted quality, on cases that had no part in the fit."""
+    truth = np.array([case["dice"] for case in cases])
+    expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
+    found: dict[str, Any] = {"cases": len(cases), "patients": len({case["patient"] for case in cases})}
+    for name in quality.SCORES:
+        values = np.array([case["scores"].get(name) for case in cases], float)
+        if np.isfinite(values).all():
+            found[name] = quality.agreement(values, truth)
+    flagged = expected < fitted["threshold"]
+    worst = truth <= np.quantile(truth, 0.1)
+    found["quality"] = quality.agreement(expected, truth) | {
+        "flagged": int(flagged.sum()),
+        "flagged_rightly": int((flagged & worst).sum()),
+    }
+    return found
+
+
+def _table(fitted: Mapping[str, Any]) -> str:
+    heads = ("spearman", "pearson", "worst_tenth_found", "mean_error")
+    lines = [f"{'':<22}" + "".join(f"{head:>19}" for head in heads)]
+    for part, rows in (("validation", fitted["measured"]), ("test", fitted.get("test", {}))):
+        for name, found in rows.items():
+            if isinstance(found, Mapping):
+                values = "".join(f"{found[head]:19.3f}" for head in heads)
+                lines.append(f"{part + ' ' + name:<22}{values}")
+    return "\n".join([*lines, about(fitted)])

@@ -1,0 +1,406 @@
+"""What is wrong with a data set, all of it at once and each with its file, before hours of training.
+
+A *fault* stops a training or spoils what it learns; a *warning* may be meant so. Files are read as a training reads
+them (``LoadCheckedd``, ``CheckLabeld``), so both say the same; one case is in memory at a time. What no file tells
+cannot be found: a mask of a square plane that was transposed and keeps its image's affine.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from acdc_semicycle.data import acdc, cityscapes, folder, voc
+from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
+from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
+from acdc_semicycle.data.volumes import IN_MM, NIFTI, ending
+from acdc_semicycle.errors import InputError
+
+FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
+CONFLICT_MM = 1.0  # between the places where qform and sform put one corner of a volume
+UNITS = {1: "metres", 3: "microns"}  # by NIfTI's codes, as in IN_MM
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: ``"fault"`` or ``"warning"``, the file, and a sentence that names it and says what to do."""
+
+    severity: str
+    path: Path
+    text: str
+
+
+@dataclass
+class Counts:
+    """What was looked at, for ``report``."""
+
+    kind: str = "folder"
+    patients: int = 0
+    images: int = 0
+    masks: int = 0
+    scans: int = 0  # images with a spacing
+    lost: int = 0  # those of them where it is 1 x 1 x 1 mm
+    values: Counter[int] = field(default_factory=Counter)  # in how many masks, where no classes are given
+
+
+class _Kind(NamedTuple):
+    """How a training reads this kind of data set."""
+
+    title: str
+    classes: Sequence[str] | None = None
+    colours: Sequence[Sequence[int]] | None = None
+    values: Mapping[Any, Any] | None = None
+    intensity_range: Sequence[int] | None = None
+    background: bool = True  # is the first class
+    everywhere: bool = False  # whether every structure is in every volume
+
+
+KINDS = {
+    "acdc": _Kind("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
+    "voc": _Kind("PASCAL VOC", voc.CLASSES, voc.COLOURS, voc.VALUES, (0, 255)),
+    "cityscapes": _Kind("Cityscapes", cityscapes.CLASSES, cityscapes.COLOURS, cityscapes.VALUES, (0, 255), False),
+    "folder": _Kind("a folder of images"),
+}
+
+
+def kind(root: str | Path) -> str:
+    """Whose layout a folder has, by the names in it: a key of KINDS, ``"folder"`` where it is nobody's."""
+    root = Path(root)
+    try:
+        acdc.patients(root)
+        return "acdc"
+    except (InputError, OSError):
+        if any((home / "JPEGImages").is_dir() for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")):
+            return "voc"
+        return "cityscapes" if any((root / name).is_dir() for name in ("leftImg8bit", "gtFine")) else "folder"
+
+
+def bar(cases: Sequence[Record]) -> Iterable[Record]:
+    """The cases, with a progress bar where somebody looks."""
+    return tqdm(cases, "checking", disable=None, leave=False)
+
+
+def check(
+    root: str | Path,
+    masks: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    mask_values: Mapping[Any, Any] | None = None,
+    progress: Callable[[Sequence[Record]], Iterable[Record]] = bar,
+    counts: Counts | None = None,
+) -> list[Finding]:
+    """Everything wrong with a data set: the faults, then the warnings, each sorted by file.
+
+    Args:
+        root: an ACDC tree, a VOC devkit, Cityscapes' layout, or a folder of images and masks.
+        masks: of a folder of images, the other folder, of their masks.
+        classes: their names, the background first; by default the data set's, of a folder whatever its masks hold.
+        mask_values: the class of each stored value, as in a training.
+        progress: what the cases go through on their way.
+        counts: is filled with what was looked at.
+
+    Raises:
+        InputError: no such folder, or mask_values that are none.
+    """
+    root = given_folder(root, "DATASET", "the folder of a data set")
+    counts = counts if counts is not None else Counts()
+    counts.kind = "folder" if masks else kind(root)
+    rules = KINDS[counts.kind]
+    cases = _Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
+    records = _acdc(root, cases) if counts.kind == "acdc" else _others(root, masks, cases)
+    counts.patients, counts.images = len({record.patient for record in records}), len(records)
+    counts.masks = sum(record.label is not None for record in records)
+    for record in progress(records):
+        cases.check(record)
+    return sorted(cases.found, key=lambda finding: (finding.severity, str(finding.path)))
+
+
+def report(findings: Sequence[Finding], counts: Counts) -> str:
+    """The findings as lines of text, with what was looked at above and their number below."""
+    who = f"{counts.patients} patients, " if counts.kind == "acdc" else ""
+    lines = [f"{KINDS[counts.kind].title}: {who}{counts.images} images, {counts.masks} masks"]
+    lines += [f"{finding.severity}: {finding.text}" for finding in findings]
+    if counts.lost:
+        lines.append(
+            f"note: {counts.lost} of {counts.scans} images have a spacing of 1 x 1 x 1 mm, as of files that have lost"
+            " theirs: Dice is fine, millilitres and millimetres are withheld"
+        )
+    if counts.values:
+        classes, held = len(counts.values), ", ".join(f"{value} in {n}" for value, n in sorted(counts.values.items()))
+        lines.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({held} masks)")
+        if max(counts.values) >= classes:
+            lines.append(
+                f"note: these are not 0 to {classes - 1}: a training needs mask_values, the class of each value"
+            )
+    n = Counter(finding.severity for finding in findings)
+    return "\n".join([*lines, f"{n['fault']} faults, {n['warning']} warnings" if findings else "nothing found"])
+
+
+def status(findings: Iterable[Finding]) -> int:
+    """The exit code: 1 with a fault, 0 with warnings at most."""
+    return int(any(finding.severity == "fault" for finding in findings))
+
+
+def _others(root: Path, masks: str | Path | None, cases: _Cases) -> list[Record]:
+    """The records; where the layout itself is at fault, every file below by itself."""
+    try:
+        if cases.counts.kind == "folder":
+            return folder.records(root, masks)
+        return (voc if cases.counts.kind == "voc" else cityscapes).records(root)
+    except (InputError, OSError) as error:
+        cases.fault(root, error)
+    cases.alone = True
+    files = {path for parent in (root, masks) if parent and Path(parent).is_dir() for path in Path(parent).rglob("*")}
+    named = (path for path in sorted(files) if path.name.lower().endswith((*SCANS, *PICTURES)) and path.name[0] != ".")
+    return [Record(path.stem, path.stem, path) for path in named if path.is_file()]
+
+
+def _acdc(root: Path, cases: _Cases) -> list[Record]:
+    """The records of every patient; of a broken one whatever is there."""
+    records: list[Record] = []
+    folders: dict[str, Path] = {}
+    for part, patient in acdc.patients(root):
+        if (other := folders.setdefault(patient.name, patient)) is not patient:
+            text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"
+            cases.add("fault", patient, text)
+        files = cases.attempt(patient, os.listdir, patient)
+        if files is None:
+            continue
+        frames = _frames(patient, sorted(files), cases)
+        asked = {f"{patient.name}_frame{frame:02d}": (phase, frame) for phase, frame in frames}
+        found = [
+            cases.attempt(patient / f"{name}.nii.gz", acdc.record, patient, *which, part)
+            for name, which in asked.items()
+        ]
+        own = [record for record in found if record]
+        _missing_masks(patient, own, cases)
+        _stray_masks(patient, sorted(files), asked, cases)
+        records += own
+    if records and not any(record.label for record in records):
+        cases.add("fault", root, f"{root} holds no mask of any image: there is nothing to learn from, give masks")
+    return sorted(records)
+
+
+def _frames(patient: Path, files: Sequence[str], cases: _Cases) -> list[tuple[str | None, int]]:
+    """The phases and their frames; without a usable Info.cfg the frames that are there."""
+    if frames := cases.attempt(patient / "Info.cfg", acdc.frames, patient):
+        return list(frames.items())
+    found = (re.fullmatch(rf"{patient.name}_frame(\d\d+)\.nii(\.gz)?", name) for name in files)
+    return [(None, int(match[1])) for match in found if match]
+
+
+def _missing_masks(patient: Path, records: Sequence[Record], cases: _Cases) -> None:
+    """A patient is labelled whole or not at all."""
+    for record in records:
+        if record.label is None and any(other.label for other in records):
+            path = patient / f"{record.case}_gt.nii.gz"
+            text = f"{path} is not there, but the mask of another frame: all of {record.patient} counts as unlabelled"
+            cases.add("warning", path, text)
+
+
+def _stray_masks(patient: Path, files: Sequence[str], asked: Collection[str], cases: _Cases) -> None:
+    """Masks without an image, but for images that are missed already."""
+    for name in files:
+        drawn = re.fullmatch(r"(.+)_gt\.nii(\.gz)?", name)
+        if drawn and drawn[1] not in asked and not {drawn[1] + end for end in NIFTI} & set(files):
+            text = f"{patient / name} is a mask without an image: restore {drawn[1]}.nii.gz, or remove the mask"
+            cases.add("warning", patient / name, text)
+
+
+class _Cases:
+    """What is wrong with one case after the other, and what later ones are compared with."""
+
+    def __init__(self, rules: _Kind, counts: Counts) -> None:
+        self.rules, self.counts = rules, counts
+        self.found: dict[Finding, None] = {}  # each once
+        self.alone = False  # files that belong to nothing: only read
+        self.told = bool(rules.classes or rules.values)  # what masks may hold; else all that a byte can
+        n, values = len(rules.classes or range(IGNORED)), rules.values if self.told else {k: k for k in range(256)}
+        self.values = CheckLabeld("label", n, values, image_key="label")  # a grid of its own: values only
+        self.pair = CheckLabeld("label", n, values)
+        self.voxels: dict[tuple[Any, ...], tuple[Record, Path]] = {}
+        self.copies: set[str] = set()
+        self.grids: dict[Path, tuple[Path, Any, Any]] = {}
+
+    def add(self, severity: str, path: Path, text: str) -> None:
+        self.found[Finding(severity, path, text)] = None
+
+    def fault(self, path: Path, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or error
+        text = str(error) if isinstance(error, InputError) else f"{path} cannot be read ({reason}): make it readable"
+        self.add("fault", path, text)
+
+    def attempt(self, path: Path, action: Callable[..., Any], *arguments: Any) -> Any:
+        """What the action gives, or None where it finds a fault in the file."""
+        try:
+            return action(*arguments)
+        except (InputError, OSError) as error:
+            self.fault(path, error)
+            return None
+
+    def check(self, record: Record) -> None:
+        """Read a case and compare it, with itself and with those before."""
+        loaded = self._load(record)
+        if self.alone:
+            return
+        said = self._image(record, loaded["image"]) if "image" in loaded else []
+        if record.label and "label" in loaded:
+            self._mask(record, record.label, loaded, said)
+
+    def _load(self, record: Record) -> dict[Any, Any]:
+        """The image and its mask as a training reads them; of a broken pair the one that can be read."""
+        files: dict[Hashable, Any] = {"image": record.image, "label": record.label}
+        files = {key: path for key, path in files.items() if path}
+        channels = 3 if is_picture(record.image) else 1
+        try:
+            return LoadCheckedd(tuple(files), channels, self.rules.colours)(files)
+        except (InputError, OSError):
+            loaded: dict[Any, Any] = {}
+            for key, path in files.items():
+                load = LoadCheckedd(key, channels, self.rules.colours)
+                if self.attempt(path, _opened, path):
+                    loaded |= self.attempt(path, load, {key: path}) or {}
+            return loaded
+
+    def _image(self, record: Record, image: Any) -> list[tuple[str, str]]:
+        """What is wrong with an image; returned is what its header says, which its mask's need not repeat."""
+        path = record.image
+        self.attempt(path, check_range, path, image, self.rules.intensity_range)
+        spacing, said = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
+        for severity, text in said:
+            self.add(severity, path, f"{path} {text}")
+        if spacing is not None:
+            self.counts.scans += 1
+            self.counts.lost += bool(np.allclose(spacing, 1, atol=1e-6))
+        twin = None
+        if image.min() == image.max():
+            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): nothing is to be seen")
+        elif twin := self._twin(record, path, image):
+            self.copies.add(record.case)
+            another = twin[0].patient != record.patient
+            whose = "another patient: keep one" if another else "the same patient: one may be a copy by mistake"
+            self.add("fault" if another else "warning", path, f"{path} has the same voxels as {twin[1]} of {whose}")
+        if record.phase and spacing is not None and not twin:
+            self._other_frame(path, tuple(image.shape[1:]), spacing)
+        return said
+
+    def _other_frame(self, path: Path, shape: tuple[int, ...], spacing: Any) -> None:
+        """The two frames of one patient come from one cine."""
+        other, its_shape, its_spacing = self.grids.setdefault(path.parent, (path, shape, spacing))
+        if its_shape != shape or not np.allclose(its_spacing, spacing, rtol=1e-3):
+            text = f"{path} is {_words(shape)} voxels of {_words(spacing)} mm, {other.name} of the same patient"
+            text += f" {_words(its_shape)} of {_words(its_spacing)} mm: they should be frames of one cine"
+            self.add("warning", path, text)
+
+    def _mask(self, record: Record, path: Path, loaded: dict[Any, Any], said: Sequence[tuple[str, str]]) -> None:
+        """What is wrong with a mask, by itself and on its image."""
+        for severity, text in [] if is_picture(path) else geometry(path, loaded["label"].affine.numpy())[1]:
+            if (severity, text) not in said:
+                self.add(severity, path, f"{path} {text}")
+        if "image" in loaded:
+            self.attempt(path, self.pair, loaded)
+        drawn = self.attempt(path, self.values, {"label": loaded["label"]})
+        if drawn is None or self._lacks(path, set(torch.unique(drawn["label"].as_tensor()).tolist())):
+            return
+        twin = self._twin(record, path, drawn["label"])
+        if twin and record.case not in self.copies:
+            text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
+            self.add("warning", path, text)
+
+    def _lacks(self, path: Path, held: set[int]) -> bool:
+        """Whether a mask is empty; a structure that every volume should have may be missing as well."""
+        rules = self.rules
+        if not self.told:
+            self.counts.values.update(held)
+        if not held - ({IGNORED} if self.told else set()) - ({0} if rules.background else set()):
+            self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
+            return True
+        for place, name in enumerate(rules.classes or () if rules.everywhere else ()):
+            if place not in held and place:
+                self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
+        return False
+
+    def _twin(self, record: Record, path: Path, values: Any) -> tuple[Record, Path] | None:
+        """An earlier image, or mask, of the same shape and voxels under another name."""
+        voxels = np.ascontiguousarray(values.as_tensor().numpy())
+        key = voxels.dtype, voxels.shape, hashlib.blake2b(voxels.data, digest_size=16).digest()
+        found = self.voxels.setdefault(key, (record, path))
+        return None if found[0].case == record.case else found
+
+
+def _opened(path: Path) -> bool:
+    """True, or the system's own reason against it: readers call it damage."""
+    with path.open("rb"):
+        return True
+
+
+def geometry(path: Path, affine: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """A scan's spacing in mm, None where that is a fault, and what is wrong with it, as (severity, text).
+
+    Args:
+        path: the scan; of NIfTI the header is read as it is stored, because nibabel mends some faults in silence.
+        affine: to mm, as the scan was read; for formats other than NIfTI.
+    """
+    if ending(path) not in NIFTI:
+        return _absurd(np.linalg.norm(affine[:3, :3], axis=0))
+    header = _header(path)
+    axes = min(int(header["dim"][0]), 3)
+    stored = header["pixdim"][1 : axes + 1].astype(float)
+    if not (np.isfinite(stored).all() and (stored > 0).all()):
+        return None, [("fault", f"has a spacing of {_words(stored)} in its header: restore it from its source")]
+    unit = int(header["xyzt_units"]) & 7
+    spacing = np.linalg.norm(header.get_best_affine()[:3, :3], axis=0) * IN_MM.get(unit, 1.0)
+    said = _absurd(spacing)[1]
+    if unit in UNITS:
+        said = [("warning", f"says its spacing is in {UNITS[unit]}, so {_words(spacing)} mm: store millimetres")]
+    apart = _conflict(header) * IN_MM.get(unit, 1.0)
+    if not apart <= CONFLICT_MM:
+        text = f"has a qform and an sform that disagree by {apart:.3g} mm, and programs differ in which they take"
+        said.append(("warning", f"{text}: keep one"))
+    return spacing, said
+
+
+def _absurd(spacing: Any) -> tuple[Any, list[tuple[str, str]]]:
+    if spacing.min() >= FINEST_MM and spacing.max() <= COARSEST_MM:
+        return spacing, []
+    text = f"has a spacing of {_words(spacing)} mm, not between {FINEST_MM:g} and {COARSEST_MM:g}: check its unit"
+    return spacing, [("warning", text)]
+
+
+def _header(path: Path) -> Any:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        block = stream.read(nibabel.Nifti2Header.sizeof_hdr)
+    first = nibabel.Nifti1Header.sizeof_hdr
+    if first in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")):
+        return nibabel.Nifti1Header(block[:first], check=False)
+    return nibabel.Nifti2Header(block, check=False)
+
+
+def _conflict(header: Any) -> float:
+    """The largest distance between a corner of the volume by its qform and sform; NaN of a bad qform."""
+    try:
+        qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
+    except ValueError:
+        return float("nan")
+    if qform is None or sform is None:
+        return 0.0
+    ends = [(0, n - 1) for n in (*header.get_data_shape(), 1, 1)[:3]]
+    corners = np.array([[*corner, 1] for corner in product(*ends)])
+    return float(np.linalg.norm(((qform - sform) @ corners.T)[:3], axis=0).max())
+
+
+def _words(numbers: Iterable[Any]) -> str:
+    """Numbers as 1.5 x 1.5 x 10."""
+    return " x ".join(f"{number:.4g}" for number in numbers)

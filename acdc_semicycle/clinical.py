@@ -1,0 +1,61 @@
+"""Clinical indices: what a cardiologist reads off a segmented heart, in ml, per cent and gram.
+
+Those of the ACDC challenge (Bernard et al. 2018, IEEE TMI 37(11), "Deep learning techniques for automatic MRI cardiac
+multi-structures segmentation and diagnosis"): volumes of both ventricles at end-diastole (EDV) and end-systole (ESV),
+
+    stroke volume      SV = EDV - ESV
+    ejection fraction  EF = 100 SV / EDV
+    myocardial mass    1.05 g/ml times the myocardium at end-diastole
+
+1.05 g/ml is the density of myocardium of the guideline of Schulz-Menger et al. (2020, JCMR 22:19), as in ACDC.
+Papillary muscles count as they are drawn: in ACDC as part of the cavity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MYOCARDIUM_G_PER_ML = 1.05
+STRUCTURES = ("LV", "RV", "MYO")  # the names by which structures are known here
+
+
+def volumes_ml(labels: NDArray, voxel_ml: float, classes: Sequence[str]) -> dict[str, float]:
+    """The volume of each class but the first, the background.
+
+    Args:
+        labels: [X, Y, Z] class indices, in any order of the axes.
+        voxel_ml: volume of one voxel.
+        classes: names of the classes, background first.
+    """
+    voxels = np.bincount(labels.ravel().astype(np.int64), minlength=len(classes))
+    return {name: float(voxels[k] * voxel_ml) for k, name in enumerate(classes) if k}
+
+
+def indices(ed: Mapping[str, float], es: Mapping[str, float]) -> dict[str, float | None]:
+    """The indices of one patient.
+
+    Args:
+        ed, es: volumes in ml by structure at end-diastole and end-systole; other names than LV, RV and MYO are left
+            alone.
+
+    Returns:
+        ``lv_edv_ml``, ``lv_esv_ml``, ``lv_sv_ml``, ``lv_ef_percent``, the same of ``rv``, ``myo_mass_g``; None where
+        a structure is not among the names, and for EF where EDV is 0.
+    """
+    result: dict[str, float | None] = {}
+    for name in ("LV", "RV"):
+        edv, esv = ed.get(name), es.get(name)
+        sv = None if edv is None or esv is None else edv - esv
+        ef = 100 * sv / edv if sv is not None and edv else None
+        key = name.lower()
+        result |= {f"{key}_edv_ml": edv, f"{key}_esv_ml": esv, f"{key}_sv_ml": sv, f"{key}_ef_percent": ef}
+    myo = ed.get("MYO")
+    return result | {"myo_mass_g": None if myo is None else MYOCARDIUM_G_PER_ML * myo}
+
+
+def extremes(lv_ml: Sequence[float]) -> tuple[int, int]:
+    """The frames (from 0) of the largest and of the smallest left ventricle, the first of equals: ED and ES."""
+    return int(np.argmax(lv_ml)), int(np.argmin(lv_ml))

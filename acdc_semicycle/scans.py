@@ -1,0 +1,288 @@
+"""Which scans are meant, what each is called, whose it is, and where its label map goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from acdc_semicycle.data import acdc, volumes
+from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
+from acdc_semicycle.data.transforms import is_picture
+from acdc_semicycle.errors import InputError
+
+if TYPE_CHECKING:
+    from acdc_semicycle.data.dicom import Series
+
+FRAMES = (None, "all", "ed_es")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One file, or one DICOM series.
+
+    Attributes:
+        source: what is read.
+        case: its relative name without the suffix, unique among those found together.
+        target: where the label map goes.
+        patient: whose it is, as far as names and ACDC's Info.cfg tell.
+        phase: ``"ED"``, ``"ES"``, or None.
+        phases: of a cine whose Info.cfg says so, the frame (from 0) of each phase.
+    """
+
+    source: Path | Series
+    case: str
+    target: Path
+    patient: str
+    phase: str | None = None
+    phases: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of the series."""
+        return self.source if isinstance(self.source, Path) else self.source.folder
+
+    def of(self, phase: str) -> Scan:
+        """One phase of a cine as a scan of its own."""
+        name = volumes.ending(self.target) or self.target.suffix
+        stem = self.target.name[: -len(f"_seg{name}")]
+        target = self.target.with_name(f"{stem}_{phase}_seg{name}")
+        return replace(self, case=f"{self.case}_{phase}", target=target, phase=phase, phases={})
+
+
+class Scans:
+    """The scans, or the pictures, below one path or several; nothing is read but names and DICOM headers.
+
+    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``_seg``, ``_mask``, ``_label``) are
+    left alone, and so is the cine (``_4d``) of an ACDC patient whose frames are there, unless ``frames`` asks for
+    cines.
+
+    Args:
+        source: .nii, .nii.gz, .nrrd, .mha or .mhd files, or folders of them or of DICOM series, one or a list; pictures
+            for a network of pictures.
+        folder: where the label maps go; if it lies below ``source``, it is not searched.
+        card: of the network: whether it takes pictures, and the names and colours of its classes.
+        frames: of a cine: ``"all"`` (one label map of all frames), ``"ed_es"`` (one each of end-diastole and
+            end-systole), or None, which is all where nothing else of that patient is there.
+        format: of the label maps, ``nii.gz``, ``nrrd`` or ``mha``; by default each scan's own.
+        part: only patients of this part of ``split``, a training run's split.json.
+
+    Raises:
+        InputError: nothing given, nothing there, or no scan in it.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        folder: str | Path,
+        card: Mapping[str, Any],
+        frames: str | None = None,
+        format: str | None = None,
+        part: str | None = None,
+        split: str | Path | None = None,
+    ) -> None:
+        self.card, self.folder, self.frames = card, Path(str(folder)), frames
+        self.suffixes = PICTURES if card["pictures"] else volumes.SCANS
+        self.ending = _ending(format, card)
+        if frames not in FRAMES:
+            raise InputError(f"frames is {frames!r}: give all or ed_es")
+        given = _given(source, self.suffixes)
+        if card["pictures"]:
+            check_target(self.legend)
+        self.root = given[0] if len(given) == 1 and given[0].is_dir() else _common(given)
+        found = [scan for path in given for scan in self._below(path)]
+        found = list({id_of(scan.source): scan for scan in found}.values())
+        if part is not None:
+            found = _of_part(found, part, split)
+        if not found:
+            raise InputError(f"{given[0]} holds no {words(self.suffixes)} file: give a folder of them as input")
+        self.found = _told_apart(found)
+
+    @property
+    def legend(self) -> Path:
+        """Where the legend of label maps of pictures goes."""
+        return self.folder / "legend.png"
+
+    def _below(self, path: Path) -> Iterator[Scan]:
+        if not path.is_dir():
+            yield self._scan(path)
+            return
+        for file in self._files(path):
+            yield self._scan(file)
+        if not self.card["pictures"]:
+            yield from self._series(path)
+
+    def _scan(self, path: Path) -> Scan:
+        name = stem(path)
+        place = Path(os.path.relpath(path.parent, self.root))
+        end = ".png" if is_picture(path) else self.ending or _own(path)
+        patient, phase, phases = _whose(path, name)
+        case = (place / name).as_posix()
+        return Scan(path, case, self.folder / place / f"{name}_seg{end}", patient or case, phase, phases)
+
+    def _series(self, root: Path) -> Iterator[Scan]:
+        from acdc_semicycle.data import dicom
+
+        folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+        for folder in folders:
+            if _hidden(folder, root) or self._ours(folder) or not dicom.is_folder(folder):
+                continue
+            place, series = Path(os.path.relpath(folder, self.root)), dicom.find(folder)
+            for one in series:
+                name = (place if len(series) == 1 and place != Path() else place / one.name).as_posix()
+                target = self.folder / f"{name}_seg{self.ending or '.nii.gz'}"
+                yield Scan(one, name, target, name)
+
+    def _ours(self, path: Path) -> bool:
+        """Whether it lies in the output folder, where that is not the input folder itself."""
+        output = self.folder.resolve()
+        return output != self.root.resolve() and path.resolve().is_relative_to(output)
+
+    def _files(self, root: Path) -> list[Path]:
+        files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes) and p.is_file())
+        files = [path for path in files if not _hidden(path, root) and not self._ours(path)]
+        stems = {(path.parent, stem(path)) for path in files}
+
+        def is_scan(path: Path) -> bool:
+            name = stem(path)
+            if name == "legend" and ours(path):
+                return False
+            if any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in MASK_ENDINGS):
+                return False
+            if name.endswith(("_ED_seg", "_ES_seg")) and (path.parent, name[:-7]) in stems:
+                return False
+            cine = name.endswith("_4d") and (path.parent / "Info.cfg").is_file()
+            frames = any(place == path.parent and "_frame" in other for place, other in stems)
+            return not (cine and frames and self.frames is None)
+
+        return [path for path in files if is_scan(path)]
+
+
+def id_of(source: Path | Series) -> str:
+    """What makes a source the same as another."""
+    return str(source.resolve()) if isinstance(source, Path) else f"{source.folder.resolve()}/{source.uid}"
+
+
+def stem(path: Path) -> str:
+    """The file's name without .nii.gz or whatever it ends in, in whatever case."""
+    known = sorted((*volumes.SCANS, *PICTURES), key=len, reverse=True)
+    suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), path.suffix)
+    return path.name[: -len(suffix)] if suffix else path.name
+
+
+def ours(path: Path) -> bool:
+    """Whether a file was written here."""
+    try:
+        if is_picture(path):
+            with Image.open(path) as picture:
+                return picture.info.get("Software") == volumes.MARK
+        return volumes.ours(path)
+    except (*volumes.DAMAGE, SyntaxError):
+        return False
+
+
+def check_target(target: Path) -> None:
+    """Refuse to write over a file that is not a label map of ours."""
+    if target.exists() and not ours(target):
+        raise InputError(f"{target} is there and was not written by this program: give another output_dir")
+
+
+def _given(source: Any, suffixes: Sequence[str]) -> list[Path]:
+    """The paths that were given, all of them there."""
+    if source is None or source == []:
+        raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
+    given = [Path(str(path)) for path in (source if isinstance(source, list | tuple) else [source])]
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path} is not there: give a {words(suffixes)} file, or a folder of them, as input")
+    return given
+
+
+def words(suffixes: Sequence[str]) -> str:
+    return " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
+
+
+def _ending(format: str | None, card: Mapping[str, Any]) -> str | None:
+    if format is None:
+        return None
+    end = "." + str(format).lstrip(".")
+    if card["pictures"] or end not in volumes.FORMATS:
+        raise InputError(f"format is {format!r}: give nii.gz, nrrd or mha (label maps of pictures are PNG)")
+    return end
+
+
+def _own(path: Path) -> str:
+    """The format of a scan's own container."""
+    return {".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(volumes.ending(path), ".nii.gz")
+
+
+def _common(given: Sequence[Path]) -> Path:
+    """The folder that the label maps' tree starts from: the nearest one above all that was given."""
+    tops = [path if path.is_dir() else path.parent for path in given]
+    return Path(os.path.commonpath([top.absolute() for top in tops])) if len(tops) > 1 else tops[0]
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _whose(path: Path, name: str) -> tuple[str | None, str | None, Mapping[str, int]]:
+    """Patient, phase, and of a cine both phases' frames: from ACDC's Info.cfg, or from a name that ends in ED or ES."""
+    if (path.parent / "Info.cfg").is_file():
+        try:
+            numbers = acdc.frames(path.parent)
+        except InputError:
+            return path.parent.name, None, {}
+        phase = next((phase for phase, n in numbers.items() if name == f"{path.parent.name}_frame{n:02d}"), None)
+        return path.parent.name, phase, {} if phase else {phase: n - 1 for phase, n in numbers.items()}
+    if found := re.fullmatch(r"(.+)[_-](ED|ES)(?:_0000)?", name):
+        return found[1], found[2], {}
+    return None, None, {}
+
+
+def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
+    if split is None or not Path(split).is_file():
+        raise InputError(
+            f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
+        )
+    content = json.loads(Path(split).read_text())
+    if part not in content:
+        raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
+    patients = set(content[part])
+    kept = [scan for scan in found if {scan.patient, scan.case, *Path(scan.case).parts} & patients]
+    if not kept:
+        raise InputError(f"none of the {len(found)} scans is of a {part} patient of {split}: give that data set")
+    return kept
+
+
+def _told_apart(found: Sequence[Scan]) -> list[Scan]:
+    """Names that two scans would share get the scan's suffix, or a number."""
+    taken: dict[Path, int] = {}
+    for scan in found:
+        taken[scan.target] = taken.get(scan.target, 0) + 1
+    used: set[Path] = {target for target, times in taken.items() if times == 1}
+    result = []
+    for scan in found:
+        if taken[scan.target] > 1:
+            scan = _renamed(scan, used)
+            used.add(scan.target)
+        result.append(scan)
+    return result
+
+
+def _renamed(scan: Scan, used: set[Path]) -> Scan:
+    end = volumes.ending(scan.target) or scan.target.suffix
+    short = scan.target.name[: -len(f"_seg{end}")]
+    more = scan.path.name[len(short) :].replace(".", "_") if scan.path.name.startswith(short) else ""
+    for number in range(1000):
+        word = more + (f"_{number + 1}" if number else "")
+        target = scan.target.with_name(f"{short}{word}_seg{end}")
+        if word and target not in used:
+            return replace(scan, target=target, case=scan.case + word)
+    raise InputError(f"{scan.path} shares its name with a thousand others: rename some")

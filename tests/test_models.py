@@ -1,0 +1,213 @@
+"""A network on disk: where it is found, and what is refused."""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from acdc_semicycle import checkpoints, models
+from acdc_semicycle.errors import InputError
+from acdc_semicycle.networks import ResidualGenerator
+
+CARD = {"filters": 2, "blocks": 1, "image_size": [24, 32], "dataset": "acdc"}
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """What training leaves of a small network, and a fitted quality."""
+    path = tmp_path / "run" / "models" / "model.pt"
+    checkpoints.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    checkpoints.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
+    return path
+
+
+def zipped(target: Path, members: dict[str, bytes], root="bundle/", sums=True, method=zipfile.ZIP_STORED) -> Path:
+    """A zip as `sha256sum models/* > SHA256SUMS` and any packer would make it."""
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]
+    with zipfile.ZipFile(target, "w", method) as archive:
+        for name, content in (members | ({"SHA256SUMS": "".join(lines).encode()} if sums else {})).items():
+            archive.writestr(root + name, content)
+    return target
+
+
+def contents(model: Path) -> dict[str, bytes]:
+    return {f"models/{path.name}": path.read_bytes() for path in model.parent.iterdir()}
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_network_is_found_by_its_file_its_run_or_the_runs_models(model):
+    for given in (model, str(model), model.parent, model.parent.parent):
+        found = models.open_model(given)
+        assert found.path == model and found.split == model.parent.parent / "split.json"
+        assert same(found.weights(), torch.load(model, weights_only=True))
+    assert found.card == models.CARD | {"classes": models.CLASSES} | CARD
+    assert found.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert found.quality == {"weights": {"cycle": 0.5}, "bias": 0.4} and set(found.painter()) == set(found.weights())
+
+
+@pytest.mark.parametrize("root", ["bundle/", ""])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_is_the_network_that_is_in_it_and_nothing_is_unpacked(tmp_path, model, root, method, monkeypatch):
+    path = zipped(tmp_path / "b.zip", contents(model) | {"../outside": b"x", "/etc/outside": b"x"}, root, method=method)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    found, plain = models.open_model(path), models.open_model(model)
+    assert same(found.weights(), plain.weights()) and same(found.painter(), plain.painter())
+    assert (found.card, found.quality, found.sha256) == (plain.card, plain.quality, plain.sha256)
+    assert found.split is None and sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_a_card_the_network_is_the_papers_and_without_a_painter_there_is_none(tmp_path, model):
+    for name in ("model.json", "painter.pt", "quality.json"):
+        model.with_name(name).unlink()
+    for given in (model, zipped(tmp_path / "b.zip", contents(model))):
+        found = models.open_model(given)
+        assert (found.card["filters"], found.card["image_size"], found.card["classes"]) == (
+            64,
+            [200, 200],
+            models.CLASSES,
+        )
+        assert found.painter() is None and found.quality is None
+    assert models.card(tmp_path / "no.pt")["filters"] == 64
+
+
+def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_painter(model):
+    other = model.with_name("other.pt")
+    other.write_bytes(model.read_bytes())
+    other.with_suffix(".json").write_text('{"filters": 3}')
+    found = models.open_model(other)
+    assert found.card["filters"] == 3 and found.painter() is None and found.quality is None
+
+
+def test_what_a_training_writes_meanwhile_does_not_mix_with_what_was_opened(model):
+    found = models.open_model(model)
+    before = torch.load(model, weights_only=True)
+    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    assert same(found.weights(), before) and found.sha256 != hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda members: members.pop("models/model.pt"), "holds no models/model.pt"),
+        (lambda members: members.update({"copy/models/model.pt": b""}), "holds no models/model.pt"),
+        (lambda members: members.update({"models/model.json": b"[1]"}), "model.json cannot be read .it is a list"),
+        (lambda members: members.update({"models/model.json": b"{"}), "model.json cannot be read"),
+        (lambda members: members.update({"models/model.json": b"[" * 100_000}), "model.json cannot be read"),
+        (lambda members: members.update({"models/quality.json": b"1"}), "quality.json cannot be read"),
+        (lambda members: members.update({"models/quality.json": b"{}"}), "quality.json has no weights"),
+        (lambda members: members.update({"models/model.pt": bytes(20 << 20)}), "would unpack from"),
+    ],
+)
+def test_a_zip_that_is_not_what_export_makes_is_refused_in_a_line(tmp_path, model, change, words):
+    members = contents(model)
+    change(members)
+    path = zipped(tmp_path / "b.zip", members, method=zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=f"b.zip.* {words}") as caught:
+        models.open_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zip_without_checksums_or_with_others_is_refused(tmp_path, model):
+    with pytest.raises(InputError, match="holds no bundle/SHA256SUMS"):
+        models.open_model(zipped(tmp_path / "a.zip", contents(model), sums=False))
+    for changed in ("models/model.pt", "models/model.json", "models/quality.json"):
+        members = contents(model)
+        lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]
+        members |= {changed: b'{"filters": 3}', "SHA256SUMS": "".join(lines).encode()}
+        with pytest.raises(InputError, match=f"{changed} is not what SHA256SUMS says"):
+            models.open_model(zipped(tmp_path / "b.zip", members, sums=False))
+
+
+def test_a_damaged_zip_is_refused(tmp_path, model):
+    whole = zipped(tmp_path / "whole.zip", contents(model), method=zipfile.ZIP_DEFLATED).read_bytes()
+    path = tmp_path / "b.zip"
+    flipped = bytearray(whole)
+    flipped[whole.index(b"model.pt") + 500] ^= 1
+    for content in (b"", b"no zip", whole[:-100], whole[: len(whole) // 2], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"b\.zip is no readable zip .*: copy it again"):
+            models.open_model(path)
+    with pytest.raises(InputError, match=r"no\.zip is not a file"):
+        models.open_model(tmp_path / "no.zip")
+
+
+def test_a_member_that_is_too_large_or_packed_without_bound_is_not_read(tmp_path, model, monkeypatch):
+    path = zipped(tmp_path / "b.zip", contents(model), method=zipfile.ZIP_LZMA)
+    with pytest.raises(InputError, match="which no network does"):
+        models.open_model(path)
+    zipped(path, contents(model))
+    monkeypatch.setattr(models, "LARGEST", 1000)
+    with pytest.raises(InputError, match="which no network does"):
+        models.open_model(path)
+
+
+def test_a_training_state_is_no_network_wherever_it_lies(tmp_path, model):
+    checkpoints.save(model, {"settings": {}, "progress": {"epoch": 1}})
+    for given in (model, zipped(tmp_path / "b.zip", contents(model))):
+        with pytest.raises(InputError, match="a run to be gone on with, not a network"):
+            models.open_model(given).weights()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\3\4"])
+def test_damaged_weights_are_refused(tmp_path, model, content):
+    model.write_bytes(content)
+    for given in (model, zipped(tmp_path / "b.zip", contents(model))):
+        with pytest.raises(InputError, match=f"{Path(given).name} is no readable checkpoint"):
+            models.open_model(given).weights()
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path, model):
+    torch.save({"layers": os.system}, model)
+    with pytest.raises(InputError, match=r"no readable checkpoint \(UnpicklingError"):
+        models.open_model(zipped(tmp_path / "b.zip", contents(model))).weights()
+
+
+def test_a_card_that_is_no_object_is_refused_by_its_path(model):
+    for content in ("[1]", "{", "7"):
+        model.with_suffix(".json").write_text(content)
+        for read in (models.open_model, models.card):
+            with pytest.raises(InputError, match=r"models/model\.json cannot be read .*: restore it, or train again"):
+                read(model)
+
+
+def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(tmp_path):
+    assert models.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
+    for age, name in enumerate(("old", "new", "phantom")):
+        path = tmp_path / name / "models" / "model.pt"
+        checkpoints.save(path, {"weight": torch.zeros(1)})
+        path.with_suffix(".json").write_text(json.dumps({"dataset": name}))
+        os.utime(path, (age, age))
+    assert models.newest_model("bundle", tmp_path).parts[-3] == "new"
+
+
+def test_a_network_that_is_not_there_is_named(tmp_path, model):
+    with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
+        models.check_network(model.parent.parent)
+    for refuse in (models.check_network, models.open_model):
+        for path in (tmp_path, tmp_path / "no.pt"):
+            with pytest.raises(InputError, match=r"is not a file, .*: train first"):
+                refuse(path)
+    models.check_network(model)
+
+
+def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):
+    config = tmp_path / "b" / "configs" / "inference.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"imports": ["$import acdc_semicycle.models as m"], "run": ["$m.bundle_root()"]}')
+    monkeypatch.chdir(tmp_path)
+    for path, expected in ((config, str(tmp_path / "b")), (config.relative_to(tmp_path), "b")):
+        flow = ConfigWorkflow(str(path), logging_file=False, workflow_type="infer")
+        flow.initialize()
+        assert flow.run() == [expected]
+    assert models.bundle_root() == "."

@@ -1,0 +1,201 @@
+"""A segmentation is judged without truth, and how far that can be trusted is measured."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from acdc_semicycle import calibrate, quality
+from acdc_semicycle.errors import InputError
+
+SIZE = (16, 20, 3)
+
+
+class Painter(nn.Module):
+    """Paints every class in a brightness of its own."""
+
+    tones = torch.tensor([-1.0, -0.2, 0.4, 1.0])
+
+    def forward(self, s):
+        return torch.einsum("bkhw,k->bhw", s, self.tones)[:, None]
+
+
+class Reader(nn.Module):
+    """Reads those brightnesses back."""
+
+    def forward(self, x):
+        return -100 * (x - Painter.tones.view(1, 4, 1, 1)) ** 2
+
+
+@pytest.fixture
+def seen():
+    """An image, and the probabilities of its true labels."""
+    labels = torch.zeros(SIZE, dtype=torch.long)
+    labels[4:12, 4:12] = 2
+    labels[6:10, 6:10] = 3
+    labels[5:9, 13:17] = 1
+    s = torch.nn.functional.one_hot(labels, 4).movedim(-1, 0).float()
+    x = Painter.tones[labels][None]
+    return x, s
+
+
+def judged(x, s, votes=None):
+    return quality.judge(x, s, Reader(), Painter(), votes)
+
+
+def test_a_perfect_cycle_scores_one_everywhere(seen):
+    found = judged(*seen)
+    assert found.scores == pytest.approx(dict.fromkeys(("cycle", "alike", "again", "sure", "entropy"), 1.0), abs=1e-5)
+    assert found.painted.shape == (1, *SIZE) and found.difference.shape == SIZE
+    assert np.abs(found.difference).max() < 1e-6
+
+
+def test_each_score_is_what_its_definition_says(seen):
+    """The slow twin, in NumPy, on a segmentation that is unsure and wrong in places."""
+    x, s = seen
+    s = s.roll(2, dims=1) * 0.7 + 0.075
+    found = judged(x, s)
+    labels = s.argmax(0).numpy()
+    near = np.zeros(SIZE, bool)
+    wide = max(SIZE[:2]) // 16
+    for i, j, z in np.argwhere(labels > 0):
+        near[max(i - wide, 0) : i + wide + 1, max(j - wide, 0) : j + wide + 1, z] = True
+    painted = np.einsum("khwz,k->hwz", s.numpy(), Painter.tones.numpy())
+    image = x[0].numpy()
+    assert found.scores["cycle"] == pytest.approx(1 - np.abs(image - painted)[near].mean(), abs=1e-5)
+    assert found.scores["alike"] == pytest.approx(np.corrcoef(image[near], painted[near])[0, 1], abs=1e-5)
+    again = np.abs(painted[..., None] - Painter.tones.numpy()).argmin(-1)
+    dices = [2 * ((again == k) & (labels == k)).sum() / ((again == k).sum() + (labels == k).sum()) for k in (1, 2, 3)]
+    assert found.scores["again"] == pytest.approx(np.mean(dices), abs=1e-5)
+    p = s.numpy()
+    sure = [2 * p[k][labels == k].sum() / (p[k].sum() + (labels == k).sum()) for k in (1, 2, 3)]
+    assert found.scores["sure"] == pytest.approx(np.mean(sure), abs=1e-5)
+    entropy = -(p * np.log(p)).sum(0) / math.log(4)
+    assert found.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
+
+
+def test_the_scores_of_a_slice_are_those_of_a_volume_of_that_slice(seen):
+    x, s = seen
+    s = s * torch.tensor([0.9, 0.7, 0.5]) + torch.tensor([0.025, 0.075, 0.125])
+    found = judged(x, s)
+    for z in range(3):
+        alone = judged(x[..., z : z + 1], s[..., z : z + 1])
+        assert {name: values[z] for name, values in found.slices.items()} == pytest.approx(alone.scores)
+
+
+def test_a_segmentation_that_is_moved_scores_lower_in_the_cycle(seen):
+    x, s = seen
+    good, bad = judged(x, s).scores, judged(x, s.roll(4, dims=1)).scores
+    assert bad["cycle"] < good["cycle"] - 0.1 and bad["alike"] < good["alike"] - 0.1
+
+
+def test_mirror_images_that_disagree_lower_the_flips(seen):
+    x, s = seen
+    votes = s.argmax(0)[None].repeat(4, 1, 1, 1)
+    assert judged(x, s, votes).scores["flips"] == pytest.approx(1)
+    votes[2] = 0
+    assert judged(x, s, votes).scores["flips"] == pytest.approx(0.75)
+
+
+def test_an_empty_segmentation_has_no_scores_and_no_crash(seen):
+    x, _ = seen
+    s = torch.zeros(4, *SIZE)
+    s[0] = 1
+    found = judged(x, s)
+    assert set(found.scores.values()) == {None} and found.slices["sure"] == [None] * 3
+
+
+def test_without_a_painter_there_is_no_cycle(seen):
+    found = quality.judge(*seen, Reader(), None)
+    assert set(found.scores) == {"sure", "entropy"} and found.painted is None and found.difference is None
+
+
+# --- the fit ---
+
+
+def cases(n=40, seed=0, of="alike") -> list[dict]:
+    """Cases of two phases whose Dice follows one score, the other being noise."""
+    random = np.random.default_rng(seed)
+    true = random.uniform(0.3, 0.9, n)
+    found = []
+    for k, dice in enumerate(true):
+        scores = {"cycle": random.uniform(), "alike": random.uniform()} | {
+            of: 0.2 + 0.5 * dice + random.normal(0, 0.005)
+        }
+        found.append({"case": f"c{k}", "patient": f"p{k // 2}", "scores": scores, "dice": float(dice)})
+    return found
+
+
+@pytest.mark.parametrize("of", ["alike", "cycle"])
+def test_the_score_that_tells_is_chosen_and_predicts_dice(of):
+    fitted = quality.fit(cases(of=of))
+    assert fitted["chosen"] in (of, "sum") and fitted["measured"][of]["spearman"] > 0.97
+    other = "cycle" if of == "alike" else "alike"
+    assert fitted["measured"][other]["spearman"] < 0.5
+    for case in cases(seed=1, of=of):
+        expected = quality.expected_dice(fitted, case["scores"])
+        assert expected == pytest.approx(case["dice"], abs=0.06)
+
+
+def test_no_case_is_judged_by_a_fit_on_its_own_patient():
+    """One patient's wild case must not be predicted from itself, nor from its other phase."""
+    found = cases()
+    for case in found[:2]:
+        case["dice"] = 0.0
+    truth = np.array([case["dice"] for case in found])
+    table = np.array([[case["scores"]["alike"]] for case in found])
+    patients = np.array([case["patient"] for case in found])
+    left_out = quality._left_out(table, truth, patients)
+    weights, bias = quality._ridge(table[2:], truth[2:])
+    np.testing.assert_allclose(left_out[:2], table[:2] @ weights + bias)
+
+
+def test_the_worst_tenth_is_counted():
+    truth = np.linspace(0.1, 0.9, 20)
+    assert quality.agreement(truth, truth)["worst_tenth_found"] == 1
+    assert quality.agreement(-truth, truth)["worst_tenth_found"] == 0
+    half = truth.copy()
+    half[1], half[10] = 0.95, 0.0
+    assert quality.agreement(half, truth)["worst_tenth_found"] == 0.5
+
+
+def test_too_few_cases_and_a_missing_score_give_no_quality():
+    with pytest.raises(InputError, match="at least 8 of 3"):
+        quality.fit(cases(6))
+    fitted = quality.fit(cases())
+    assert quality.expected_dice(fitted, dict.fromkeys(fitted["weights"])) is None
+    assert quality.expected_dice(None, {"alike": 0.5}) is None
+
+
+def write(folder, found, sha="a"):
+    folder.mkdir(parents=True)
+    model = folder.parent / "models" / "model.pt"
+    model.parent.mkdir(exist_ok=True)
+    model.write_bytes(b"weights")
+    (folder / "predictions.json").write_text(
+        json.dumps({"model": {"path": str(model), "sha256": sha}, "cases": [dict(case, dice=None) for case in found]})
+    )
+    rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in found]
+    (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
+    return folder
+
+
+def test_calibrating_stores_the_fit_beside_the_network_and_says_how_good_it_is(tmp_path):
+    validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
+    text = calibrate.calibrate(validation, test)
+    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert stored["about"] in text and "40 validation cases of 20 patients" in stored["about"]
+    assert stored["test"]["quality"]["spearman"] > 0.9 and stored["model_sha256"] == "a"
+    assert stored["test"]["quality"]["flagged_rightly"] <= stored["test"]["quality"]["flagged"]
+
+
+def test_two_networks_are_not_mixed_and_missing_files_are_named(tmp_path):
+    validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1), sha="b")
+    with pytest.raises(InputError, match="another network"):
+        calibrate.calibrate(validation, test)
+    (validation / "evaluation.json").unlink()
+    with pytest.raises(InputError, match="semicycle evaluate"):
+        calibrate.calibrate(validation)
