@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -40,17 +40,29 @@ def begin() -> None:
 
 def run(config_file: Path, settings: dict[str, Any]) -> None:
     """Run a configuration in this process, some of its keys set to values that MONAI does not read as code."""
-    sys.excepthook = show_error
-    flow = ConfigWorkflow(str(config_file), workflow_type=None, **settings)
-    flow.initialize()
-    flow.run()
-    flow.finalize()
+    try:
+        flow = ConfigWorkflow(str(config_file), workflow_type="infer", **settings)
+        flow.initialize()
+        flow.run()
+        flow.finalize()
+    except Exception as error:
+        for cause in causes(error):
+            if isinstance(cause, InputError):
+                raise cause from error
+        raise
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that; MONAI wraps errors in others."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """One line for what a user can mend; MONAI wraps errors in others, so their causes are looked through."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, InputError | FloatingPointError):
             print(f"error: {cause}", file=sys.stderr)
             return
@@ -60,7 +72,6 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
         if isinstance(cause, OSError) and cause.filename is not None:
             print(f"error: {cause.filename}: {cause.strerror}", file=sys.stderr)
             return
-        cause = cause.__cause__ or cause.__context__
     traceback.print_exception(kind, error, trace)
 
 

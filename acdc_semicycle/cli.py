@@ -24,7 +24,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
 from acdc_semicycle.places import folder, overlays_and_options
@@ -145,7 +145,10 @@ def check(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     from acdc_semicycle import check as checking
 
-    return checking.main(given.dataset, given.masks, given.classes)
+    counts = checking.Counts()
+    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts)
+    print(checking.report(findings, counts))
+    return checking.status(findings)
 
 
 def export(arguments: list[str]) -> int:
@@ -186,8 +189,15 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}: say {self.prog} --help")
+
+
 def _parser(verb: str, words: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"semicycle {verb}", description=words, allow_abbrev=False)
+    return _Parser(prog=f"semicycle {verb}", description=words, allow_abbrev=False)
 
 
 def _options(arguments: list[str]) -> dict[str, Any]:

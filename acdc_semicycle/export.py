@@ -28,7 +28,7 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
 
-# Of a softmax probability. On real slices ONNX differed by 3e-5 (other orders of summation, which instance norms
+# Of a softmax probability. On real slices ONNX differed by 3e-5 to 9e-5 (other orders of summation, which instance norms
 # magnify); half precision by 3e-3, another epsilon of the norms by 2e-2, another padding by 0.2.
 TOLERANCE = 1e-3
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -77,7 +77,7 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
     """
     model, folder = open_model(given), Path(folder)
     if absent := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
-        raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: pip install 'acdc_semicycle[export]'")
+        raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: say pip install {' '.join(PACKAGES)}")
     with tempfile.TemporaryDirectory(prefix="semicycle-") as scratch:  # a path of ours: MONAI reads some as code
         root = Path(scratch) / name_of(model.card)
         _lay_out(root, model)

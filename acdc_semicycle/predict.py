@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from acdc_semicycle import clinical, quality
+from acdc_semicycle.bundle import causes
 from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import is_picture
@@ -210,11 +211,9 @@ def _done(ledger: Ledger, scan: Scan) -> bool:
 
 def reason(scan: Scan, error: BaseException) -> str:
     """One line that names the scan: the cause a user can mend, if there is one below."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is not None:
-        return str(cause)
+    for cause in causes(error):
+        if isinstance(cause, InputError):
+            return str(cause)
     if isinstance(error, MemoryError) or "memory" in str(error):
         return f"{scan.path} does not fit in memory: crop it, or use a larger machine"
     lines = str(error).strip().splitlines()

@@ -152,6 +152,12 @@ def two_geometries(path: Path) -> None:
     nib.save(old, path)
 
 
+def files_of(root: Path, source: int, n: int) -> Path:
+    """Image and mask of another patient, whose voxels have another size."""
+    shutil.copy(mask(root, source), mask(root, n))
+    return Path(shutil.copy(image(root, source), image(root, n)))
+
+
 def a_slice_less(path: Path) -> None:
     rewrite(path, lambda voxels: voxels[..., :-1])
 
@@ -204,6 +210,7 @@ PLANTED = {
     "ED is the ES file": (lambda r, n, _: same_voxels(image(r, n), late(image(r, n))), WARNING, "the same patient"),
     "two patients": (lambda r, n, m: same_voxels(image(r, m), image(r, n)), FAULT, "of another patient"),
     "stored again": (lambda r, n, m: same_voxels(image(r, m), image(r, n), np.float64), FAULT, "the same voxels"),
+    "files of another": (lambda r, n, m: files_of(r, m, n), FAULT, "of another patient"),
     "another's mask": (lambda r, n, m: same_voxels(mask(r, m), mask(r, n)), WARNING, "the same voxels"),
     "spacing 0": (lambda r, n, _: patch(image(r, n), 80, struct.pack("<f", 0)), FAULT, "spacing of 0 x"),
     "spacing -1": (lambda r, n, _: patch(image(r, n), 84, struct.pack("<f", -1)), FAULT, "x -1 x"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_semicycle import __version__, cli
+from acdc_semicycle import __version__, bundle, cli
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path("bundles", "semicycle", "configs")  # of a clone, from its root
@@ -60,9 +60,22 @@ def test_overlays_are_named_or_given_as_files(semicycle, tmp_path):
     assert command[6:] == ["--seed", "1"]
 
 
-def test_predict_takes_a_scan_and_a_folder(semicycle):
-    _, command = semicycle("predict", "scan.nii.gz", "-o", "out")
-    assert command[5:] == [str(CONFIGS / "inference.json"), "--input", "scan.nii.gz", "--output_dir", "out"]
+def test_predict_hands_files_over_as_paths_and_prints_the_bundles_command(semicycle, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(bundle, "run", lambda *given: ran.append(given))
+    semicycle("predict", "$scan.nii.gz", "b.mha", "-o", "@out", "--model", "m.zip", "--flips", "--sw_batch", "3")
+    file, settings = ran[0]
+    assert file == CONFIGS / "inference.json"
+    assert settings == {
+        "input": [Path("$scan.nii.gz"), Path("b.mha")],
+        "output_dir": Path("@out"),
+        "checkpoint": Path("m.zip"),
+        "flips": True,
+        "sw_batch": 3,
+    }
+    assert capsys.readouterr().out.startswith(
+        "python -m monai.bundle run --config_file bundles/semicycle/configs/infer"
+    )
 
 
 def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_path, monkeypatch):
@@ -73,7 +86,17 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["trian"], "'trian' is no verb"), (["train", "huge"], "'huge' is no overlay"), (["predict"], "scan")],
+    [
+        (["trian"], "'trian' is no verb"),
+        (["train", "huge"], "'huge' is no overlay"),
+        (["predict"], "scan"),
+        (["predict", "no.nii.gz"], "no.nii.gz is not there"),
+        (["check", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["evaluate", "--pred", "nowhere"], "nowhere"),
+        (["predict", "a.nii", "-o"], "expected one argument"),
+        (["predict", "a.nii", "--flip"], "--KEY VALUE"),
+    ],
 )
 def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):
     code, command = semicycle(*arguments)

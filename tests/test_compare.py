@@ -174,7 +174,6 @@ def test_what_nobody_annotated_does_not_count(tmp_path):
     assert scored(prediction, truth, tmp_path)["dice"]["x"] == 1
 
 
-@pytest.mark.slow
 def test_48_storage_orders_of_the_prediction_have_the_same_scores(tmp_path):
     (tmp_path / "tool").mkdir()
     orders = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
