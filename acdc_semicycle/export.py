@@ -28,8 +28,8 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
 
-# Of a softmax probability. On real slices ONNX differed by 3e-5 to 9e-5 (other orders of summation, which instance norms
-# magnify); half precision by 3e-3, another epsilon of the norms by 2e-2, another padding by 0.2.
+# Of a softmax probability. On real slices ONNX differed by 3e-5 to 9e-5 (other orders of summation, which instance
+# norms magnify); half precision by 3e-3, another epsilon of the norms by 2e-2, another padding by 0.2.
 TOLERANCE = 1e-3
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 LOUD = ("monai.bundle.scripts", "torch.onnx._internal.exporter._registration")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-FLIPS = ([], [2], [3], [2, 3])  # of [1, C, H, W, slices]
+FLIPS: tuple[list[int], ...] = ([], [2], [3], [2, 3])  # of [1, C, H, W, slices]
 
 
 class FlipInferer(SliceInferer):

@@ -565,7 +565,7 @@ def page_file(built, tmp_path_factory) -> Path:
         entry["case"] = SCRIPT + NASTY if entry["case"] == first else entry["case"]
     run.predictions["cases"][1]["quality"] = 0.1
     run.predictions["failures"] = [{"scan": "long/" * 40 + NASTY, "reason": SCRIPT}]
-    for entry, volume in zip(run.evaluation["cases"], (9.5, 100, 20.25, 3, 1000), strict=False):
+    for entry, volume in zip(run.evaluation["cases"], (9.5, 100, 9.25, 3, 1000), strict=False):
         entry["volumes_ml"] = {"prediction": {"RV": 1.0, "MYO": 1.0, "LV": volume}}
     run.evaluation["cases"][5]["volumes_ml"] = None
     run.predictions["cases"][5]["volumes_ml"] = None
@@ -613,10 +613,10 @@ def test_a_click_sorts_rows_as_numbers_and_a_second_one_turns_them(opened):
     before = column(page, 1)
     head.get_by_role("button").click()
     up = column(page, lv)
-    assert [float(value) for value in up if value] == [3, 9.5, 20.25, 100, 1000]  # 100 before 20.25, were they text
+    assert [float(value) for value in up if value] == [3, 9.25, 9.5, 100, 1000]  # 9.5 before 9.25, were they text
     assert up[5:] == [""] and head.get_attribute("aria-sort") == "ascending"  # missing ones last
     head.get_by_role("button").click()
-    assert [float(value) for value in column(page, lv) if value] == [1000, 100, 20.25, 9.5, 3]
+    assert [float(value) for value in column(page, lv) if value] == [1000, 100, 9.5, 9.25, 3]
     assert column(page, lv)[5:] == [""] and head.get_attribute("aria-sort") == "descending"
     assert sorted(column(page, 1)) == sorted(before)  # whole rows moved
     assert page.locator("th[aria-sort]").count() == 1

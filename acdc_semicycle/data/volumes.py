@@ -82,7 +82,7 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxels along the stored axes."""
-        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())  # type: ignore[return-value]
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
 
     @property
     def voxel_ml(self) -> float:
@@ -168,7 +168,7 @@ def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None, do
 
 def _nifti(path: Path) -> tuple[NDArray, NDArray, Any]:
     """Voxels, affine in mm and header; gzip's checksum is read, which nibabel does not do."""
-    lazy: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    lazy: Any = nibabel.load(path)
     if path.suffix.lower() == ".gz":
         with gzip.open(path) as stream:
             content = stream.read()
@@ -296,7 +296,7 @@ def ours(path: Path) -> bool:
     """Whether a label map was written here."""
     try:
         if ending(path) in NIFTI:
-            header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
+            header: Any = nibabel.load(path).header
             return bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
         with path.open("rb") as stream:
             return MARK.encode() in stream.read(1 << 12)

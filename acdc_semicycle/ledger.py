@@ -1,0 +1,127 @@
+"""predictions.json: what was made of which scan, by which network, how good it may be, and what failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acdc_semicycle import clinical, quality
+from acdc_semicycle.data.volumes import Volume
+from acdc_semicycle.evaluate import plain, provenance
+from acdc_semicycle.files import write_text
+from acdc_semicycle.models import Model
+from acdc_semicycle.panels import Frame
+from acdc_semicycle.scans import Scan
+
+LEDGER = "predictions.json"
+
+
+class Ledger:
+    """predictions.json: what was made of which scan, by which network, and what failed.
+
+    A scan that stands in it, unchanged, segmented by the same network with the same settings, is not done again.
+    """
+
+    def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
+        self.path, self.model = folder / LEDGER, model
+        self.content: dict[str, Any] = {
+            "model": {"path": str(model.path), "sha256": model.sha256} | model.card,
+            "classes": list(model.card["classes"]),
+            "colours": model.card["colours"],
+            "settings": dict(settings),
+            "quality": model.quality,
+            "cases": [],
+            "patients": [],
+            "failures": [],
+        } | provenance()
+        before = self._before()
+        if before:
+            self.content["cases"] = [case for case in before["cases"] if (folder / case["mask"]).is_file()]
+            for case in self.content["cases"]:  # it may have been fitted since
+                case["quality"] = quality.expected_dice(model.quality, case["scores"])
+
+    def _before(self) -> dict[str, Any] | None:
+        try:
+            before = json.loads(self.path.read_text())
+            same = before["model"]["sha256"] == self.model.sha256 and before["settings"] == self.content["settings"]
+            return before if same else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def holds(self, scan: Scan) -> bool:
+        """Whether this very scan has been segmented so."""
+        return any(case["stamp"] == stamp(scan) for case in self.content["cases"])
+
+    def add(self, cases: Sequence[dict[str, Any]]) -> None:
+        new = {case["case"] for case in cases}
+        self.content["cases"] = [case for case in self.content["cases"] if case["case"] not in new] + list(cases)
+        self.write()
+
+    def fail(self, scan: Scan, reason: str) -> None:
+        self.content["failures"].append({"scan": str(scan.path), "reason": reason})
+        self.write()
+
+    def write(self) -> None:
+        self.content["cases"].sort(key=lambda case: case["case"])
+        self.content["patients"] = _patients(self.content["cases"])
+        write_text(self.path, json.dumps(plain(self.content), indent=1) + "\n")
+
+
+def stamp(scan: Scan) -> list[Any]:
+    """What tells a scan from another, and from itself after a change."""
+    files = [scan.path] if isinstance(scan.source, Path) else [file for frame in scan.source.files for file in frame]
+    known = [(path.stat().st_size, path.stat().st_mtime_ns) for path in map(Path, files)]
+    return [str(scan.path.absolute()), sum(size for size, _ in known), max(changed for _, changed in known)]
+
+
+def entry(
+    scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model
+) -> dict[str, Any]:
+    """What the ledger says of one label map."""
+    card, ordered = model.card, [frames[n] for n in sorted(frames)]
+    scores = [frame.judged.scores for frame in ordered]
+    expected = [quality.expected_dice(model.quality, each) for each in scores]
+    known = [value for value in expected if value is not None]
+    worst = ordered[int(np.argmin(known)) if len(known) == len(ordered) else 0].judged
+    withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault
+    sizes = [clinical.volumes_ml(frame.labels, volume.voxel_ml, card["classes"]) for frame in ordered]
+    return {
+        "case": scan.case,
+        "scan": str(scan.path),
+        "patient": scan.patient,
+        "phase": scan.phase,
+        "frames": len(ordered),
+        "phases": dict(phases) or None,
+        "shape": list(volume.voxels.shape[:3]),
+        "spacing_mm": None if withheld else [round(mm, 6) for mm in volume.spacing_mm],
+        "withheld": withheld,
+        "volumes_ml": None if withheld else {name: [size[name] for size in sizes] for name in sizes[0]},
+        "quality": min(known) if known else None,
+        "scores": worst.scores,
+        "slices": worst.slices,
+    }
+
+
+def _patients(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Clinical indices of every patient of whom both phases are there."""
+    phases: dict[str, dict[str, tuple[Mapping[str, Any], int]]] = {}
+    for case in cases:
+        if case["phase"]:
+            phases.setdefault(case["patient"], {})[case["phase"]] = case, 0
+        for phase, n in (case["phases"] or {}).items():
+            phases.setdefault(case["patient"], {}).setdefault(phase, (case, n))
+    result = []
+    for patient, found in sorted(phases.items()):
+        if {"ED", "ES"} <= found.keys():
+            withheld = next((case["withheld"] for case, _ in found.values() if case["withheld"]), None)
+            sizes = {
+                phase: {name: of[n] for name, of in case["volumes_ml"].items()} if not withheld else {}
+                for phase, (case, n) in found.items()
+            }
+            row = {"patient": patient, "ed": found["ED"][0]["case"], "es": found["ES"][0]["case"], "withheld": withheld}
+            result.append(row | clinical.indices(sizes["ED"], sizes["ES"]))
+    return result

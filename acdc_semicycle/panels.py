@@ -1,0 +1,73 @@
+"""A few slices of every segmented scan to look at, kept for the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from acdc_semicycle.data.transforms import is_picture
+from acdc_semicycle.data.volumes import Volume
+from acdc_semicycle.quality import Judged
+from acdc_semicycle.scans import Scan
+
+PANELS = ".panels"
+LARGEST = 512  # pixels of a panel's longer side
+
+
+@dataclass
+class Frame:
+    """One frame as segmented."""
+
+    labels: NDArray  # class indices, canonical [H, W, slices]
+    probabilities: NDArray  # [K, H, W, slices]
+    judged: Judged
+
+
+def save_panel(
+    folder: Path, scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume
+) -> str | None:
+    """Up to three slices of one frame to look at: image, segmentation, image painted back, and where they differ."""
+    number = phases.get("ES", min(frames))
+    frame = frames[number]
+    held = np.flatnonzero((frame.labels > 0).any((0, 1)))
+    middle = frame.labels.shape[2] // 2
+    places = np.unique(np.quantile(held, (0.15, 0.5, 0.85)).round().astype(int)) if held.size else np.array([middle])
+    image = volume.layout.apply(volume.voxels[..., number])
+    low, high = np.percentile(image, (0.5, 99.5))
+    step = -(-max(image.shape[:2]) // LARGEST)
+
+    def show(canonical: NDArray) -> NDArray:
+        if is_picture(scan.path):
+            return canonical[::step, ::step]
+        return volume.shown(canonical[::step, ::step])
+
+    arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
+    for n, z in enumerate(places):
+        grey = np.clip((image[:, :, z].astype(float) - low) / max(high - low, 1e-6), 0, 1) * 255
+        arrays[f"image_{n}"] = show(grey.astype(np.uint8))
+        arrays[f"prediction_{n}"] = show(frame.labels[..., z])
+        if frame.judged.painted is not None and frame.judged.difference is not None:
+            size = image.shape[:2]
+            painted = _resized(frame.judged.painted[..., z].mean(0), size)
+            arrays[f"painted_{n}"] = show(((np.clip(painted, -1, 1) + 1) * 127.5).astype(np.uint8))
+            difference = _resized(frame.judged.difference[..., z], size)
+            arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))
+    path = folder / PANELS / f"{scan.case.replace('/', '__')}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".part-{os.getpid()}.npz")
+    np.savez_compressed(beside, **arrays)
+    beside.replace(path)
+    return str(path.relative_to(folder))
+
+
+def _resized(picture: NDArray, size: Sequence[int]) -> NDArray:
+    tensor = torch.as_tensor(picture)[None, None]
+    return nn.functional.interpolate(tensor, tuple(size), mode="bilinear", align_corners=False)[0, 0].numpy()
