@@ -59,7 +59,7 @@ def about(fitted: Mapping[str, Any]) -> str:
         f" {fitted['patients']} patients (each left out in turn: {words(fitted['measured'][fitted['chosen']])})"
     )
     if "test" in fitted:
-        text += f"; on {fitted['test']['cases']} test cases: {words(fitted['test']['quality'])}"
+        text += f"; on {fitted['test']['cases']} test cases: {words(fitted['test'][fitted['chosen']])}"
     return text + "."
 
 
@@ -85,17 +85,16 @@ def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> di
     truth = np.array([case["dice"] for case in cases])
     expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
     found: dict[str, Any] = {"cases": len(cases), "patients": len({case["patient"] for case in cases})}
-    for name in quality.SCORES:
-        values = np.array([case["scores"].get(name) for case in cases], float)
+    for name, one in fitted["fits"].items():
+        values = np.array([quality.expected_dice(one, case["scores"]) for case in cases], float)
         if np.isfinite(values).all():
             found[name] = quality.agreement(values, truth)
-    flagged = expected < fitted["threshold"]
-    worst = truth <= np.quantile(truth, 0.1)
-    found["quality"] = quality.agreement(expected, truth) | {
-        "flagged": int(flagged.sum()),
-        "flagged_rightly": int((flagged & worst).sum()),
-    }
-    return found
+    if fitted["chosen"] not in found:
+        raise InputError(
+            f"a test case lacks the score {fitted['chosen']!r}: predict both folders with the same switches"
+        )
+    flagged, worst = expected < fitted["threshold"], truth <= np.quantile(truth, 0.1)
+    return found | {"flagged": int(flagged.sum()), "flagged_rightly": int((flagged & worst).sum())}
 
 
 def _table(fitted: Mapping[str, Any]) -> str:

@@ -190,7 +190,7 @@ def _torchscript(root: Path, slices: Sequence[Tensor]) -> Callable[[Tensor], Ten
 def _onnx(root: Path, slices: Sequence[Tensor], model: Model) -> Callable[[Tensor], Tensor]:
     """Write models/model.onnx, of any batch size, and a session of onnxruntime that runs it."""
     import onnx
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     target = root / "models" / "model.onnx"
     options: dict[str, Any] = {"input_names": ["image"], "output_names": ["pred"], "dynamo": True, "verbose": False}

@@ -1,11 +1,17 @@
-"""Text files that are there whole or not at all."""
+"""Files that are there whole or not at all."""
 
+import os
 from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
+    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    beside.write_bytes(content)
     beside.replace(path)

@@ -134,9 +134,10 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         cases: each has ``patient``, ``scores`` and ``dice``, the true mean Dice; of validation, never of training.
 
     Returns:
-        ``weights`` and ``bias`` of the expected Dice, ``threshold`` below which a case belongs to the worst tenth,
-        ``measured`` (each score and the sum: Spearman's and Pearson's correlation with Dice, the share of the worst
-        tenth flagged rightly, the mean absolute error, all with the case's patient left out), and ``chosen``.
+        ``weights`` and ``bias`` of the expected Dice by the score ``chosen``, that of the least error (``fits`` has
+        those of all); ``threshold``, below which a case belongs to the worst tenth; ``measured``, of each score and of
+        the sum Spearman's and Pearson's correlation with Dice, the share of the worst tenth found, and the mean
+        absolute error, all with the case's patient left out.
 
     Raises:
         InputError: too few cases, or of one patient only.
@@ -153,13 +154,16 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     candidates = {name: [place] for place, name in enumerate(names)} | {"sum": list(range(len(names)))}
     expected = {name: _left_out(table[:, columns], truth, patients) for name, columns in candidates.items()}
     measured = {name: agreement(values, truth) for name, values in expected.items()}
-    chosen = max(measured, key=lambda name: measured[name]["spearman"])
-    weights, bias = _ridge(table[:, candidates[chosen]], truth)
+    chosen = min(measured, key=lambda name: measured[name]["mean_error"])  # it is an expected Dice that is given
+    fits = {}
+    for name, columns in candidates.items():
+        weights, bias = _ridge(table[:, columns], truth)
+        fits[name] = {"weights": {names[k]: float(w) for k, w in zip(columns, weights, strict=True)}, "bias": bias}
     return {
         "chosen": chosen,
-        "weights": dict(zip((names[place] for place in candidates[chosen]), weights.tolist(), strict=True)),
-        "bias": bias,
+        **fits[chosen],
         "threshold": float(np.quantile(expected[chosen], 0.1)),
+        "fits": fits,
         "cases": len(cases),
         "patients": len(set(patients)),
         "measured": measured,

@@ -66,7 +66,7 @@ def run(source, output, model, **more) -> None:
         input=[str(path) for path in source] if isinstance(source, list) else str(source),
         output_dir=str(output),
         checkpoint=str(model),
-        **more,
+        **({"largest": False} | more),
     )
     flow.initialize()
     flow.run()

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
-from acdc_semicycle import report
+from acdc_semicycle import cards as drawing
+from acdc_semicycle import plots, report
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.errors import InputError
 
@@ -374,16 +375,16 @@ def test_a_truth_of_another_frame_is_not_drawn(run):
 
 def test_a_slice_is_shown_transposed_and_turned_where_its_spacing_is_one():
     plane = np.arange(6).reshape(2, 3)
-    assert report.displayed(plane, False).tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert report.displayed(plane, True).tolist() == [[5, 2], [4, 1], [3, 0]]
+    assert drawing.displayed(plane, False).tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert drawing.displayed(plane, True).tolist() == [[5, 2], [4, 1], [3, 0]]
 
 
 def test_an_outline_runs_along_the_pixels():
     mask = np.zeros((4, 5), bool)
     mask[1:3, 1:4] = True
-    inside = {(x, y) for x, y in corners(report._outline(mask))}
+    inside = {(x, y) for x, y in corners(drawing._outline(mask))}
     assert inside == {(2, 3), (3, 2), (7, 2), (8, 3), (8, 5), (7, 6), (3, 6), (2, 5)}  # in half pixels
-    assert report._outline(np.zeros((4, 5), bool)) == ""
+    assert drawing._outline(np.zeros((4, 5), bool)) == ""
 
 
 def corners(path: str) -> list[tuple[int, int]]:
@@ -460,8 +461,8 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     run.evaluation["failures"] = [{"case": "odd", "reason": "another shape"}]
     run.evaluation["missing"] = [{"case": "lost", "reason": "a truth without a prediction"}]
     said = words(run.write())
-    assert "scans/broken.nii.gz failed is truncated: copy it again" in said
-    assert "odd failed another shape" in said and "lost missing a truth without a prediction" in said
+    assert "scans/broken.nii.gz is truncated: copy it again" in said
+    assert "odd another shape" in said and "lost a truth without a prediction" in said
     assert "failures 2" in said and "without a counterpart 1" in said
 
 
@@ -469,7 +470,7 @@ def test_a_run_of_failures_only_is_reported(tmp_path):
     content = {"cases": [], "failures": [{"scan": "a.nii", "reason": "is empty"}], "classes": ["background", "LV"]}
     (tmp_path / "predictions.json").write_text(json.dumps(content))
     said = words(report.write(tmp_path).read_text())
-    assert "cases 0" in said and "a.nii failed is empty" in said
+    assert "cases 0" in said and "a.nii is empty" in said
 
 
 def test_the_foot_says_how_it_was_made(run):
@@ -495,7 +496,7 @@ def test_a_second_tool_has_its_columns_its_row_and_its_plots(plotted):
 
 def test_a_bland_altman_plot_has_the_bias_and_the_limits():
     axis = Figure().subplots()
-    report.bland_altman(axis, np.array([10.0, 20, 30]), np.array([11.0, 23, 32]), "ml", ("truth", "ours"))
+    plots.bland_altman(axis, np.array([10.0, 20, 30]), np.array([11.0, 23, 32]), "ml", ("truth", "ours"))
     heights = sorted(line.get_ydata()[0] for line in axis.lines)
     assert heights == pytest.approx([0, 2 - 1.96, 2, 2 + 1.96])  # differences 1, 3, 2: bias 2, deviation 1
     assert "n = 3, bias +2.0, limits +0.0 to +4.0" in axis.get_xlabel()
@@ -505,8 +506,8 @@ def test_a_bland_altman_plot_has_the_bias_and_the_limits():
 @pytest.mark.parametrize("n", [1, 2])
 def test_plots_of_few_patients_say_no_more_than_they_know(n):
     axes = Figure().subplots(1, 2)
-    report.bland_altman(axes[0], np.ones(n), np.full(n, 2.0), "ml", ("truth", "ours"))
-    report.scatter(axes[1], np.ones(n), np.full(n, 2.0), "ml", ("truth", "ours"))
+    plots.bland_altman(axes[0], np.ones(n), np.full(n, 2.0), "ml", ("truth", "ours"))
+    plots.scatter(axes[1], np.ones(n), np.full(n, 2.0), "ml", ("truth", "ours"))
     assert ("limits" in axes[0].get_xlabel()) == (n > 1)
     assert "r =" not in axes[1].get_xlabel() and "mean |error| 1.0" in axes[1].get_xlabel()
 
@@ -514,8 +515,8 @@ def test_plots_of_few_patients_say_no_more_than_they_know(n):
 def test_patients_without_one_of_the_numbers_are_left_out_of_plots(plotted):
     plotted.evaluation["patients"][0]["truth"]["lv_ef_percent"] = None
     plotted.evaluation["patients"][1]["truth"] = None
-    figure = report._plot(
-        report.scatter,
+    figure = plots._plot(
+        plots.scatter,
         [(entry["truth"] or {}, entry["prediction"]) for entry in plotted.evaluation["patients"]],
         ("lv_ef_percent", "rv_ef_percent"), ("truth", "ours"),
     )  # fmt: skip
