@@ -7,31 +7,25 @@ cannot be found: a mask of a square plane that was transposed and keeps its imag
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from acdc_semicycle.data import acdc, cityscapes, folder, voc
+from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
-from acdc_semicycle.data.volumes import IN_MM, NIFTI, ending
+from acdc_semicycle.data.volumes import NIFTI
 from acdc_semicycle.errors import InputError
-
-FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
-CONFLICT_MM = 1.0  # between the places where qform and sform put one corner of a volume
-UNITS = {1: "metres", 3: "microns"}  # by NIfTI's codes, as in IN_MM
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ def check(
         InputError: no such folder, or mask_values that are none.
     """
     root = given_folder(root, "DATASET", "the folder of a data set")
-    counts = counts if counts is not None else Counts()
+    counts = counts or Counts()
     counts.kind = "folder" if masks else kind(root)
     rules = KINDS[counts.kind]
     cases = _Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
@@ -231,7 +225,8 @@ class _Cases:
         self.values = CheckLabeld("label", n, values, image_key="label")  # a grid of its own: values only
         self.pair = CheckLabeld("label", n, values)
         self.voxels: dict[tuple[Any, ...], tuple[Record, Path]] = {}
-        self.copies: set[str] = set()
+        self.drawn: dict[str, tuple[Any, ...]] = {}  # the masks' voxels, by case
+        self.doubles: set[tuple[str, str]] = set()  # patients
         self.grids: dict[Path, tuple[Path, Any, Any]] = {}
 
     def add(self, severity: str, path: Path, text: str) -> None:
@@ -255,9 +250,11 @@ class _Cases:
         loaded = self._load(record)
         if self.alone:
             return
-        said = self._image(record, loaded["image"]) if "image" in loaded else []
+        said, twin = self._image(record, loaded["image"]) if "image" in loaded else ([], None)
         if record.label and "label" in loaded:
-            self._mask(record, record.label, loaded, said)
+            self._mask(record, record.label, loaded, said, twin is not None)
+        if twin:
+            self._double(record, *twin)
 
     def _load(self, record: Record) -> dict[Any, Any]:
         """The image and its mask as a training reads them; of a broken pair the one that can be read."""
@@ -274,8 +271,8 @@ class _Cases:
                     loaded |= self.attempt(path, load, {key: path}) or {}
             return loaded
 
-    def _image(self, record: Record, image: Any) -> list[tuple[str, str]]:
-        """What is wrong with an image; returned is what its header says, which its mask's need not repeat."""
+    def _image(self, record: Record, image: Any) -> tuple[list[tuple[str, str]], tuple[Record, Path] | None]:
+        """What is wrong with an image; returned is what its header says, which its mask's need not repeat; its twin."""
         path = record.image
         self.attempt(path, check_range, path, image, self.rules.intensity_range)
         spacing, said = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
@@ -287,24 +284,37 @@ class _Cases:
         twin = None
         if image.min() == image.max():
             self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): nothing is to be seen")
-        elif twin := self._twin(record, path, image):
-            self.copies.add(record.case)
-            another = twin[0].patient != record.patient
-            whose = "another patient: keep one" if another else "the same patient: one may be a copy by mistake"
-            self.add("fault" if another else "warning", path, f"{path} has the same voxels as {twin[1]} of {whose}")
+        else:
+            twin = self._twin(record, path, _voxels(image))
         if record.phase and spacing is not None and not twin:
             self._other_frame(path, tuple(image.shape[1:]), spacing)
-        return said
+        return said, twin
+
+    def _double(self, record: Record, other: Record, other_path: Path) -> None:
+        """One image under two names: a scan that somebody drew twice is no mistake, and still one patient."""
+        text = f"{record.image} has the same voxels as {other_path} of"
+        if other.patient == record.patient:
+            self.add("warning", record.image, f"{text} the same patient: one may be a copy by mistake")
+            return
+        masks = {self.drawn.get(record.case), self.drawn.get(other.case)}
+        if None in masks or len(masks) == 1:
+            self.add("fault", record.image, f"{text} another patient: keep one")
+        elif (pair := (other.patient, record.patient)) not in self.doubles:
+            self.doubles.add(pair)
+            text += " another patient, and another mask: a split can put them on both sides, keep one of the patients"
+            self.add("warning", record.image, text)
 
     def _other_frame(self, path: Path, shape: tuple[int, ...], spacing: Any) -> None:
         """The two frames of one patient come from one cine."""
         other, its_shape, its_spacing = self.grids.setdefault(path.parent, (path, shape, spacing))
         if its_shape != shape or not np.allclose(its_spacing, spacing, rtol=1e-3):
-            text = f"{path} is {_words(shape)} voxels of {_words(spacing)} mm, {other.name} of the same patient"
-            text += f" {_words(its_shape)} of {_words(its_spacing)} mm: they should be frames of one cine"
+            text = f"{path} is {words(shape)} voxels of {words(spacing)} mm, {other.name} of the same patient"
+            text += f" {words(its_shape)} of {words(its_spacing)} mm: they should be frames of one cine"
             self.add("warning", path, text)
 
-    def _mask(self, record: Record, path: Path, loaded: dict[Any, Any], said: Sequence[tuple[str, str]]) -> None:
+    def _mask(
+        self, record: Record, path: Path, loaded: dict[Any, Any], said: Sequence[tuple[str, str]], copied: bool
+    ) -> None:
         """What is wrong with a mask, by itself and on its image."""
         for severity, text in [] if is_picture(path) else geometry(path, loaded["label"].affine.numpy())[1]:
             if (severity, text) not in said:
@@ -312,10 +322,13 @@ class _Cases:
         if "image" in loaded:
             self.attempt(path, self.pair, loaded)
         drawn = self.attempt(path, self.values, {"label": loaded["label"]})
-        if drawn is None or self._lacks(path, set(torch.unique(drawn["label"].as_tensor()).tolist())):
+        if drawn is None:
             return
-        twin = self._twin(record, path, drawn["label"])
-        if twin and record.case not in self.copies:
+        voxels = self.drawn[record.case] = _voxels(drawn["label"])
+        if self._lacks(path, set(torch.unique(drawn["label"].as_tensor()).tolist())):
+            return
+        twin = self._twin(record, path, voxels)
+        if twin and not copied:
             text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
             self.add("warning", path, text)
 
@@ -332,75 +345,19 @@ class _Cases:
                 self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
         return False
 
-    def _twin(self, record: Record, path: Path, values: Any) -> tuple[Record, Path] | None:
-        """An earlier image, or mask, of the same shape and voxels under another name."""
-        voxels = np.ascontiguousarray(values.as_tensor().numpy())
-        key = voxels.dtype, voxels.shape, hashlib.blake2b(voxels.data, digest_size=16).digest()
-        found = self.voxels.setdefault(key, (record, path))
+    def _twin(self, record: Record, path: Path, voxels: tuple[Any, ...]) -> tuple[Record, Path] | None:
+        """An earlier image, or mask, of the same voxels under another name."""
+        found = self.voxels.setdefault(voxels, (record, path))
         return None if found[0].case == record.case else found
+
+
+def _voxels(values: Any) -> tuple[Any, ...]:
+    """What tells voxels from others: their type, their shape and a digest."""
+    voxels = np.ascontiguousarray(values.as_tensor().numpy())
+    return voxels.dtype, voxels.shape, hashlib.blake2b(voxels.data, digest_size=16).digest()
 
 
 def _opened(path: Path) -> bool:
     """True, or the system's own reason against it: readers call it damage."""
     with path.open("rb"):
         return True
-
-
-def geometry(path: Path, affine: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """A scan's spacing in mm, None where that is a fault, and what is wrong with it, as (severity, text).
-
-    Args:
-        path: the scan; of NIfTI the header is read as it is stored, because nibabel mends some faults in silence.
-        affine: to mm, as the scan was read; for formats other than NIfTI.
-    """
-    if ending(path) not in NIFTI:
-        return _absurd(np.linalg.norm(affine[:3, :3], axis=0))
-    header = _header(path)
-    axes = min(int(header["dim"][0]), 3)
-    stored = header["pixdim"][1 : axes + 1].astype(float)
-    if not (np.isfinite(stored).all() and (stored > 0).all()):
-        return None, [("fault", f"has a spacing of {_words(stored)} in its header: restore it from its source")]
-    unit = int(header["xyzt_units"]) & 7
-    spacing = np.linalg.norm(header.get_best_affine()[:3, :3], axis=0) * IN_MM.get(unit, 1.0)
-    said = _absurd(spacing)[1]
-    if unit in UNITS:
-        said = [("warning", f"says its spacing is in {UNITS[unit]}, so {_words(spacing)} mm: store millimetres")]
-    apart = _conflict(header) * IN_MM.get(unit, 1.0)
-    if not apart <= CONFLICT_MM:
-        text = f"has a qform and an sform that disagree by {apart:.3g} mm, and programs differ in which they take"
-        said.append(("warning", f"{text}: keep one"))
-    return spacing, said
-
-
-def _absurd(spacing: Any) -> tuple[Any, list[tuple[str, str]]]:
-    if spacing.min() >= FINEST_MM and spacing.max() <= COARSEST_MM:
-        return spacing, []
-    text = f"has a spacing of {_words(spacing)} mm, not between {FINEST_MM:g} and {COARSEST_MM:g}: check its unit"
-    return spacing, [("warning", text)]
-
-
-def _header(path: Path) -> Any:
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
-        block = stream.read(nibabel.Nifti2Header.sizeof_hdr)
-    first = nibabel.Nifti1Header.sizeof_hdr
-    if first in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")):
-        return nibabel.Nifti1Header(block[:first], check=False)
-    return nibabel.Nifti2Header(block, check=False)
-
-
-def _conflict(header: Any) -> float:
-    """The largest distance between a corner of the volume by its qform and sform; NaN of a bad qform."""
-    try:
-        qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
-    except ValueError:
-        return float("nan")
-    if qform is None or sform is None:
-        return 0.0
-    ends = [(0, n - 1) for n in (*header.get_data_shape(), 1, 1)[:3]]
-    corners = np.array([[*corner, 1] for corner in product(*ends)])
-    return float(np.linalg.norm(((qform - sform) @ corners.T)[:3], axis=0).max())
-
-
-def _words(numbers: Iterable[Any]) -> str:
-    """Numbers as 1.5 x 1.5 x 10."""
-    return " x ".join(f"{number:.4g}" for number in numbers)

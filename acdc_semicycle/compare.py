@@ -11,8 +11,9 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from acdc_semicycle import clinical, pairing
 from acdc_semicycle.data import acdc, volumes
+from acdc_semicycle.data.headers import check_grids, shear
 from acdc_semicycle.data.records import IGNORED
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError
@@ -36,7 +38,6 @@ from acdc_semicycle.surfaces import distances
 OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
 SCORES = (*OVERLAPS, *FAR)
 SIDES = ("truth", "prediction")
-OFF_GRID = 0.1  # of the smallest spacing: how far a corner of two grids may be apart
 NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
 SHOWN = 10  # lines of failures in the table
 
@@ -68,15 +69,9 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
         found = [[replace(maps[0], stem=known[0].stem)] for maps in found]  # whatever they are called
     names, notes = _classes(classes, found, known)
     run = _Run(names)
-    scored = [run.add(tool, maps, known) for tool, maps in zip(tools, found, strict=True) if given]
-    both: list[Row] = []
-    if len(tools) == 2:
-        if given:
-            first = {truth: prediction for prediction, truth in scored[0]}
-            run.score(_both(tools), [(one, first[truth]) for one, truth in scored[1] if truth in first])
-        else:
-            run.add(_both(tools), found[1], found[0])
-        both = run.rows.pop(_both(tools))
+    for tool, maps in zip(tools, found, strict=True) if given else ():
+        run.add(tool, maps, known)
+    both = run.agreement(tools, found) if len(tools) == 2 else []
     head = {"truth": str(truth) if given else None, "tools": tools, "classes": names, "structures": names[1:]}
     return plain(head | run.content(both, notes) | provenance())
 
@@ -129,19 +124,29 @@ class _Run:
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
         self.rows: dict[str, list[Row]] = {}  # of each tool
+        self.scored: dict[str, dict[LabelMap, LabelMap]] = {}  # each tool's predictions by truth, where that worked
         self.missing: list[dict[str, str]] = []
         self.failures: list[dict[str, str]] = []
         self.names: dict[LabelMap, tuple[str, str, str | None]] = {}
 
-    def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> list[Pair]:
-        """Score what belongs together; the pairs of which that could be done."""
+    def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> None:
+        """Score what belongs together."""
         pairs, alone, torn = pairing.paired(predictions, truths)
         self.missing += [{"tool": tool} | one for one in alone]
         self.failures += [{"tool": tool} | one for one in torn]
-        return self.score(tool, pairs)
+        self._score(tool, pairs)
 
-    def score(self, tool: str, pairs: list[Pair]) -> list[Pair]:
-        rows, done = self.rows.setdefault(tool, []), []
+    def agreement(self, tools: Sequence[str], found: Sequence[list[LabelMap]]) -> list[Row]:
+        """Score the second tool against the first: what has one truth, or one name where there is no truth."""
+        if not self.scored:
+            self.add(_both(tools), found[1], found[0])
+        else:
+            first, second = (self.scored[tool] for tool in tools)
+            self._score(_both(tools), [(one, first[truth]) for truth, one in second.items() if truth in first])
+        return self.rows.pop(_both(tools))
+
+    def _score(self, tool: str, pairs: list[Pair]) -> None:
+        rows, scored = self.rows.setdefault(tool, []), self.scored.setdefault(tool, {})
         times = Counter(truth.stem for _, truth in pairs)
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
             names = pairing.names(prediction, truth, times[truth.stem] == 1)
@@ -153,8 +158,7 @@ class _Run:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
             else:
                 rows.append({"tool": tool, "case": case, "patient": patient, "phase": phase} | scores)
-                done.append((prediction, truth))
-        return done
+                scored[truth] = prediction
 
     def content(self, both: list[Row], notes: list[str]) -> dict[str, Any]:
         structures, rows = self.classes[1:], [row for rows in self.rows.values() for row in rows]
@@ -173,25 +177,26 @@ class _Run:
 
 def _scores(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> Row:
     ours, theirs = _read(prediction, classes), _read(truth, classes, IGNORED)
-    _check_grids(ours, theirs)
+    check_grids(ours, theirs)
     known, scan, mm = theirs.voxels[..., 0] != IGNORED, pairing.image(prediction, truth), theirs.doubt is None
     one, other = (np.where(known, side.voxels[..., 0], 0) for side in (ours, theirs))
     found = counts(confusion(torch.from_numpy(one), torch.from_numpy(other), len(classes)))[1:]
-    hd95, assd = distances(one, other, len(classes), theirs.spacing_mm if mm else (1.0, 1.0, 1.0))
-    scores = dict(zip(SCORES, (dice(found).tolist(), iou(found).tolist(), hd95, assd), strict=True))
+    far = distances(one, other, len(classes), theirs.spacing_mm if mm else (1.0, 1.0, 1.0))
+    scores = zip(SCORES, (dice(found).tolist(), iou(found).tolist(), *far), strict=True)
     ml = [clinical.volumes_ml(labels, theirs.voxel_ml, classes) for labels in (other, one)]
     return {
         "prediction": str(prediction.path),
         "truth": str(truth.path),
         "image": None if scan is None else str(scan),
         "unit": "mm" if mm else "voxels",
-        **{
-            score: {"mean": mean_and_std(values)[0]} | dict(zip(classes[1:], values, strict=True))
-            for score, values in scores.items()
-        },
+        **{score: _by_structure(values, classes[1:]) for score, values in scores},
         "volumes_ml": dict(zip(SIDES, ml, strict=True)) if mm else None,
         "withheld": theirs.doubt,
     }
+
+
+def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, float]:
+    return {"mean": mean_and_std(values)[0]} | dict(zip(structures, values, strict=True))
 
 
 def _read(one: LabelMap, classes: Sequence[str], ignored: int | None = None) -> Volume:
@@ -204,9 +209,7 @@ def _read(one: LabelMap, classes: Sequence[str], ignored: int | None = None) -> 
         raise InputError(f"{one.path} has {frames} frames, none of them is that of {one.name}: give the whole cine")
     labels = _class_indices(one.path, volume.voxels[..., one.frame or 0], len(classes), ignored)
     affine = volume.layout.affine(volume.affine, labels.shape)
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    upright = np.allclose(directions.T @ directions, np.eye(3), atol=1e-3)
-    doubt = volume.spacing_fault or (None if upright else "its axes are not at right angles")
+    doubt = volume.spacing_fault or shear(affine)
     return Volume(volume.layout.apply(labels)[..., None], affine, path=str(one.path), doubt=doubt)
 
 
@@ -221,28 +224,6 @@ def _class_indices(path: Path, voxels: NDArray, classes: int, ignored: int | Non
             f"{path} holds the label {whole[strange][0]:.0f}: give names for more than {classes} classes, or correct it"
         )
     return whole.astype(np.uint8)
-
-
-def _check_grids(one: Volume, other: Volume) -> None:
-    close = np.allclose(one.spacing_mm, other.spacing_mm, rtol=0.01)
-    if one.voxels.shape != other.voxels.shape or not close:
-        raise InputError(
-            f"{one.path} is {_size(one)}, but {other.path} is {_size(other)}: give label maps on the scan's own grid"
-        )
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in one.voxels.shape[:3]))])
-    apart = np.linalg.norm((corners @ (one.affine - other.affine).T), axis=1).max()
-    if apart > OFF_GRID * min(other.spacing_mm):
-        shifted = np.allclose(one.affine[:3, :3], other.affine[:3, :3], atol=1e-3)
-        what = "origin" if shifted else "axes' directions"
-        raise InputError(
-            f"{one.path} lies up to {apart:.4g} mm off {other.path} (another {what} in the affine): give label maps on"
-            " the scan's own grid"
-        )
-
-
-def _size(volume: Volume) -> str:
-    steps = " x ".join(f"{step:.4g}" for step in volume.spacing_mm)
-    return f"{' x '.join(map(str, volume.voxels.shape[:3]))} voxels of {steps} mm"
 
 
 def summary(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
@@ -299,40 +280,38 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
 def write(content: dict[str, Any], folder: Path) -> Path:
     """evaluation.json, cases.csv, summary.csv and patients.csv, each whole or not at all; the first one's path."""
     path, heads = Path(folder) / "evaluation.json", ("mean", *content["structures"])
-    sheets = {"cases": _case_rows(content, heads), "summary": _summary_rows(content, heads)}
-    for name, rows in {**sheets, "patients": _patient_rows(content)}.items():
-        stream = io.StringIO()
-        cells = ([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-        csv.writer(stream, lineterminator="\n").writerows(cells)  # None is an empty cell
-        write_text(path.with_name(f"{name}.csv"), stream.getvalue())
+    case: dict[str, Sequence[str]] = {name: [name] for name in ("tool", "case", "patient", "phase", "unit")}
+    case |= {f"{score}_{name}": (score, name) for score, name in product(SCORES, heads)}
+    case |= {f"{side}_{name}_ml": ("volumes_ml", side, name) for side, name in product(SIDES, content["structures"])}
+    mean = {name: [name] for name in ("tool", "phase", "score", "structure", "mean", "std", "n", "unit")}
+    beat: dict[str, Sequence[str]] = {"tool": ["tool"], "patient": ["patient"]}
+    beat |= {f"{side}_{name}": (side, name) for side, name in product(SIDES, clinical.indices({}, {}))}
+    write_text(path.with_name("cases.csv"), _csv(content["cases"] + content["agreement_cases"], case))
+    write_text(path.with_name("summary.csv"), _csv(_means(content, heads), mean))
+    write_text(path.with_name("patients.csv"), _csv(content["patients"], beat))
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def _case_rows(content: dict[str, Any], heads: Sequence[str]) -> Iterable[list[Any]]:
-    first = ["tool", "case", "patient", "phase", "unit"]
-    scores, ml = list(product(SCORES, heads)), list(product(SIDES, content["structures"]))
-    yield [*first, *(f"{score}_{name}" for score, name in scores), *(f"{side}_{name}_ml" for side, name in ml)]
-    for row in content["cases"] + content["agreement_cases"]:
-        volumes_ml = row["volumes_ml"] or {side: {} for side in SIDES}
-        values = [row[score][name] for score, name in scores] + [volumes_ml[side].get(name) for side, name in ml]
-        yield [*(row[name] for name in first), *values]
-
-
-def _summary_rows(content: dict[str, Any], heads: Sequence[str]) -> Iterable[list[Any]]:
-    yield ["tool", "phase", "score", "structure", "mean", "std", "n", "unit"]
+def _means(content: dict[str, Any], heads: Sequence[str]) -> Iterable[Row]:
+    """Every mean of the summaries by itself."""
     for tool, whole in _summaries(content):
         for phase, part in {"": whole, **whole["by_phase"]}.items():
             for score, name in product(SCORES, heads):
-                values = [part[key][name] for key in (score, f"{score}_std", f"{score}_n")]
-                yield [tool, phase, score, name, *values, part["unit"] if score in FAR else ""]
+                values = {key: part[score + end][name] for key, end in (("mean", ""), ("std", "_std"), ("n", "_n"))}
+                where = {"tool": tool, "phase": phase, "score": score, "structure": name}
+                yield where | values | {"unit": part["unit"] if score in FAR else ""}
 
 
-def _patient_rows(content: dict[str, Any]) -> Iterable[list[Any]]:
-    names = list(product(SIDES, clinical.indices({}, {})))
-    yield ["tool", "patient", *(f"{side}_{name}" for side, name in names)]
-    for row in content["patients"]:
-        yield [row["tool"], row["patient"], *(row[side][name] for side, name in names)]
+def _csv(rows: Iterable[Row], columns: Mapping[str, Sequence[str]]) -> str:
+    """A line a row; of each column the keys that lead to its value. None is an empty cell."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [reduce(lambda part, key: part and part[key], keys, row) for keys in columns.values()]
+        writer.writerow([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells])
+    return stream.getvalue()
 
 
 def _summaries(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

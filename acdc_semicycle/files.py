@@ -6,7 +6,7 @@ from pathlib import Path
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -134,34 +134,40 @@ def paired(
     First what has folder and name in common; then names that are there once; then those whose folders end alike.
     """
     predictions = _frames_of_cines(predictions, truths)
-    left = {one.name: one for one in truths}
-    pairs = [(one, left.pop(one.name)) for one in predictions if one.name in left]
-    taken = {one for one, _ in pairs}
-    once = _once(predictions) & _once(truths)
-    alone, torn = [], []
-    fits = {one: _fits(one, list(left.values()), one.stem in once) for one in predictions if one not in taken}
-    claims = Counter(other for others in fits.values() for other in others)
-    for one, others in fits.items():
-        if len(others) == 1 and claims[others[0]] == 1:
-            pairs.append((one, others[0]))
-        elif others:
+    names, times = {one.name for one in predictions}, Counter(one.stem for one in (*predictions, *truths))
+    exact = {one.name: [one] for one in truths}
+    free = [one for one in truths if one.name not in names]
+
+    def fits(one: LabelMap, other: LabelMap) -> bool:
+        return one.stem == other.stem and (times[one.stem] == 2 or _alike(one.folder, other.folder))
+
+    found = {one: exact.get(one.name) or [other for other in free if fits(one, other)] for one in predictions}
+    claims = Counter(other for others in found.values() for other in others)
+    pairs = [(one, others[0]) for one, others in found.items() if [claims[other] for other in others] == [1]]
+    done, torn = {one for one, _ in pairs}, []
+    for one, others in found.items():
+        if others and one not in done:
             rivals = " and ".join(str(other.path) for other in others[:2])
             reason = f"{one.path} is one of several for {rivals}: give both one layout"
             torn.append({"case": one.name, "reason": reason})
-        else:
-            alone.append({"case": one.name, "reason": f"{one.path} has no truth"})
-    done = {other for _, other in pairs} | claims.keys()
-    alone += [{"case": one.name, "reason": f"{one.path} has no prediction"} for one in truths if one not in done]
+    alone = [{"case": one.name, "reason": f"{one.path} has no truth"} for one in predictions if not found[one]]
+    alone += [{"case": one.name, "reason": f"{one.path} has no prediction"} for one in truths if one not in claims]
     if not pairs and not torn:
         raise InputError(_strangers(predictions[0], truths[0]))
     return sorted(pairs, key=lambda pair: pair[1].name), alone, torn
 
 
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether folders end alike."""
+    n = min(len(one), len(other))
+    return n == 0 or one[-n:] == other[-n:]
+
+
 def _strangers(one: LabelMap, other: LabelMap) -> str:
     mine, its = (each.path.parents[len(each.folder)] for each in (one, other))
     return (
-        f"{mine} and {its} have no name in common, e.g. {one.path.name} and {other.path.name}: without _gt, _seg, _mask,"
-        f" _label, _pred and _0000 these are {one.stem} and {other.stem}: rename them, or give other folders"
+        f"{mine} and {its} have no name in common, e.g. {one.path.name} and {other.path.name}: without _gt, _seg,"
+        f" _mask, _label, _pred and _0000 these are {one.stem} and {other.stem}: rename them, or give other folders"
     )
 
 
@@ -177,20 +183,6 @@ def _frames_of_cines(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]
         apart = frames.get(one.stem.removesuffix("_4d"), []) if one.stem not in theirs else []
         result += [replace(one, stem=stem, frame=frame) for stem, frame in apart] or [one]
     return result
-
-
-def _once(maps: Sequence[LabelMap]) -> set[str]:
-    return {stem for stem, times in Counter(one.stem for one in maps).items() if times == 1}
-
-
-def _fits(one: LabelMap, others: Sequence[LabelMap], once: bool) -> list[LabelMap]:
-    """Those of its name; where it is there more than once, those whose folders end alike."""
-
-    def alike(other: LabelMap) -> bool:
-        n = min(len(one.folder), len(other.folder))
-        return n == 0 or one.folder[-n:] == other.folder[-n:]
-
-    return [other for other in others if other.stem == one.stem and (once or alike(other))]
 
 
 def names(prediction: LabelMap, truth: LabelMap, once: bool) -> tuple[str, str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ def save_panel(
             arrays[f"painted_{n}"] = show(((np.clip(painted, -1, 1) + 1) * 127.5).astype(np.uint8))
             difference = _resized(frame.judged.difference[..., z], size)
             arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))
-    path = folder / PANELS / f"{scan.case.replace('/', '__')}.npz"
+    name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may not be a file's
+    path = folder / PANELS / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".part-{os.getpid()}.npz")
     np.savez_compressed(beside, **arrays)

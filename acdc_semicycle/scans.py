@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from acdc_semicycle.data.dicom import Series
 
 FRAMES = (None, "all", "ed_es")
+LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,10 @@ class Scans:
         name = stem(path)
         place = Path(os.path.relpath(path.parent, self.root))
         end = ".png" if is_picture(path) else self.ending or _own(path)
+        file = f"{_fitting(name)}_seg{end}"
         patient, phase, phases = _whose(path, name)
         case = (place / name).as_posix()
-        return Scan(path, case, self.folder / place / f"{name}_seg{end}", patient or case, phase, phases)
+        return Scan(path, case, self.folder / place / file, patient or case, phase, phases)
 
     def _series(self, root: Path) -> Iterator[Scan]:
         from acdc_semicycle.data import dicom
@@ -228,6 +233,14 @@ def _common(given: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([top.absolute() for top in tops])) if len(tops) > 1 else tops[0]
 
 
+def _fitting(name: str) -> str:
+    """A name that still is a file's, 255 bytes, with what is put around it."""
+    if len(os.fsencode(name)) <= LONGEST:
+        return name
+    start = os.fsencode(name)[: LONGEST - 20].decode(errors="ignore")
+    return f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+
+
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
@@ -263,26 +276,25 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
 
 def _told_apart(found: Sequence[Scan]) -> list[Scan]:
     """Names that two scans would share get the scan's suffix, or a number."""
-    taken: dict[Path, int] = {}
-    for scan in found:
-        taken[scan.target] = taken.get(scan.target, 0) + 1
-    used: set[Path] = {target for target, times in taken.items() if times == 1}
+    cases, targets = (Counter(getattr(scan, what) for scan in found) for what in ("case", "target"))
+    used = {case for case, times in cases.items() if times == 1}
     result = []
     for scan in found:
-        if taken[scan.target] > 1:
-            scan = _renamed(scan, used)
-            used.add(scan.target)
+        if cases[scan.case] > 1:
+            scan = _renamed(scan, used, targets[scan.target] > 1)
+            used.add(scan.case)
         result.append(scan)
     return result
 
 
-def _renamed(scan: Scan, used: set[Path]) -> Scan:
+def _renamed(scan: Scan, used: set[str], target_too: bool) -> Scan:
     end = volumes.ending(scan.target) or scan.target.suffix
     short = scan.target.name[: -len(f"_seg{end}")]
     more = scan.path.name[len(short) :].replace(".", "_") if scan.path.name.startswith(short) else ""
-    for number in range(1000):
-        word = more + (f"_{number + 1}" if number else "")
-        target = scan.target.with_name(f"{short}{word}_seg{end}")
-        if word and target not in used:
-            return replace(scan, target=target, case=scan.case + word)
-    raise InputError(f"{scan.path} shares its name with a thousand others: rename some")
+    word = next(more + (f"_{n}" if n else "") for n in count() if (more or n) and _joined(scan, more, n) not in used)
+    target = scan.target.with_name(f"{short}{word}_seg{end}") if target_too else scan.target
+    return replace(scan, target=target, case=scan.case + word)
+
+
+def _joined(scan: Scan, more: str, n: int) -> str:
+    return scan.case + more + (f"_{n}" if n else "")

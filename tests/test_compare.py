@@ -157,7 +157,10 @@ def test_without_spacing_distances_are_in_voxels_and_volumes_are_withheld(tmp_pa
     found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
     (row,) = found["cases"]
     assert (row["unit"], row["hd95"]["LV"], row["volumes_ml"], found["patients"]) == ("voxels", 1, None, [])
-    assert any("1 of 1" in note and "1 x 1 x 1 mm" in note for note in found["notes"])
+    assert found["notes"][0] == (
+        "1 of 1 comparisons are in voxels, without volumes or clinical indices, because the truth's spacing is"
+        " 1 x 1 x 1 mm, as of files that have lost theirs"
+    )
     assert "HD95, voxels" in table(found)
 
 
@@ -363,16 +366,32 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         compare.compare([tmp_path / "tool"], tmp_path / "truth")
 
 
-def test_what_is_missing_is_listed_on_both_sides(tmp_path):
-    for name in "ab":
+def test_what_is_missing_is_listed_on_both_sides_and_summed_up_in_the_table(tmp_path):
+    for name in "abxyz":
         save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())
     for name in "bc":
         save(tmp_path / "tool" / f"{name}.nii.gz", box())
     found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
     said = {one["case"]: one["reason"] for one in found["missing"]}
-    assert said.keys() == {"a", "c"}
+    assert said.keys() == set("acxyz")
     assert said["a"].endswith("has no prediction") and said["c"].endswith("has no truth")
-    assert "missing: 2" in table(found)
+    assert table(found).splitlines()[-3:-1] == [
+        f"1 predictions have no truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
+        f"4 truths have no prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
+    ]
+
+
+def test_a_path_that_is_not_there_is_named_before_predictions_are_counted(tmp_path):
+    save(tmp_path / "A" / "a.nii.gz", box())
+    for predictions, truth in (([tmp_path / "B"], None), ([tmp_path / "A"], tmp_path / "B")):
+        with pytest.raises(InputError, match=rf"{tmp_path}/B is not there"):
+            compare.compare(predictions, truth)
+
+
+def test_one_folder_is_not_two_tools(tmp_path):
+    save(tmp_path / "A" / "a.nii.gz", box())
+    with pytest.raises(InputError, match=r"A is given as both tools"):
+        compare.compare([tmp_path / "A", tmp_path / "A" / ".." / "A"], None)
 
 
 def test_no_pair_at_all_is_an_error_that_shows_one_of_each(tmp_path):
@@ -548,7 +567,7 @@ def test_two_tools_are_scored_and_held_against_each_other(tmp_path):
     assert found["summary"]["B"]["dice"]["x"] == pytest.approx(0.5)
     assert (found["agreement"]["dice"]["x"], found["agreement"]["volumes"]) == (pytest.approx(0.75), 1)
     assert [(one["tool"], one["case"]) for one in found["missing"]] == [("B", "b_ED")]
-    assert "B against A: 1 volumes" in table(found)
+    assert "B against A: 1 volumes" in table(found) and "B: 1 truths have no prediction, e.g. " in table(found)
 
 
 def test_two_tools_need_no_truth(tmp_path):

@@ -433,6 +433,28 @@ def test_a_file_may_be_called_as_it_likes(tmp_path, model, name, monkeypatch):
     assert made(tmp_path / "$out") == [f"{name}/{name}_seg.nii.gz"]
 
 
+def test_scans_of_one_name_in_several_containers_are_cases_of_their_own(tmp_path, model):
+    voxels = np.random.default_rng(0).integers(0, 900, (20, 28, 5)).astype(np.int16)
+    for end in (".nii.gz", ".nrrd", ".mha"):
+        volumes.save(tmp_path / "in" / f"a{end}", voxels, volumes.Volume(voxels[..., None], OBLIQUE))
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.mha", "a_seg.nii.gz", "a_seg.nrrd"]
+    cases = ledger(tmp_path / "out")["cases"]
+    assert [case["case"] for case in cases] == ["a_mha", "a_nii_gz", "a_nrrd"]
+    assert len({case["panel"] for case in cases}) == 3
+
+
+def test_a_name_as_long_as_a_name_can_be_gets_a_shorter_one(tmp_path, model):
+    long = "心" * 80  # 240 bytes
+    for name in (long + "a", long + "b"):
+        volume(tmp_path / "in" / f"{name}.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert len(made(tmp_path / "out")) == 2 and {case["case"] for case in ledger(tmp_path / "out")["cases"]} == {
+        long + "a",
+        long + "b",
+    }
+
+
 def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["patient002"], "test": ["patient009"]}))
     run(phantom_dir, tmp_path / "out", model, part="validation")
