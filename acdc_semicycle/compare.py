@@ -7,13 +7,13 @@ where neither has the structure, the worst one where only one of them has it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,15 @@ def _classes(
     if names is None and all((one.path.parent / "Info.cfg").is_file() for one in known):
         names = acdc.CLASSES
     if names is None:
-        last = max(_last_label(one) for one in tqdm(known, "looking for labels", disable=None))
+        last = 1
+        for one in tqdm(known, "looking for labels", disable=None):
+            with contextlib.suppress(InputError):  # a failure when its turn comes
+                voxels = volumes.read(one.path, frames=True).voxels
+                last = int(np.rint(voxels[voxels < IGNORED].max(initial=last)))
         return [str(k) for k in range(last + 1)], ["no class names are given: structures are called by their labels"]
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORED or "mean" in names:
         raise InputError(f"classes are {list(names)}: give 2 to {IGNORED} names, each once, background first")
     return list(names), []
-
-
-def _last_label(one: LabelMap) -> int:
-    try:
-        voxels = volumes.read(one.path, frames=True).voxels
-    except InputError:  # a failure when its turn comes
-        return 1
-    return max(1, int(np.rint(voxels[voxels < IGNORED].max(initial=1))))
 
 
 class _Run:
@@ -162,16 +158,16 @@ class _Run:
 
     def content(self, both: list[Row], notes: list[str]) -> dict[str, Any]:
         structures, rows = self.classes[1:], [row for rows in self.rows.values() for row in rows]
-        patients, withheld = _patients(rows, structures)
+        patients, without = _patients(rows, structures)
         return {
-            "summary": {tool: summary(rows, structures) for tool, rows in self.rows.items()},
+            "summary": {tool: summary(own, structures) for tool, own in self.rows.items()},
             "cases": rows,
             "patients": patients,
             "agreement": summary(both, structures) if both else None,
             "agreement_cases": both,
             "missing": self.missing,
             "failures": self.failures,
-            "notes": notes + _unit_notes(rows or both) + withheld,
+            "notes": notes + _unit_notes(rows or both) + without,
         }
 
 
@@ -280,38 +276,44 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
 def write(content: dict[str, Any], folder: Path) -> Path:
     """evaluation.json, cases.csv, summary.csv and patients.csv, each whole or not at all; the first one's path."""
     path, heads = Path(folder) / "evaluation.json", ("mean", *content["structures"])
-    case: dict[str, Sequence[str]] = {name: [name] for name in ("tool", "case", "patient", "phase", "unit")}
-    case |= {f"{score}_{name}": (score, name) for score, name in product(SCORES, heads)}
-    case |= {f"{side}_{name}_ml": ("volumes_ml", side, name) for side, name in product(SIDES, content["structures"])}
-    mean = {name: [name] for name in ("tool", "phase", "score", "structure", "mean", "std", "n", "unit")}
-    beat: dict[str, Sequence[str]] = {"tool": ["tool"], "patient": ["patient"]}
-    beat |= {f"{side}_{name}": (side, name) for side, name in product(SIDES, clinical.indices({}, {}))}
-    write_text(path.with_name("cases.csv"), _csv(content["cases"] + content["agreement_cases"], case))
-    write_text(path.with_name("summary.csv"), _csv(_means(content, heads), mean))
-    write_text(path.with_name("patients.csv"), _csv(content["patients"], beat))
+    write_text(path.with_name("cases.csv"), _csv(_case_rows(content, heads)))
+    write_text(path.with_name("summary.csv"), _csv(_summary_rows(content, heads)))
+    write_text(path.with_name("patients.csv"), _csv(_patient_rows(content)))
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def _means(content: dict[str, Any], heads: Sequence[str]) -> Iterable[Row]:
-    """Every mean of the summaries by itself."""
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    stream = io.StringIO()
+    cells = ([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    csv.writer(stream, lineterminator="\n").writerows(cells)  # None is an empty cell
+    return stream.getvalue()
+
+
+def _case_rows(content: dict[str, Any], heads: Sequence[str]) -> Iterable[list[Any]]:
+    first = ["tool", "case", "patient", "phase", "unit"]
+    scores, ml = list(product(SCORES, heads)), list(product(SIDES, content["structures"]))
+    yield [*first, *(f"{score}_{name}" for score, name in scores), *(f"{side}_{name}_ml" for side, name in ml)]
+    for row in content["cases"] + content["agreement_cases"]:
+        volumes_ml = row["volumes_ml"] or {side: {} for side in SIDES}
+        values = [row[score][name] for score, name in scores] + [volumes_ml[side].get(name) for side, name in ml]
+        yield [*(row[name] for name in first), *values]
+
+
+def _summary_rows(content: dict[str, Any], heads: Sequence[str]) -> Iterable[list[Any]]:
+    yield ["tool", "phase", "score", "structure", "mean", "std", "n", "unit"]
     for tool, whole in _summaries(content):
         for phase, part in {"": whole, **whole["by_phase"]}.items():
             for score, name in product(SCORES, heads):
-                values = {key: part[score + end][name] for key, end in (("mean", ""), ("std", "_std"), ("n", "_n"))}
-                where = {"tool": tool, "phase": phase, "score": score, "structure": name}
-                yield where | values | {"unit": part["unit"] if score in FAR else ""}
+                values = [part[key][name] for key in (score, f"{score}_std", f"{score}_n")]
+                yield [tool, phase, score, name, *values, part["unit"] if score in FAR else ""]
 
 
-def _csv(rows: Iterable[Row], columns: Mapping[str, Sequence[str]]) -> str:
-    """A line a row; of each column the keys that lead to its value. None is an empty cell."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        cells = [reduce(lambda part, key: part and part[key], keys, row) for keys in columns.values()]
-        writer.writerow([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells])
-    return stream.getvalue()
+def _patient_rows(content: dict[str, Any]) -> Iterable[list[Any]]:
+    names = list(product(SIDES, clinical.indices({}, {})))
+    yield ["tool", "patient", *(f"{side}_{name}" for side, name in names)]
+    for row in content["patients"]:
+        yield [row["tool"], row["patient"], *(row[side][name] for side, name in names)]
 
 
 def _summaries(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -73,12 +73,8 @@ def predicted(root: Path, others: Sequence[Path]) -> list[LabelMap]:
 def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list[LabelMap]:
     """The label maps below a folder, or the one that a file is, sorted.
 
-    Where any name says that it is a mask's, the files whose names do not are images.
-
-    Args:
-        root: is there.
-        kinds: endings of names as in AS_TRUTH: of one name's files the first of these counts.
-        others: what lies in these folders is the other side's.
+    Where any name says that it is a mask's, the files whose names do not are images. Of one name's files the first of
+    ``kinds`` counts; what lies in the folders ``others`` is the other side's.
 
     Raises:
         InputError: no label map, or two of one name and kind.
@@ -164,18 +160,18 @@ def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def _strangers(one: LabelMap, other: LabelMap) -> str:
-    mine, its = (each.path.parents[len(each.folder)] for each in (one, other))
+    roots = " and ".join(str(each.path.parents[len(each.folder)]) for each in (one, other))
     return (
-        f"{mine} and {its} have no name in common, e.g. {one.path.name} and {other.path.name}: without _gt, _seg,"
+        f"{roots} have no name in common, e.g. {one.path.name} and {other.path.name}: without _gt, _seg,"
         f" _mask, _label, _pred and _0000 these are {one.stem} and {other.stem}: rename them, or give other folders"
     )
 
 
 def _frames_of_cines(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]) -> list[LabelMap]:
     """Predictions, a cine X or X_4d of which the truths are X_frameNN taken apart: NN counts from 1, as in ACDC."""
-    ours, theirs = {one.stem for one in predictions}, {one.stem for one in truths}
+    theirs = {one.stem for one in truths}
     frames = defaultdict(list)
-    for stem in sorted(theirs - ours):
+    for stem in sorted(theirs - {one.stem for one in predictions}):
         if found := FRAME.search(stem):
             frames[FRAME.sub("", stem)].append((stem, int(found[1]) - 1))
     result = []
@@ -188,8 +184,7 @@ def _frames_of_cines(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]
 def names(prediction: LabelMap, truth: LabelMap, once: bool) -> tuple[str, str, str | None]:
     """Case, patient and phase: as predictions.json has them, else from Info.cfg and the names.
 
-    Args:
-        once: whether the name alone, without its folder, says which case is meant.
+    ``once`` says that the name alone, without its folder, tells which case is meant.
     """
     listed = prediction.listed or truth.listed or {}
     case = str(listed.get("case") or prediction.name) if prediction.frame is None else prediction.name
@@ -209,8 +204,7 @@ def _phase(one: LabelMap) -> str | None:
         except InputError:  # it names no phases: what is compared does not depend on it
             return None
         return next((phase for phase, number in frames.items() if number == int(frame[1])), None)
-    found = PHASE.search(one.stem)
-    return found[1] if found else None
+    return next(iter(PHASE.findall(one.stem)), None)
 
 
 def image(prediction: LabelMap, truth: LabelMap) -> Path | None:

@@ -87,6 +87,76 @@ def test_the_trained_network_segments_a_scan(demo, tmp_path):
     assert 2 * (lv[0] & lv[1]).sum() / (lv[0].sum() + lv[1].sum()) > 0.8
 
 
+def semicycle(*words: object, check: bool = True) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "acdc_semicycle", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_scans_go_in_and_a_report_comes_out(demo, tmp_path):
+    run, _ = demo
+    data, split = run / "phantom", json.loads((run / "split.json").read_text())
+    for part in ("validation", "test"):
+        out = tmp_path / part
+        semicycle("predict", data, "-o", out, "--model", run, "--part", part, "--no-largest")
+        semicycle("evaluate", "--pred", out, "--truth", data)
+        found = json.loads((out / "predictions.json").read_text())
+        assert {case["patient"] for case in found["cases"]} == set(split[part]) and found["failures"] == []
+    # the two ways to a score of one network on the same patients agree
+    report = json.loads((run / "validation" / "report.json").read_text())
+    evaluation = json.loads((tmp_path / "validation" / "evaluation.json").read_text())
+    for measure in ("dice", "iou"):
+        found = evaluation["summary"][evaluation["tools"][0]][measure]
+        assert found == pytest.approx(report["summary"][measure], abs=1e-6)
+    assert "Expected mean Dice" in semicycle("calibrate", tmp_path / "validation", "--test", tmp_path / "test").stdout
+    done = semicycle("predict", data, "-o", tmp_path / "test", "--model", run, "--part", "test", "--no-largest")
+    assert "going on" in done.stderr
+    found = json.loads((tmp_path / "test" / "predictions.json").read_text())
+    assert all(0 <= case["quality"] <= 1 for case in found["cases"])
+    page = Path(semicycle("report", tmp_path / "test").stdout.splitlines()[-1]).read_text()
+    assert split["test"][0] in page and "Expected mean Dice" in page
+    (run / "models" / "quality.json").unlink()
+
+
+@pytest.mark.slow
+def test_a_model_that_was_handed_on_segments_the_same(demo, tmp_path):
+    run, _ = demo
+    patient = json.loads((run / "split.json").read_text())["test"][0]
+    scans = run / "phantom" / "training" / patient
+    done = semicycle("export", "--model", run, "-o", tmp_path / "given", "--scans", scans / f"{patient}_frame01.nii.gz")
+    (zipped,) = (tmp_path / "given").glob("*.zip")
+    assert str(zipped) in done.stdout and "largest difference" in done.stdout
+    for name, model in (("run", run), ("zip", zipped)):
+        semicycle("predict", scans, "-o", tmp_path / name, "--model", model)
+    for made in (tmp_path / "run").glob("*.nii.gz"):
+        other = tmp_path / "zip" / made.name
+        np.testing.assert_array_equal(nibabel.load(made).dataobj, nibabel.load(other).dataobj)
+
+
+@pytest.mark.slow
+def test_a_prediction_that_was_killed_goes_on(demo, tmp_path):
+    run, _ = demo
+    words = ["predict", run / "phantom", "-o", tmp_path / "out", "--model", run]
+    broken = subprocess.Popen(
+        [sys.executable, "-m", "acdc_semicycle", *map(str, words)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").rglob("*_seg.nii.gz"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    broken.kill()
+    broken.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*_seg.nii.gz")}
+    assert 5 <= len(before) < 80, "it was over before the kill"
+    done = semicycle(*words)
+    after = sorted((tmp_path / "out").rglob("*_seg.nii.gz"))
+    assert len(after) == 80 and all(nibabel.load(path).shape for path in after)
+    kept = [path for path, when in before.items() if path.stat().st_mtime_ns == when]
+    assert len(kept) >= len(before) - 1 and f"{len(kept)} of them are done" in done.stderr
+
+
 def test_it_runs_from_inside_the_bundle_and_a_wrong_folder_is_one_line(tmp_path):
     done = bundle(
         "training",
