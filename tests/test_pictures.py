@@ -778,12 +778,13 @@ def test_own_scans_are_trained_on(tmp_path):
     assert [case["patient"] for case in content["cases"]] == content["split"]["test"]
     assert set(content["summary"]["dice"]) == {"mean", "liver"}
     panel = np.load(tmp_path / "run" / "test" / "panel.npz")
-    mask = np.asarray(nibabel.load(tmp_path / "masks" / f"{panel['names'][0]}_gt.nii.gz").dataobj)[..., 1].T
+    mask = np.asarray(nibabel.load(tmp_path / "masks" / f"{panel['names'][0]}_gt.nii.gz").dataobj)[..., 1]
+    mask = mask.T[::-1, ::-1]  # in the radiologist's view
     np.testing.assert_array_equal(panel["truth_0"], mask)
     np.testing.assert_array_equal(panel["image_0"] > 128, mask == 1)
     segment(tmp_path / "images", tmp_path / "out", tmp_path / "run" / "models" / "model.pt")
     made = np.asarray(nibabel.load(tmp_path / "out" / f"{panel['names'][0]}_seg.nii.gz").dataobj)
-    np.testing.assert_array_equal(panel["prediction_0"], made[..., 1].T)
+    np.testing.assert_array_equal(panel["prediction_0"], made[..., 1].T[::-1, ::-1])
     assert (made[..., 0] != made[..., 1]).any()
     assert not json.loads((tmp_path / "run" / "models" / "model.json").read_text())["pictures"]
 
