@@ -6,8 +6,6 @@ import pytest
 from acdc_semicycle import clinical
 from acdc_semicycle.data import acdc, phantom, volumes
 
-TINY = (32, 32, 6)  # of phantom_dir
-FINE = (128, 128, 288)  # slices of 0.3 mm
 
 
 def counted(root, patient: str) -> dict[str, dict[str, float]]:
@@ -54,10 +52,10 @@ def test_ed_is_the_frame_of_the_largest_left_ventricle_and_es_of_the_smallest():
     assert clinical.extremes([7.0]) == (0, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("size", [(96, 96, 8), (128, 128, 16)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_path, seed):
-    truths = phantom.write(tmp_path / "phantom", patients=2, seed=seed, size=FINE)
+def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_path, seed, size):
+    truths = phantom.write(tmp_path / "phantom", patients=3, seed=seed, size=size)
     true = constructed(truths)
     for patient in {t.patient for t in truths}:
         found = counted(tmp_path / "phantom", patient)
@@ -65,14 +63,3 @@ def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_
             assert ml == pytest.approx(true[patient, phase], rel=0.02)
         expected = clinical.indices(true[patient, "ED"], true[patient, "ES"])
         assert clinical.indices(found["ED"], found["ES"]) == pytest.approx(expected, rel=0.02)
-
-
-def test_thick_slices_cost_the_ventricle_at_most_half_a_slice_of_its_base(phantom_dir):
-    """A slice belongs to the heart or it does not: what masks of 14 mm slices do not say, no count of them can."""
-    true = constructed(phantom.write(phantom_dir, patients=8, size=TINY))  # it is there already
-    for patient in sorted({patient for patient, _ in true}):
-        for phase, ml in counted(phantom_dir, patient).items():
-            name = f"{patient}_frame{phantom.FRAMES[phase]:02d}_gt.nii.gz"
-            mask = volumes.read(phantom_dir / "training" / patient / name)
-            widest_ml = (mask.voxels == acdc.CLASSES.index("LV")).sum((0, 1, 3)).max() * mask.voxel_ml
-            assert abs(ml["LV"] - true[patient, phase]["LV"]) < 0.6 * widest_ml

@@ -34,7 +34,8 @@ from acdc_semicycle.errors import InputError
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-VERSION = 1  # of the drawing: raise it when the same arguments give other files
+VERSION = 2  # of the drawing: raise it when the same arguments give other files
+SLICES = 8  # by default
 FRAMES = {"ED": 1, "ES": 10}
 INFO = "ED: 1\nES: 10\nGroup: NOR\nHeight: 175.0\nNbFrame: 20\nWeight: 70.0\n"
 FINEST_MM = (1.7, 1.7, 1.6)  # tissue is painted at least this finely and averaged into voxels
@@ -46,9 +47,9 @@ BRIGHTEST = (0.02, 1.00, 0.46, 1.10, 0.55, 0.45, 1.00, 0.12, 1.30, 0.50, 0.70)
 MOTTLE = np.array((0, 0.06, 0.03, 0.06, 0.03, 0.08, 0.08, 0.03, 0.15, 0.05, 0.25), np.float32)
 # What varies between patients, uniformly; angles in radians, clockwise from x as seen.
 TRAITS = {
-    "fov_mm": (148, 161), "depth_mm": (80, 87), "base": (0.09, 0.16), "apex": (0.84, 0.87),
+    "fov_mm": (148, 161), "depth_mm": (80, 87), "apex": (0.84, 0.87),
     "lv_ml": (70, 125), "lv_ef": (0.35, 0.70), "wall_mm": (7, 11), "myo_change": (0.96, 1.0),
-    "rv_part": (0.75, 0.95), "rv_ef_gain": (-0.08, 0.05), "rv_reach": (0.78, 0.9), "fullness": (2.2, 3.2),
+    "rv_part": (0.75, 0.95), "rv_ef_gain": (-0.08, 0.05), "fullness": (2.2, 3.2),
     "septum": (2.7, 4.1), "w1": (1.1, 1.45), "w2": (1.1, 1.45), "shift_x_mm": (-9, 9), "shift_y_mm": (-9, 9),
     "tilt_x": (-0.12, 0.12), "tilt_y": (-0.12, 0.12), "oval": (0.0, 0.12), "oval_at": (0, 6.3),
     "three": (0.0, 0.05), "three_at": (0, 6.3), "off": (0.0, 0.16), "off_at": (0, 6.3),
@@ -100,7 +101,7 @@ def write(
     root: Path,
     patients: int = 40,
     seed: int = 0,
-    size: tuple[int, int, int] = (96, 96, 8),
+    size: tuple[int, int, int] = (96, 96, SLICES),
     unlabelled: Collection[str] = (),
 ) -> list[PhantomTruth]:
     """Write patients under ``root/training`` in ACDC's layout, and their volumes to ``root/truth.csv``.
@@ -177,7 +178,10 @@ def _draw(name: str, seed: int, number: int) -> _Patient:
 
 def _beat(name: str, it: dict[str, float]) -> tuple[_Heart, _Heart]:
     """Both phases: in systole the valves come down, the apex stays, and the muscle keeps its volume."""
-    base_mm, epi_mm = it["base"] * it["depth_mm"], (it["apex"] - it["base"]) * it["depth_mm"]
+    # Valves on the borders of the default stack's slices, the right ventricle a quarter into one: half a slice of the
+    # heart's widest part more or less would be a tenth of its volume, and the masks could not say what is drawn.
+    slice_mm = it["depth_mm"] / SLICES
+    base_mm, epi_mm = slice_mm, it["apex"] * it["depth_mm"] - slice_mm
     lv_ml, lv_ef, rv_ml = it["lv_ml"], it["lv_ef"], it["lv_ml"] * it["rv_part"]
     # the muscle that puts a wall of the drawn thickness around the cavity's base (0.7 = p/(p+1), about)
     radius_mm = math.sqrt(1000 * lv_ml / (math.pi * 0.7 * (epi_mm - 6)))
@@ -185,11 +189,11 @@ def _beat(name: str, it: dict[str, float]) -> tuple[_Heart, _Heart]:
     ed = PhantomTruth(name, "ED", lv_ml, rv_ml, myo_ml)
     rv_ef = lv_ef + it["rv_ef_gain"]
     es = PhantomTruth(name, "ES", lv_ml * (1 - lv_ef), rv_ml * (1 - rv_ef), myo_ml * it["myo_change"])
-    descent_mm, apical_mm = 4 + 11 * lv_ef, 6 + 5 * lv_ef
+    descent_mm, apical_mm = slice_mm, 6 + 5 * lv_ef
     short_mm = epi_mm - descent_mm
     return (
-        _Heart(ed, base_mm, epi_mm - 6, epi_mm, it["rv_reach"] * epi_mm),
-        _Heart(es, base_mm + descent_mm, short_mm - apical_mm, short_mm, it["rv_reach"] * short_mm),
+        _Heart(ed, base_mm, epi_mm - 6, epi_mm, 4.25 * slice_mm),
+        _Heart(es, base_mm + descent_mm, short_mm - apical_mm, short_mm, 3.25 * slice_mm),
     )
 
 
