@@ -7,7 +7,6 @@ from acdc_semicycle import clinical
 from acdc_semicycle.data import acdc, phantom, volumes
 
 
-
 def counted(root, patient: str) -> dict[str, dict[str, float]]:
     """Volumes of both phases from the true masks."""
     result = {}
