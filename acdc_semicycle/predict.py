@@ -107,7 +107,8 @@ def run(
     log.info("%d images, network %s", len(scans.found), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
-    ledger = Ledger(scans.folder, model, {**settings, "frames": scans.frames})
+    asked = {"frames": scans.frames, "format": scans.ending}
+    ledger = Ledger(scans.folder, model, {**settings, **asked})
     watch = Watch(network, painter)
     watch.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end

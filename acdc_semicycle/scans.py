@@ -156,15 +156,12 @@ class Scans:
 
         def is_scan(path: Path) -> bool:
             name = stem(path)
-            if name == "legend" and ours(path):
+            if name.endswith(("_seg", "_prob", "legend")) and ours(path):
                 return False
             if any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in MASK_ENDINGS):
                 return False
-            if name.endswith(("_ED_seg", "_ES_seg")) and (path.parent, name[:-7]) in stems:
-                return False
-            cine = name.endswith("_4d") and (path.parent / "Info.cfg").is_file()
-            frames = any(place == path.parent and "_frame" in other for place, other in stems)
-            return not (cine and frames and self.frames is None)
+            cine = self.frames is None and name.endswith("_4d") and (path.parent / "Info.cfg").is_file()
+            return not (cine and any(other.name.startswith(f"{name[:-3]}_frame") for other in path.parent.iterdir()))
 
         return [path for path in files if is_scan(path)]
 

@@ -139,6 +139,23 @@ def test_a_second_run_into_the_inputs_folder_does_not_segment_its_own_output(tmp
     assert made(tmp_path / "in") == ["scan.nii.gz", "scan_seg.nii.gz"]
 
 
+def test_nothing_that_was_written_here_is_taken_for_a_scan(tmp_path, model):
+    cine(tmp_path / "in" / "a.nii.gz")
+    volume(tmp_path / "in" / "b.nrrd.nii.gz")
+    for frames in ("ed_es", "all", None):
+        run(tmp_path / "in", tmp_path / "in", model, frames=frames, probabilities=True)
+        assert {case["scan"] for case in ledger(tmp_path / "in")["cases"]} == {
+            str(tmp_path / "in" / name) for name in ("a.nii.gz", "b.nrrd.nii.gz")
+        }
+
+
+def test_another_format_is_another_label_map(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz")
+    for format in (None, "mha"):
+        run(scan, tmp_path / "out", model, format=format)
+    assert made(tmp_path / "out") == ["scan_seg.mha", "scan_seg.nii.gz"]
+
+
 def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
     good = volume(tmp_path / "in" / "good.nii.gz")
     (tmp_path / "in" / "cut.nii.gz").write_bytes(good.read_bytes()[:300])
