@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from acdc_semicycle.data import volumes
+from acdc_semicycle.data.orientation import displayed
 from acdc_semicycle.errors import InputError
 
 SIDE, SMALL = 176, 112  # pixels of a picture's longer side, at most; of the painted one's
@@ -126,11 +127,6 @@ def _from_panel(folder: Path, case: Case, path: Path) -> list[Slice]:
         )
         for n, z in enumerate(held["places"])
     ]
-
-
-def displayed(plane: NDArray, turned: bool) -> NDArray:
-    """A canonical slice [H, W] as a radiologist sees it: rows down the screen, the patient's right on the left."""
-    return plane.T[::-1, ::-1] if turned else plane.T
 
 
 def _truth(folder: Path, case: Case, frame: int, shape: tuple[int, ...]) -> NDArray | None:

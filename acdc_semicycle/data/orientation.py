@@ -49,6 +49,17 @@ class Layout(NamedTuple):
         return tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
 
 
+def displayed(plane: NDArray, turned: bool) -> NDArray:
+    """A canonical slice [H, W] as a picture [rows, columns].
+
+    Args:
+        turned: into the radiologist's view, the patient's left on the right, front or head above; not where the file
+            has lost its directions.
+    """
+    seen = plane.swapaxes(0, 1)
+    return np.ascontiguousarray(seen[::-1, ::-1] if turned else seen)
+
+
 def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:
     """How to lay out stored voxels of this affine (to RAS, mm) and shape: slices last, rows and columns by direction.
 

@@ -17,7 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from acdc_semicycle.data.orientation import Layout, layout
+from acdc_semicycle.data.orientation import Layout, displayed, layout
 from acdc_semicycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,13 +71,8 @@ class Volume:
         return layout(self.affine, self.voxels.shape[:3])
 
     def shown(self, canonical: NDArray) -> NDArray:
-        """A canonical slice [H, W] as a picture [rows, columns] in the radiologist's view.
-
-        The patient's left is then on the right, the front or the head above; where the header has lost its directions,
-        as stored.
-        """
-        seen = canonical.swapaxes(0, 1)
-        return np.ascontiguousarray(seen if self.spacing_fault else seen[::-1, ::-1])
+        """A canonical slice [H, W] as a picture [rows, columns], in the radiologist's view if that is known."""
+        return displayed(canonical, turned=self.spacing_fault is None)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
