@@ -442,7 +442,7 @@ def test_withheld_indices_say_why(run):
     page = run.write(evaluation=False)
     assert f"withheld: {reason}" in page[page.index('id="patients"') : page.index('id="pictures"')]
     assert f"withheld: {reason}" in page[page.index('id="pictures"') :]
-    assert "of 3 patients, those of 1 are withheld" in words(page)
+    assert "withheld for 1 of 3 patients" in words(page)
     assert (
         rows(run.out)[[row["case"] for row in rows(run.out)].index(run.predictions["cases"][0]["case"])]["volume_LV_ml"]
         == ""
