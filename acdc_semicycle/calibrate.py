@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle import quality
+from acdc_semicycle.compare import check_current
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 
@@ -50,8 +51,8 @@ def about(fitted: Mapping[str, Any]) -> str:
 
     def words(found: Mapping[str, Any]) -> str:
         return (
-            f"rank correlation with the true Dice {found['spearman']:.2f}, mean error {found['mean_error']:.3f},"
-            f" {found['worst_tenth_found']:.0%} of the worst tenth found"
+            f"rank correlation with the true Dice {found['spearman']:.2f}, mean error {found['mean_error']:.3f}, of the"
+            f" worst tenth {round(found['worst_tenth_found'] * found['worst'])} of {found['worst']:.0f} found"
         )
 
     text = (
@@ -72,6 +73,7 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             raise InputError(f"{path} is not there: say semicycle {verb} first")
         content.append(json.loads(path.read_text()))
     ledger, evaluation = content
+    check_current(folder, evaluation)
     first = evaluation["tools"][0]
     dice = {case["case"]: case["dice"]["mean"] for case in evaluation["cases"] if case["tool"] == first}
     known = [case | {"dice": dice[case["case"]]} for case in ledger["cases"] if dice.get(case["case"]) is not None]
@@ -105,4 +107,5 @@ def _table(fitted: Mapping[str, Any]) -> str:
             if isinstance(found, Mapping):
                 values = "".join(f"{found[head]:19.3f}" for head in heads)
                 lines.append(f"{part + ' ' + name:<22}{values}")
+    lines += [f"{name}: {words}" for name, words in quality.SCORES.items() if name in fitted["measured"]]
     return "\n".join([*lines, about(fitted)])

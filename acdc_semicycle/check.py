@@ -139,7 +139,11 @@ def report(findings: Sequence[Finding], counts: Counts) -> str:
                 f"note: these are not 0 to {classes - 1}: a training needs mask_values, the class of each value"
             )
     n = Counter(finding.severity for finding in findings)
-    return "\n".join([*lines, f"{n['fault']} faults, {n['warning']} warnings" if findings else "nothing found"])
+    return "\n".join([*lines, f"{_many(n, 'fault')}, {_many(n, 'warning')}" if findings else "nothing found"])
+
+
+def _many(n: Mapping[str, int], word: str) -> str:
+    return f"{n[word]} {word}" + "s" * (n[word] != 1)
 
 
 def status(findings: Iterable[Finding]) -> int:
@@ -321,6 +325,8 @@ class _Cases:
                 self.add(severity, path, f"{path} {text}")
         if "image" in loaded:
             self.attempt(path, self.pair, loaded)
+            if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
+                self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
         drawn = self.attempt(path, self.values, {"label": loaded["label"]})
         if drawn is None:
             return

@@ -33,10 +33,7 @@ from acdc_semicycle.places import folder, overlays_and_options
 def main() -> int:
     """Run the verb of ``sys.argv``; its exit code."""
     verb, *rest = sys.argv[1:] or ["--help"]
-    asked = {"-h", "--help"} & set(rest)
-    if verb in ("-h", "--help") or (
-        (asked and verb in ("train", "where")) or (asked and verb == "evaluate" and len(rest) == 1)
-    ):
+    if verb in ("-h", "--help") or (verb in ("train", "where") and {"-h", "--help"} & set(rest)):
         print(__doc__)
     elif verb == "--version":
         print(__version__)
@@ -71,7 +68,12 @@ def evaluate(arguments: list[str]) -> int:
     if not any(argument.split("=")[0] in ("--pred", "--truth", "-h", "--help") for argument in arguments):
         overlays, options = overlays_and_options(arguments)
         return become("evaluating", ["train.json", *overlays, "evaluate.json"], options)
-    parser = _parser("evaluate", "Dice, IoU, HD95 and ASSD of label maps, and the clinical indices that follow.")
+    parser = _parser(
+        "evaluate",
+        "Dice, IoU, HD95 and ASSD of label maps, and the clinical indices that follow, as evaluation.json and three CSV"
+        " files. Without --pred and --truth: semicycle evaluate [OVERLAY ...] [--KEY VALUE ...], the trained network on"
+        " its test patients, with the overlays and keys of the training.",
+    )
     parser.add_argument("--pred", type=Path, required=True, action="append", help="a folder of label maps; twice: two")
     parser.add_argument("--truth", type=Path, help="masks: an ACDC tree, or a folder of files of the same names")
     parser.add_argument("--classes", nargs="+", help="names of the classes, background first")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 from collections import Counter, defaultdict
@@ -72,6 +73,9 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     for tool, maps in zip(tools, found, strict=True) if given else ():
         run.add(tool, maps, known)
     both = run.agreement(tools, found) if len(tools) == 2 else []
+    if not any(run.rows.values()) and not both:
+        reasons = [failure["reason"] for failure in run.failures] or ["their names have nothing in common"]
+        raise InputError(f"nothing could be compared: {reasons[0]}")
     head = {"truth": str(truth) if given else None, "tools": tools, "classes": names, "structures": names[1:]}
     return plain(head | run.content(both, notes) | provenance())
 
@@ -80,8 +84,10 @@ def _tools(roots: Sequence[Path], given: Sequence[Path]) -> list[str]:
     """What to call those whose predictions these are, once all that is given is there."""
     if gone := [path for path in (*roots, *given) if not path.exists()]:
         raise InputError(f"{gone[0]} is not there: give a folder of label maps, or one")
-    if not 1 <= len(roots) <= 2 or (not given and len(roots) < 2):
-        raise InputError(f"{len(roots)} predictions are given: give one or two with a truth, or two without one")
+    if len(roots) > 2:
+        raise InputError(f"{len(roots)} --pred are given: give one or two")
+    if not given and len(roots) < 2:
+        raise InputError(f"{roots[0]} is given without --truth: give one, or a second --pred to compare with")
     if len({root.resolve() for root in roots}) < len(roots):
         raise InputError(f"{roots[0]} is given as both tools: give the predictions of two, or of one with a truth")
     names = [root.resolve().name for root in roots]
@@ -182,6 +188,7 @@ def _scores(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> Ro
     ml = [clinical.volumes_ml(labels, theirs.voxel_ml, classes) for labels in (other, one)]
     return {
         "prediction": str(prediction.path),
+        "sha256": hashlib.sha256(prediction.path.read_bytes()).hexdigest(),
         "truth": str(truth.path),
         "image": None if scan is None else str(scan),
         "unit": "mm" if mm else "voxels",
@@ -271,6 +278,19 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
         for fault, times in Counter(row["withheld"] for row in rows).items()
         if fault
     ] + ["means of distances are over the cases in mm only"] * mixed
+
+
+def check_current(folder: Path, content: dict[str, Any]) -> None:
+    """Refuse an evaluation of label maps that are others by now.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    for row in content["cases"]:
+        path = Path(row.get("prediction") or "")
+        path = path if path.is_file() else folder / path
+        if row.get("sha256") and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+            raise InputError(f"{path} is another than was evaluated in {folder}: say semicycle evaluate again")
 
 
 def write(content: dict[str, Any], folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from acdc_semicycle import clinical, quality
 from acdc_semicycle.data.volumes import Volume
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.evaluate import plain, provenance
 from acdc_semicycle.files import write_text
 from acdc_semicycle.models import Model
@@ -39,22 +41,43 @@ class Ledger:
             "failures": [],
         } | provenance()
         before = self._before()
-        if before:
-            self.content["cases"] = [case for case in before["cases"] if (folder / case["mask"]).is_file()]
+        self.owners = {case["mask"]: case["stamp"][0] for case in before.get("cases", [])}
+        if self._same(before):
+            there = [all((folder / name).is_file() for name in case["files"]) for case in before["cases"]]
+            self.content["cases"] = [case for case, whole in zip(before["cases"], there, strict=True) if whole]
             for case in self.content["cases"]:  # it may have been fitted since
                 case["quality"] = quality.expected_dice(model.quality, case["scores"])
 
-    def _before(self) -> dict[str, Any] | None:
+    def _before(self) -> dict[str, Any]:
         try:
             before = json.loads(self.path.read_text())
-            same = before["model"]["sha256"] == self.model.sha256 and before["settings"] == self.content["settings"]
-            return before if same else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            _ = [
+                (case["mask"], case["files"], case["stamp"][0], case["parts"], case["case"]) for case in before["cases"]
+            ]
+            return before
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return {}
+
+    def _same(self, before: Mapping[str, Any]) -> bool:
+        """Whether what was made then would be made now."""
+        now, then = (
+            {**(of.get("model") or {}), **(of.get("settings") or {}), "path": ""}
+            for of in (json.loads(json.dumps(plain(self.content))), before)
+        )
+        return now == then
 
     def holds(self, scan: Scan) -> bool:
-        """Whether this very scan has been segmented so."""
-        return any(case["stamp"] == stamp(scan) for case in self.content["cases"])
+        """Whether this very scan has been segmented so, and all that was made of it is there."""
+        now = stamp(scan)
+        cases = [case for case in self.content["cases"] if case["stamp"] == now]
+        return bool(cases) and len(cases) == cases[0]["parts"]
+
+    def check(self, scan: Scan) -> None:
+        """Refuse a label map where another scan's is."""
+        name = os.path.relpath(scan.target, self.path.parent)
+        owner = self.owners.setdefault(name, str(scan.path.absolute()))
+        if owner != str(scan.path.absolute()) and scan.target.is_file():
+            raise InputError(f"{scan.target} is the label map of {owner}, not of {scan.path}: give another output_dir")
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
         new = {case["case"] for case in cases}
@@ -62,6 +85,8 @@ class Ledger:
         self.write()
 
     def fail(self, scan: Scan, reason: str) -> None:
+        gone = str(scan.path.absolute())
+        self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != gone]
         self.content["failures"].append({"scan": str(scan.path), "reason": reason})
         self.write()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from monai.bundle import ConfigWorkflow
 
 from acdc_semicycle.checkpoints import load, state_dict
 from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
 
 CARD: dict[str, Any] = {
     "filters": 64,
@@ -53,10 +56,15 @@ class Model:
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """How a segmentation of this network is judged without truth, if that was fitted."""
+        """How a segmentation of this network is judged without truth, if that was fitted on these very weights."""
         fitted = self._json("quality.json")
         if fitted is not None and not (isinstance(fitted.get("weights"), dict) and "bias" in fitted):
             raise InputError(f"{self.path}: quality.json has no weights and bias: fit it again, or take it away")
+        if fitted is not None and fitted.get("model_sha256") not in (None, self.sha256):
+            log.warning(
+                "%s: its quality.json was fitted on other weights: calibrate again to have a quality", self.path
+            )
+            return None
         return fitted
 
     @cached_property
@@ -116,6 +124,10 @@ def open_model(given: str | Path) -> Model:
     """
     model = _model(given)
     check_network(model.path)
+    if model.path.suffix.lower() in (".ts", ".onnx"):
+        raise InputError(
+            f"{model.path} is an exported network, without what it takes to use it: give the zip beside it"
+        )
     _ = model.card, model.quality, model.sha256
     return model
 
@@ -141,6 +153,10 @@ def check_network(checkpoint: str | Path) -> None:
     if not path.is_file():
         below = _within(path)
         hint = f"did you mean {below}?" if below else "train first, or give a training run's models/model.pt"
+        if path.is_dir() and not below:
+            raise InputError(
+                f"{path} holds no models/model.pt: give a training run's folder, its model.pt, or a zip of export"
+            )
         raise InputError(f"{path} is not a file, and the network is read from it: {hint}")
 
 

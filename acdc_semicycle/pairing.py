@@ -168,14 +168,22 @@ def _strangers(one: LabelMap, other: LabelMap) -> str:
 
 
 def _frames_of_cines(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]) -> list[LabelMap]:
-    """Predictions, a cine X or X_4d of which the truths are X_frameNN taken apart: NN counts from 1, as in ACDC."""
+    """Predictions, a cine X or X_4d of which the truths are X_frameNN taken apart: NN counts from 1, as in ACDC.
+
+    X_ED or X_4d_ED is the frame that the truths' Info.cfg calls so.
+    """
     theirs = {one.stem for one in truths}
+    phases = {(FRAME.sub("", one.stem), _phase(one)): one.stem for one in truths if FRAME.search(one.stem)}
     frames = defaultdict(list)
     for stem in sorted(theirs - {one.stem for one in predictions}):
         if found := FRAME.search(stem):
             frames[FRAME.sub("", stem)].append((stem, int(found[1]) - 1))
     result = []
     for one in predictions:
+        named = PHASE.search(one.stem)
+        if named and (its := phases.get((PHASE.sub("", one.stem).removesuffix("_4d"), named[1]))):
+            result.append(replace(one, stem=its))
+            continue
         apart = frames.get(one.stem.removesuffix("_4d"), []) if one.stem not in theirs else []
         result += [replace(one, stem=stem, frame=frame) for stem, frame in apart] or [one]
     return result

@@ -76,8 +76,8 @@ def scatter(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str])
 def bland_altman(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str]) -> None:
     """Differences y - x over means, their bias, and the limits of agreement: 1.96 standard deviations on both sides."""
     middle, difference = (x + y) / 2, y - x
-    bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if len(x) > 1 else 0.0
-    lines = {bias: "-"} | ({bias - spread: "--", bias + spread: "--"} if len(x) > 1 else {})
+    bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if len(x) > 2 else 0.0
+    lines = {bias: "-"} | ({bias - spread: "--", bias + spread: "--"} if len(x) > 2 else {})
     for height, style in lines.items():
         axis.axhline(height, color=INK, linestyle=style, linewidth=1, zorder=1)
     axis.axhline(0, color="0.75", linewidth=0.8, zorder=0)
@@ -85,7 +85,7 @@ def bland_altman(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[
     axis.margins(y=0.15)
     axis.set_ylabel(f"{_short(names[1])} − {_short(names[0])}, {unit}", fontsize=8, parse_math=False)
     words = f"n = {len(x)}, bias {bias:+.1f}" + (
-        f", limits {bias - spread:+.1f} to {bias + spread:+.1f}" * (len(x) > 1)
+        f", limits {bias - spread:+.1f} to {bias + spread:+.1f}" * (len(x) > 2)
     )
     axis.set_xlabel(f"mean of both, {unit}\n{words.replace('-', '−')}", fontsize=8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ def run(
     if painter is not None and (weights := model.painter()) is not None:
         load_network(painter, weights, model.path)
         painter.eval()
+    _check_folder(scans.folder)
     log.info("%d images, network %s", len(scans.found), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
@@ -116,7 +118,7 @@ def run(
     todo = [scan for scan in scans.found if not _done(ledger, scan)]
     if len(todo) < len(scans.found):
         log.info("%d of them are done: going on", len(scans.found) - len(todo))
-    segment = Segmenter(evaluator, watch, scans, model, bool(settings["probabilities"]))
+    segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
     for scan in tqdm(todo, "predicting", disable=None, unit="scan"):
         try:
             ledger.add(segment(scan))
@@ -129,6 +131,16 @@ def run(
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {len(scans.found)} files left out:\n  {lines}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before hours of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): give another output_dir") from error
 
 
 def _done(ledger: Ledger, scan: Scan) -> bool:
@@ -159,15 +171,17 @@ class Segmenter:
     """
 
     def __init__(
-        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, model: Model, probabilities: bool
+        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, ledger: Ledger, probabilities: bool
     ) -> None:
-        self.evaluator, self.watch, self.scans, self.model = evaluator, watch, scans, model
-        self.card, self.probabilities = model.card, probabilities
+        self.evaluator, self.watch, self.scans = evaluator, watch, scans
+        self.ledger, self.model = ledger, ledger.model
+        self.card, self.probabilities = self.model.card, probabilities
 
     def __call__(self, scan: Scan) -> list[dict[str, Any]]:
         """Segment and write every frame that is asked for; the entries of the ledger, one a label map."""
         self.watch.start()
         check_target(scan.target)
+        self.ledger.check(scan)
         before, volume = stamp(scan), self._read(scan)
         self.watch.tick("read")
         frames, phases = self._frames(scan, volume)
@@ -177,9 +191,11 @@ class Segmenter:
             parts = [(scan.of(phase), {n: frames[n]}, {}) for phase, n in phases.items()]
         entries = []
         for part, its_frames, its_phases in parts:
-            _write(part, its_frames, volume, self.card, self.probabilities)
+            self.ledger.check(part)
+            files = _write(part, its_frames, volume, self.card, self.probabilities)
             made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": before}
-            made["mask"] = os.path.relpath(part.target, self.scans.folder)
+            made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]
+            made |= {"mask": made["files"][0], "parts": len(parts)}
             made["panel"] = save_panel(self.scans.folder, part, its_frames, its_phases, volume)
             entries.append(made)
         self.watch.tick("write")
@@ -196,9 +212,15 @@ class Segmenter:
             return Volume(grey[..., None], np.eye(4), path=str(scan.path))
         volume = volumes.read(scan.source, frames=True)
         count = volume.voxels.shape[3]
-        if scan.phases and max(scan.phases.values()) >= count:
+        if count > 1 and scan.phases and max(scan.phases.values()) >= count:
             named = ", ".join(f"{phase} {n + 1}" for phase, n in scan.phases.items())
             raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
+        held = np.unique(volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)])
+        held = np.unique(volume.voxels) if len(held) <= len(self.card["classes"]) else held  # the whole takes long
+        if len(held) <= len(self.card["classes"]):
+            raise InputError(
+                f"{scan.path} holds {len(held)} different values, {held[0]:g} to {held[-1]:g}: give a scan, no mask"
+            )
         return volume
 
     def _frames(self, scan: Scan, volume: Volume) -> tuple[dict[int, Frame], dict[str, int]]:
@@ -229,23 +251,23 @@ class Segmenter:
 
 def _write(
     scan: Scan, frames: Mapping[int, Frame], volume: Volume, card: Mapping[str, Any], probabilities: bool
-) -> None:
-    """The label map, and the probabilities if they are asked for, in the scan's own order of storage."""
-    check_target(scan.target)
-    ordered = [frames[n] for n in sorted(frames)]
+) -> list[Path]:
+    """The label map, and the probabilities if they are asked for, in the scan's own order of storage; the files."""
+    ordered, end, files = [frames[n] for n in sorted(frames)], volumes.ending(scan.target), [scan.target]
+    if probabilities and not card["pictures"]:
+        numbers = [f"_frame{place:02d}" for place in range(1, len(ordered) + 1)] if len(ordered) > 1 else [""]
+        files += [scan.target.with_name(scan.target.name[: -len(f"_seg{end}")] + f"{n}_prob{end}") for n in numbers]
+    for file in files:
+        check_target(file)
     if card["pictures"]:
         save_picture_map(ordered[0].labels[..., 0], scan.target, card)
-        return
+        return files
     stored = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
     volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
-    if probabilities:
-        end = volumes.ending(scan.target)
-        for place, frame in enumerate(ordered):
-            number = f"_frame{place + 1:02d}" if len(ordered) > 1 else ""
-            target = scan.target.with_name(scan.target.name[: -len(f"_seg{end}")] + f"{number}_prob{end}")
-            check_target(target)
-            classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
-            volumes.save(target, volume.layout.undo(classes_last), volume)
+    for file, frame in zip(files[1:], ordered, strict=False):
+        classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
+        volumes.save(file, volume.layout.undo(classes_last), volume)
+    return files
 
 
 def save_picture_map(labels: NDArray, target: Path, card: Mapping[str, Any]) -> None:

@@ -179,6 +179,7 @@ def agreement(expected: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
         "spearman": 0.0 if constant else float(stats.spearmanr(expected, truth).statistic),
         "pearson": 0.0 if constant else float(np.corrcoef(expected, truth)[0, 1]),
         "worst_tenth_found": len(found) / worst,
+        "worst": worst,
         "mean_error": float(np.abs(expected - truth).mean()),
     }
 

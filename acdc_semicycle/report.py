@@ -21,11 +21,13 @@ from PIL import Image
 
 from acdc_semicycle import plots
 from acdc_semicycle.cards import DAMAGE, Case, drawn, slices_of, uri
+from acdc_semicycle.compare import check_current
 from acdc_semicycle.data import acdc
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.figures import colours_of
 from acdc_semicycle.files import write_bytes
 from acdc_semicycle.plots import DPI, INDICES
+from acdc_semicycle.quality import SCORES
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
 MEASURES = {"dice": ("Dice", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
@@ -59,6 +61,8 @@ def write(folder: Path) -> Path:
             f"{folder} holds neither predictions.json nor evaluation.json: give the folder that semicycle predict -o"
             " or semicycle evaluate --pred named"
         )
+    if evaluated:
+        check_current(folder, evaluated)
     content, figures, page = _content(folder, predicted, evaluated), plots.figures(evaluated), folder / "report.html"
     for name, png in figures.items():
         write_bytes(folder / "figures" / f"{name}.png", png)
@@ -111,6 +115,7 @@ def _content(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any])
         "failures": [failure for source in sources for failure in source.get("failures") or []],
         "missing": evaluated.get("missing") or [],
         "pictures": PICTURES,
+        "judged": SCORES,
         **_scores(evaluated, tools),
         **_quality(predicted.get("quality") or {}, cases),
     }
@@ -278,7 +283,10 @@ def _csv(content: Mapping[str, Any]) -> str:
     keys = [column.key for column in content["columns"]]
     writer = csv.DictWriter(stream, keys, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(content["rows"])
+    writer.writerows(
+        {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        for row in content["rows"]
+    )
     return stream.getvalue()
 
 

@@ -145,9 +145,9 @@ class Scans:
                 yield Scan(one, name, target, name)
 
     def _ours(self, path: Path) -> bool:
-        """Whether it lies in the output folder, where that is not the input folder itself."""
-        output = self.folder.resolve()
-        return output != self.root.resolve() and path.resolve().is_relative_to(output)
+        """Whether it lies in the output folder, where that is a folder within the input."""
+        output, root = self.folder.resolve(), self.root.resolve()
+        return output != root and output.is_relative_to(root) and path.resolve().is_relative_to(output)
 
     def _files(self, root: Path) -> list[Path]:
         files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes) and p.is_file())

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from acdc_semicycle import check
-from acdc_semicycle.data import acdc, voc
+from acdc_semicycle.data import acdc, phantom, voc
 from acdc_semicycle.errors import InputError
 
 FAULT, WARNING = "fault", "warning"
@@ -381,7 +381,7 @@ def test_a_report_gives_each_finding_a_line_and_the_status_follows_the_faults(ro
     found = check.check(root, progress=iter, counts=counts)
     lines = check.report(found, counts).splitlines()
     assert lines[1].startswith(f"fault: {image(root, 1)} is truncated") and lines[2].startswith("warning: ")
-    assert lines[-1] == "1 faults, 1 warnings" and len(lines) == 4
+    assert lines[-1] == "1 fault, 1 warning" and len(lines) == 4
     assert (check.status(found), check.status(found[1:]), check.status([])) == (1, 0, 0)
 
 
@@ -478,3 +478,11 @@ def test_real_acdc_has_nothing_wrong_but_one_scan_under_two_names(acdc_dir):
 def test_real_pictures_have_nothing_wrong(voc_dir, cityscapes_dir):
     assert (check.kind(voc_dir), check.kind(cityscapes_dir)) == ("voc", "cityscapes")
     assert check.check(voc_dir) == check.check(cityscapes_dir) == []
+
+
+def test_an_image_that_is_its_own_mask_is_named(tmp_path):
+    phantom.write(tmp_path / "p", patients=3, size=(32, 32, 6))
+    folder = tmp_path / "p" / "training" / "patient002"
+    (folder / "patient002_frame01.nii.gz").write_bytes((folder / "patient002_frame01_gt.nii.gz").read_bytes())
+    faults = [one for one in check.check(tmp_path / "p") if one.severity == "fault"]
+    assert [one.path.name for one in faults] == ["patient002_frame01.nii.gz"] and "own mask" in faults[0].text

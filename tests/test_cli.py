@@ -1,13 +1,17 @@
 """The command line becomes the bundle's own command."""
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
-from acdc_semicycle import __version__, bundle, cli
+from acdc_semicycle import __version__, bundle, checkpoints, cli
+from acdc_semicycle.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path("bundles", "semicycle", "configs")  # of a clone, from its root
@@ -113,3 +117,25 @@ def test_help_version_and_where_answer_without_loading_torch():
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert words in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_an_evaluation_with_failures_is_exit_code_1(semicycle, tmp_path):
+    labels = np.zeros((5, 6, 3), np.uint8)
+    labels[2:4, 2:4] = 1
+    for folder, name in itertools.product(("tool", "truth"), "ab"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(labels, np.diag([1.4, 1.4, 9, 1])), tmp_path / folder / f"{name}.nii")
+    given = ("evaluate", "--pred", str(tmp_path / "tool"), "--truth", str(tmp_path / "truth"))
+    assert semicycle(*given) == (0, None)
+    (tmp_path / "tool" / "b.nii").write_bytes(b"damaged")
+    assert semicycle(*given) == (1, None)
+
+
+def test_a_prediction_that_failed_is_no_exit_code_0(semicycle, tmp_path, capsys):
+    model = tmp_path / "models" / "model.pt"
+    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    model.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [24, 32]}))
+    (tmp_path / "a.nii").write_bytes(b"damaged")
+    given = ("predict", str(tmp_path / "a.nii"), "-o", str(tmp_path / "out"), "--model", str(model))
+    code, _ = semicycle(*given)
+    assert code != 0 and "a.nii" in capsys.readouterr().err

@@ -581,7 +581,7 @@ def test_two_tools_need_no_truth(tmp_path):
         ("B against A", "a_ED", "ED"),
         ("B against A", "b_ES", "ES"),
     ]
-    with pytest.raises(InputError, match="1 predictions are given"):
+    with pytest.raises(InputError, match="is given without --truth"):
         compare.compare([tmp_path / "A"], None)
 
 
@@ -670,3 +670,31 @@ def test_real_masks_against_themselves_and_shifted_by_a_voxel(acdc_dir, tmp_path
         truth = mask.voxels[..., 0] == 3
         expected = 2 * (truth & np.roll(truth, 1, axis=0)).sum() / (2 * truth.sum())
         assert row["dice"]["LV"] == pytest.approx(expected)
+
+
+def test_label_maps_that_changed_since_are_no_longer_those_that_were_evaluated(tmp_path):
+    save(tmp_path / "tool" / "X.nii.gz", box())
+    save(tmp_path / "truth" / "X_gt.nii.gz", box())
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    compare.check_current(tmp_path / "tool", content)
+    save(tmp_path / "tool" / "X.nii.gz", box(size=(4, 3, 1)))
+    with pytest.raises(InputError, match=r"X\.nii\.gz is another than was evaluated"):
+        compare.check_current(tmp_path / "tool", content)
+
+
+def test_nothing_is_made_of_pairs_none_of_which_can_be_compared(tmp_path):
+    save(tmp_path / "tool" / "X.nii.gz", box())
+    save(tmp_path / "truth" / "X_gt.nii.gz", box(shape=(12, 10, 6)))
+    with pytest.raises(InputError, match=r"nothing could be compared: .*10 x 6 voxels"):
+        compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+
+
+def test_predictions_json_says_which_frame_of_a_cine_is_which_phase(tmp_path):
+    cine = np.stack([box((n, 3, 1)) for n in range(4)], 3)
+    save(tmp_path / "tool" / "p1_seg.nii.gz", cine)
+    for n in (1, 2, 3):  # without an Info.cfg
+        save(tmp_path / "truth" / f"p1_frame{n:02d}_gt.nii.gz", cine[..., n - 1])
+    entry = {"case": "p1", "mask": "p1_seg.nii.gz", "patient": "p1", "phase": None, "phases": {"ED": 0, "ES": 2}}
+    sheet(tmp_path / "tool", [entry])
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["phase"] for row in found["cases"]] == ["ED", None, "ES"]

@@ -195,8 +195,12 @@ def test_a_network_that_is_not_there_is_named(tmp_path, model):
     with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
         models.check_network(model.parent.parent)
     for refuse in (models.check_network, models.open_model):
-        for path in (tmp_path, tmp_path / "no.pt"):
-            with pytest.raises(InputError, match=r"is not a file, .*: train first"):
+        for path, said in (
+            (tmp_path / "empty", "holds no models/model.pt"),
+            (tmp_path / "no.pt", r"is not a file, .*: train"),
+        ):
+            (tmp_path / "empty").mkdir(exist_ok=True)
+            with pytest.raises(InputError, match=said):
                 refuse(path)
     models.check_network(model)
 
@@ -211,3 +215,13 @@ def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):
         flow.initialize()
         assert flow.run() == [expected]
     assert models.bundle_root() == "."
+
+
+@pytest.mark.parametrize("changed", ["model.pt", "model.json", "painter.pt", "quality.json"])
+def test_every_file_of_a_zip_is_compared_with_its_checksum(tmp_path, model, changed):
+    members = contents(model)
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]
+    members |= {f"models/{changed}": members[f"models/{changed}"] + b" ", "SHA256SUMS": "".join(lines).encode()}
+    path = zipped(tmp_path / "b.zip", members, sums=False)
+    with pytest.raises(InputError, match=f"models/{changed} is not what SHA256SUMS says"):
+        models.open_model(path).painter()

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle import checkpoints, cli, models
+from acdc_semicycle import checkpoints, cli, compare, models
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError
@@ -137,6 +137,39 @@ def test_a_second_run_into_the_inputs_folder_does_not_segment_its_own_output(tmp
     for _ in range(2):
         run(tmp_path / "in", tmp_path / "in", model)
     assert made(tmp_path / "in") == ["scan.nii.gz", "scan_seg.nii.gz"]
+
+
+def test_a_mask_is_no_scan(tmp_path, model, phantom_dir):
+    folder = phantom_dir / "training" / "patient001"
+    with pytest.raises(RuntimeError) as caught:
+        run(folder / "patient001_frame01_gt.nii.gz", tmp_path / "out", model)
+    assert "4 different values, 0 to 3: give a scan, no mask" in str(caught.value.__cause__)
+    assert made(tmp_path / "out") == []
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz")
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RuntimeError) as caught:
+        run(scan, tmp_path / "out", model)
+    assert "out cannot be written" in str(caught.value.__cause__) and (tmp_path / "out").read_text() == "mine"
+
+
+def test_the_output_may_lie_above_the_input(tmp_path, model):
+    scan = volume(tmp_path / "all" / "in" / "scan.nii.gz")
+    run(scan.parent, tmp_path / "all", model)
+    assert made(tmp_path / "all") == ["in/scan.nii.gz", "scan_seg.nii.gz"]
+
+
+def test_a_cine_keeps_the_time_between_its_frames(tmp_path, model):
+    path = cine(tmp_path / "a.nii.gz")
+    image = nibabel.load(path)
+    image.header.set_xyzt_units("mm", "msec")
+    image.header["pixdim"][4] = 30
+    nibabel.save(image, path)
+    run(path, tmp_path / "out", model, probabilities=True)
+    made_of = nibabel.load(tmp_path / "out" / "a_seg.nii.gz").header
+    assert made_of.get_zooms()[3] == 30 and made_of.get_xyzt_units() == ("mm", "msec")
 
 
 def test_nothing_that_was_written_here_is_taken_for_a_scan(tmp_path, model):
@@ -515,6 +548,7 @@ def test_without_spacing_volumes_are_withheld_and_the_ledger_says_why(tmp_path, 
 
 
 def test_given_again_only_what_is_new_or_changed_is_segmented(tmp_path, model, caplog):
+    caplog.set_level("INFO", "semicycle")
     folder = tmp_path / "in"
     for name in ("a", "b"):
         volume(folder / f"{name}.nii.gz")
@@ -558,3 +592,232 @@ def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
     assert {"cycle", "alike", "again", "flips"} <= set(case["scores"]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
         assert {"painted_0", "difference_0"} <= set(panel.files)
+
+
+def test_every_frame_of_a_cine_has_its_own_probabilities(tmp_path, model):
+    run(cine(tmp_path / "a.nii.gz"), tmp_path / "out", model, probabilities=True)
+    labels = np.asarray(nibabel.load(tmp_path / "out" / "a_seg.nii.gz").dataobj)
+    for n in range(4):
+        found = volumes.read(tmp_path / "out" / f"a_frame{n + 1:02d}_prob.nii.gz", frames=True).voxels
+        np.testing.assert_array_equal(found.argmax(-1), labels[..., n])
+
+
+@pytest.mark.parametrize("flipped", [(True, False, False), (False, True, False), (False, False, True)])
+def test_probabilities_lie_over_their_labels_however_the_scan_is_stored(tmp_path, model, flipped):
+    stored = Layout((2, 0, 1), flipped)
+    shape, affine = (20, 28, 5), np.diag([1.4, 1.6, 9.0, 1.0])
+    voxels = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(stored.apply(voxels), stored.affine(affine, shape)), tmp_path / "a.nii")
+    run(tmp_path / "a.nii", tmp_path / "out", model, probabilities=True)
+    labels = volumes.read(tmp_path / "out" / "a_seg.nii.gz").voxels[..., 0]
+    probabilities = volumes.read(tmp_path / "out" / "a_prob.nii.gz", frames=True).voxels
+    np.testing.assert_array_equal(probabilities.argmax(-1), labels)
+
+
+def test_a_users_own_file_is_not_overwritten_by_probabilities(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    mine = volume(tmp_path / "out" / "a_prob.nii.gz")
+    before = mine.read_bytes()
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model, probabilities=True)
+    assert "was not written by this program" in str(caught.value.__cause__)
+    assert mine.read_bytes() == before
+
+
+def test_a_scan_that_changes_while_it_is_segmented_is_done_again(tmp_path, model, monkeypatch):
+    scan = volume(tmp_path / "a.nii.gz")
+    read = volumes.read
+
+    def read_and_change(*given, **more):
+        found = read(*given, **more)
+        volume(scan, (24, 24, 3))
+        return found
+
+    monkeypatch.setattr(volumes, "read", read_and_change)
+    run(scan, tmp_path / "out", model)
+    monkeypatch.setattr(volumes, "read", read)
+    run(scan, tmp_path / "out", model)
+    assert nibabel.load(tmp_path / "out" / "a_seg.nii.gz").shape == (24, 24, 3)
+
+
+def test_a_part_is_of_whole_names_not_of_their_beginnings(tmp_path, model):
+    for name in ("p1", "p10"):
+        volume(tmp_path / "in" / name / f"{name}.nii.gz")
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["p1"]}))
+    run(tmp_path / "in", tmp_path / "out", model, part="test")
+    assert made(tmp_path / "out") == ["p1/p1_seg.nii.gz"]
+
+
+def test_what_is_hidden_is_no_scan(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "._a.nii.gz").write_bytes(b"what a Mac leaves")
+    volume(tmp_path / "in" / ".trash" / "b.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz"]
+
+
+def test_a_scan_whose_name_ends_like_a_masks_is_a_scan_where_it_is_alone(tmp_path, model):
+    volume(tmp_path / "in" / "without_label.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["without_label_seg.nii.gz"]
+
+
+def test_a_cine_beside_its_frames_is_segmented_where_cines_are_asked_for(tmp_path, model):
+    folder = tmp_path / "in" / "patient001"
+    cine(folder / "patient001_4d.nii.gz")
+    (folder / "Info.cfg").write_text("ED: 1\nES: 3\n")
+    for n in (1, 3):
+        volume(folder / f"patient001_frame{n:02d}.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model, frames="all")
+    assert "patient001/patient001_4d_seg.nii.gz" in made(tmp_path / "out")
+
+
+@pytest.mark.parametrize("setting", ["largest", "flips"])
+def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting):
+    scan = volume(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    for folder in ("out", "new"):
+        run(scan, tmp_path / folder, model, **{setting: True})
+    found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
+    np.testing.assert_array_equal(found, expected)
+    found, expected = (ledger(tmp_path / name)["cases"][0]["scores"] for name in ("out", "new"))
+    assert found == pytest.approx(expected)
+
+
+def test_with_another_network_a_scan_is_segmented_again(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    run(scan, tmp_path / "out", model)
+    run(scan, tmp_path / "new", model)
+    found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_quality_that_was_fitted_since_is_given_to_what_was_segmented_before(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    assert segmented(scan, tmp_path / "out", model)["quality"] is None
+    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    case = segmented(scan, tmp_path / "out", model)
+    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
+
+
+def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):
+    for bias, expected in ((7.0, 1.0), (-7.0, 0.0)):
+        model.with_name("quality.json").write_text(json.dumps({"weights": {"sure": 0.5}, "bias": bias}))
+        assert segmented(volume(tmp_path / "a.nii.gz"), tmp_path / "out", model)["quality"] == expected
+
+
+def test_a_scan_that_was_changed_and_kept_its_size_is_segmented_again(tmp_path, model):
+    scan = volume(tmp_path / "a.nii")
+    run(scan, tmp_path / "out", model)
+    image = nibabel.load(scan)
+    voxels = np.asarray(image.dataobj)[::-1].copy()
+    size = scan.stat().st_size
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), scan)
+    assert scan.stat().st_size == size
+    for folder in ("out", "new"):
+        run(scan, tmp_path / folder, model)
+    found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_another_scan_of_one_name_is_neither_taken_for_done_nor_written_over_the_first(tmp_path, model):
+    scans = [volume(tmp_path / "in" / name / "img.nii") for name in ("p1", "p2")]
+    for scan in scans:
+        os.utime(scan, (1, 1))
+    run(scans[0].parent, tmp_path / "out", model)
+    before = (tmp_path / "out" / "img_seg.nii.gz").read_bytes()
+    for settings in ({}, {"flips": True}):  # whose it is does not depend on how it was made
+        with pytest.raises(RuntimeError) as caught:
+            run(scans[1].parent, tmp_path / "out", model, **settings)
+        assert f"is the label map of {scans[0]}, not of {scans[1]}" in str(caught.value.__cause__)
+    assert (tmp_path / "out" / "img_seg.nii.gz").read_bytes() == before
+
+
+def test_a_cine_is_as_good_as_its_worst_frame(tmp_path, model):
+    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    case = segmented(cine(tmp_path / "a.nii.gz"), tmp_path / "out", model)
+    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
+
+
+def test_a_panel_of_a_cine_shows_the_frame_that_is_segmented_in_it(tmp_path, model):
+    """Frames that get brighter: the panel's greys are those of its frame alone."""
+    folder = tmp_path / "in" / "patient001"
+    path = cine(folder / "patient001_4d.nii.gz")
+    image = nibabel.load(path)
+    voxels = np.asarray(image.dataobj).astype(np.int16) + 2000 * np.arange(4, dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), path)
+    (folder / "Info.cfg").write_text("ED: 2\nES: 4\n")
+    case = segmented(path, tmp_path / "out", model)
+    frame = volumes.Volume(voxels[..., 3:], image.affine)
+    grey = frame.layout.apply(frame.voxels[..., 0]).astype(float)
+    low, high = np.percentile(grey, (0.5, 99.5))
+    with np.load(tmp_path / "out" / case["panel"]) as panel:
+        assert panel["frame"] == 3
+        for n, z in enumerate(panel["places"]):
+            expected = frame.shown(np.clip((grey[..., z] - low) / (high - low), 0, 1) * 255)
+            np.testing.assert_allclose(panel[f"image_{n}"], expected, atol=1)
+
+
+def test_what_is_painted_back_lies_over_its_image_in_the_panel(tmp_path, model):
+    painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
+    checkpoints.save(model.with_name("painter.pt"), painter.state_dict())
+    scan = volume(tmp_path / "scan.nii.gz", (24, 32, 4))  # as large as the network's images: nothing is resampled
+    case = segmented(scan, tmp_path / "out", model)
+    with np.load(tmp_path / "out" / case["panel"]) as panel:
+        shapes = {panel[f"{name}_0"].shape for name in ("image", "prediction", "painted", "difference")}
+        assert len(shapes) == 1
+        painted, image = (panel[f"{name}_0"].astype(float) for name in ("painted", "image"))
+        gap = np.abs(painted - image) / 255 * 2  # both from [-1, 1]
+        np.testing.assert_allclose(np.clip(gap, 0, 1), panel["difference_0"] / 255, atol=0.02)
+
+
+@pytest.mark.parametrize(("gone", "more"), [("a_ES_seg.nii.gz", {"frames": "ed_es"}), ("a_frame02_prob.nii.gz", {})])
+def test_any_file_that_is_gone_is_made_again(tmp_path, model, gone, more):
+    scan = cine(tmp_path / "a.nii.gz")
+    more = more | {"probabilities": True}
+    run(scan, tmp_path / "out", model, **more)
+    before = made(tmp_path / "out")
+    (tmp_path / "out" / gone).unlink()
+    run(scan, tmp_path / "out", model, **more)
+    assert made(tmp_path / "out") == before
+
+
+def test_a_changed_card_is_another_network(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    model.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [48, 64]}))
+    for folder in ("out", "new"):
+        run(scan, tmp_path / folder, model)
+    found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_fails_now_is_no_longer_a_case(tmp_path, model):
+    scan = volume(tmp_path / "a.nii")
+    run(scan, tmp_path / "out", model)
+    scan.write_bytes(b"damaged")
+    with pytest.raises(RuntimeError):
+        run(scan, tmp_path / "out", model)
+    assert ledger(tmp_path / "out")["cases"] == [] and len(ledger(tmp_path / "out")["failures"]) == 1
+
+
+def test_a_quality_of_other_weights_is_none(tmp_path, model, caplog):
+    fitted = {"weights": {"sure": 1.0}, "bias": 0.0, "model_sha256": "another"}
+    model.with_name("quality.json").write_text(json.dumps(fitted))
+    assert segmented(volume(tmp_path / "a.nii"), tmp_path / "out", model)["quality"] is None
+    assert "fitted on other weights" in caplog.text
+
+
+def test_ed_and_es_of_a_cine_are_held_against_the_frames_of_the_challenge(tmp_path, model, phantom_dir):
+    folder = tmp_path / "in" / "patient001"
+    shutil.copytree(phantom_dir / "training" / "patient001", folder)
+    frames = {n: nibabel.load(folder / f"patient001_frame{n:02d}.nii.gz") for n in (1, 10)}
+    whole = np.stack([np.asarray(frames[10 if n == 10 else 1].dataobj) for n in range(1, 11)], -1)
+    nibabel.save(nibabel.Nifti1Image(whole, frames[1].affine, frames[1].header), folder / "patient001_4d.nii.gz")
+    run(folder / "patient001_4d.nii.gz", tmp_path / "out", model, frames="ed_es")
+    content = compare.compare([tmp_path / "out"], folder)
+    assert [(row["phase"], Path(row["truth"]).name) for row in content["cases"]] == [
+        ("ED", "patient001_frame01_gt.nii.gz"), ("ES", "patient001_frame10_gt.nii.gz"),
+    ]  # fmt: skip

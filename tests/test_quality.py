@@ -199,3 +199,23 @@ def test_two_networks_are_not_mixed_and_missing_files_are_named(tmp_path):
     (validation / "evaluation.json").unlink()
     with pytest.raises(InputError, match="semicycle evaluate"):
         calibrate.calibrate(validation)
+
+
+def test_the_quality_is_measured_on_the_test_cases_and_not_on_those_it_was_fitted_on(tmp_path):
+    others = cases(30, seed=1)
+    for case in others:
+        case["dice"] = 1 - case["dice"]  # the score tells the opposite of them
+    calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
+    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert stored["test"]["cases"] == 30 and stored["test"][stored["chosen"]]["spearman"] < -0.9
+
+
+def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):
+    folder = write(tmp_path / "v", cases())
+    content = json.loads((folder / "evaluation.json").read_text())
+    content["tools"].append("B")
+    content["cases"] += [case | {"tool": "B", "dice": {"mean": 0.1}} for case in content["cases"]]
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    calibrate.calibrate(folder)
+    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert stored["measured"][stored["chosen"]]["spearman"] > 0.97

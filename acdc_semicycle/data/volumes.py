@@ -250,8 +250,12 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
         for name in GEOMETRY:  # as they are: to compute them anew fails where one of them is odd
             header[name] = like.header[name]
         header["pixdim"][:4] = like.header["pixdim"][:4]
-        unit = int(like.header["xyzt_units"]) & 7
+        units = int(like.header["xyzt_units"])
+        unit = units & 7
         header["xyzt_units"] = unit if unit in (1, 2, 3) else 0
+        if voxels.shape[3:] == like.voxels.shape[3:]:  # frames, and not classes
+            header["pixdim"][4] = like.header["pixdim"][4]
+            header["xyzt_units"] = int(header["xyzt_units"]) | (units & 24 if units & 24 in (8, 16, 24) else 0)
         affine = affine.copy()
         affine[:3] /= IN_MM.get(unit, 1.0)
         image = nibabel.Nifti1Image(voxels, affine, header)
