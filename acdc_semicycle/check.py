@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.data import acdc, cityscapes, folder, voc
@@ -232,6 +233,7 @@ class _Cases:
         self.drawn: dict[str, tuple[Any, ...]] = {}  # the masks' voxels, by case
         self.doubles: set[tuple[str, str]] = set()  # patients
         self.grids: dict[Path, tuple[Path, Any, Any]] = {}
+        self.hearts: dict[str, NDArray] = {}  # the last patient's mask
 
     def add(self, severity: str, path: Path, text: str) -> None:
         self.found[Finding(severity, path, text)] = None
@@ -323,8 +325,9 @@ class _Cases:
         for severity, text in [] if is_picture(path) else geometry(path, loaded["label"].affine.numpy())[1]:
             if (severity, text) not in said:
                 self.add(severity, path, f"{path} {text}")
+        fits = False
         if "image" in loaded:
-            self.attempt(path, self.pair, loaded)
+            fits = self.attempt(path, self.pair, loaded) is not None
             if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
                 self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
         drawn = self.attempt(path, self.values, {"label": loaded["label"]})
@@ -333,6 +336,13 @@ class _Cases:
         voxels = self.drawn[record.case] = _voxels(drawn["label"])
         if self._lacks(path, set(torch.unique(drawn["label"].as_tensor()).tolist())):
             return
+        if fits and self.rules.everywhere and tuple(self.rules.classes or ()) == acdc.CLASSES:
+            labels = drawn["label"].as_tensor()[0].numpy()
+            other = self.hearts.get(record.patient)
+            odd = acdc.oddities(labels, other)
+            for text in odd:
+                self.add("warning", path, f"{path}: {text}")
+            self.hearts = {} if odd else {record.patient: labels}  # records are sorted by patient
         twin = self._twin(record, path, voxels)
         if twin and not copied:
             text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"

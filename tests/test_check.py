@@ -486,3 +486,17 @@ def test_an_image_that_is_its_own_mask_is_named(tmp_path):
     (folder / "patient002_frame01.nii.gz").write_bytes((folder / "patient002_frame01_gt.nii.gz").read_bytes())
     faults = [one for one in check.check(tmp_path / "p") if one.severity == "fault"]
     assert [one.path.name for one in faults] == ["patient002_frame01.nii.gz"] and "own mask" in faults[0].text
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda mask: np.array([0, 3, 2, 1], np.uint8)[mask], "expected 1 RV, 2 MYO, 3 LV"),
+    (lambda mask: np.roll(mask, 40, axis=0), "may be mirrored"),
+])  # fmt: skip
+def test_a_mask_that_no_heart_has_is_a_warning(tmp_path, change, said):
+    phantom.write(tmp_path / "p", patients=3)
+    assert check.check(tmp_path / "p") == []
+    path = tmp_path / "p" / "training" / "patient002" / "patient002_frame10_gt.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine, image.header), path)
+    (found,) = check.check(tmp_path / "p")
+    assert (found.severity, found.path.name) == ("warning", path.name) and said in found.text

@@ -13,12 +13,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
 CLASSES = ("background", "RV", "MYO", "LV")
 COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
 PHASES = ("ED", "ES")
+APART = 0.3  # of the smaller LV, seen along the heart: what two frames of one patient share at least
 
 
 def records(root: str | Path) -> list[Record]:
@@ -34,6 +39,28 @@ def records(root: str | Path) -> list[Record]:
     return sorted(
         record(folder, phase, frame, part) for part, folder in patients(root) for phase, frame in frames(folder).items()
     )
+
+
+def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
+    """What a short-axis mask [H, W, slices] of these classes would hardly look like, in words.
+
+    Args:
+        other: the mask of the patient's other frame, on the same grid.
+    """
+    rv, myo, lv = (labels == k for k in (1, 2, 3))
+    if rv.any() and lv.any() and _inside(lv, myo) < _inside(rv, myo):
+        return ["its RV lies in the myocardium's ring and its LV beside it: expected 1 RV, 2 MYO, 3 LV"]
+    if other is not None and other.shape == labels.shape and lv.any() and (other == 3).any():
+        common = (lv & (other == 3)).any(2).sum() / min(part.any(2).sum() for part in (lv, other == 3))
+        if common < APART:
+            return ["its LV lies elsewhere than in the patient's other frame: one of the masks may be mirrored"]
+    return []
+
+
+def _inside(part: NDArray, myo: NDArray) -> float:
+    """How much of a structure's border, slice by slice, is myocardium."""
+    border = binary_dilation(part, np.ones((3, 3, 1))) & ~part
+    return float((border & myo).sum() / max(border.sum(), 1))
 
 
 def patients(root: str | Path) -> list[tuple[str, Path]]:
