@@ -295,11 +295,16 @@ def check_current(folder: Path, content: dict[str, Any]) -> None:
 
 def write(content: dict[str, Any], folder: Path) -> Path:
     """evaluation.json, cases.csv, summary.csv and patients.csv, each whole or not at all; the first one's path."""
+    if content["truth"] and Path(content["truth"]).resolve() == folder.resolve():
+        raise InputError(f"{folder} is the folder of the truth: say with -o where the results should go")
+    own = [folder / name for name in ("cases.csv", "summary.csv", "patients.csv") if (folder / name).exists()]
+    if own and not (folder / "evaluation.json").is_file():
+        raise InputError(f"{own[0]} is there and is none of an evaluation: say with -o where the results should go")
     path, heads = Path(folder) / "evaluation.json", ("mean", *content["structures"])
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_text(path.with_name("cases.csv"), _csv(_case_rows(content, heads)))
     write_text(path.with_name("summary.csv"), _csv(_summary_rows(content, heads)))
     write_text(path.with_name("patients.csv"), _csv(_patient_rows(content)))
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -698,3 +698,18 @@ def test_predictions_json_says_which_frame_of_a_cine_is_which_phase(tmp_path):
     sheet(tmp_path / "tool", [entry])
     found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
     assert [row["phase"] for row in found["cases"]] == ["ED", None, "ES"]
+
+
+def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
+    save(tmp_path / "truth" / "X_gt.nii.gz", box())
+    save(tmp_path / "tool" / "X.nii.gz", box())
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
+        write(content, tmp_path / "truth")
+    (tmp_path / "tool" / "cases.csv").write_text("mine")
+    with pytest.raises(InputError, match="is none of an evaluation: say with -o"):
+        write(content, tmp_path / "tool")
+    assert (tmp_path / "tool" / "cases.csv").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "truth").iterdir()] == ["X_gt.nii.gz"]
+    write(content, tmp_path / "new")
+    write(content, tmp_path / "new")  # its own it may replace
