@@ -20,6 +20,7 @@ from acdc_semicycle.panels import Frame
 from acdc_semicycle.scans import Scan
 
 LEDGER = "predictions.json"
+KEPT = {"case", "mask", "files", "parts", "stamp", "scores"}  # of a case, what a later run goes by
 
 
 class Ledger:
@@ -51,11 +52,8 @@ class Ledger:
     def _before(self) -> dict[str, Any]:
         try:
             before = json.loads(self.path.read_text())
-            _ = [
-                (case["mask"], case["files"], case["stamp"][0], case["parts"], case["case"]) for case in before["cases"]
-            ]
-            return before
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return before if all(case.keys() >= KEPT for case in before["cases"]) else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _same(self, before: Mapping[str, Any]) -> bool:
@@ -75,8 +73,8 @@ class Ledger:
     def check(self, scan: Scan) -> None:
         """Refuse a label map where another scan's is."""
         name = os.path.relpath(scan.target, self.path.parent)
-        owner = self.owners.setdefault(name, str(scan.path.absolute()))
-        if owner != str(scan.path.absolute()) and scan.target.is_file():
+        owner = self.owners.setdefault(name, known_as(scan))
+        if owner != known_as(scan) and scan.target.is_file():
             raise InputError(f"{scan.target} is the label map of {owner}, not of {scan.path}: give another output_dir")
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
@@ -85,7 +83,7 @@ class Ledger:
         self.write()
 
     def fail(self, scan: Scan, reason: str) -> None:
-        gone = str(scan.path.absolute())
+        gone = known_as(scan)
         self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != gone]
         self.content["failures"].append({"scan": str(scan.path), "reason": reason})
         self.write()
@@ -96,11 +94,17 @@ class Ledger:
         write_text(self.path, json.dumps(plain(self.content), indent=1) + "\n")
 
 
+def known_as(scan: Scan) -> str:
+    """The scan's file, or its folder and which of the series in it."""
+    path = str(scan.path.absolute())
+    return path if isinstance(scan.source, Path) else f"{path} ({scan.source.name})"
+
+
 def stamp(scan: Scan) -> list[Any]:
     """What tells a scan from another, and from itself after a change."""
     files = [scan.path] if isinstance(scan.source, Path) else [file for frame in scan.source.files for file in frame]
     known = [(path.stat().st_size, path.stat().st_mtime_ns) for path in map(Path, files)]
-    return [str(scan.path.absolute()), sum(size for size, _ in known), max(changed for _, changed in known)]
+    return [known_as(scan), sum(size for size, _ in known), max(changed for _, changed in known)]
 
 
 def entry(

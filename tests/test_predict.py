@@ -821,3 +821,32 @@ def test_ed_and_es_of_a_cine_are_held_against_the_frames_of_the_challenge(tmp_pa
     assert [(row["phase"], Path(row["truth"]).name) for row in content["cases"]] == [
         ("ED", "patient001_frame01_gt.nii.gz"), ("ES", "patient001_frame10_gt.nii.gz"),
     ]  # fmt: skip
+
+
+def test_two_series_of_one_folder_are_two_scans_and_done_once(tmp_path, model, caplog):
+    caplog.set_level("INFO", "semicycle")
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    (tmp_path / "in" / "scan").mkdir(parents=True)
+    for number in (3, 4):
+        for z in range(5):
+            plane = sitk.GetImageFromArray(
+                np.random.default_rng(z + number).integers(0, 900, (28, 20)).astype(np.int16)
+            )
+            plane.SetSpacing((1.4, 1.6))
+            tags = {"0008|0060": "MR", "0020|000e": f"1.2.3.{number}", "0020|0011": str(number), "0020|0013": str(z)}
+            tags |= {"0008|0018": f"1.2.3.{number}.{z}", "0020|0032": f"0\\0\\{9 * z}", "0010|0010": "ZEBEDEE^JANE"}
+            tags |= {"0020|0037": "1\\0\\0\\0\\1\\0", "0018|0050": "9"}
+            for tag, value in tags.items():
+                plane.SetMetaData(tag, value)
+            path = tmp_path / "in" / "scan" / f"{number}_{z}.dcm"
+            writer.SetFileName(str(path))
+            writer.Execute(plane)
+            os.utime(path, (1, 1))
+    for _ in range(2):
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["scan/series003_seg.nii.gz", "scan/series004_seg.nii.gz"]
+    assert "2 of them are done" in caplog.text
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"ZEBEDEE" in path.read_bytes()]
+    found = volumes.read(tmp_path / "out" / "scan" / "series003_seg.nii.gz")
+    assert found.voxels.shape == (20, 28, 5, 1) and found.spacing_mm == pytest.approx((1.4, 1.6, 9))
