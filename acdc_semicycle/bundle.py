@@ -206,7 +206,7 @@ def check(config: dict[str, Any]) -> None:
     """
     known: dict[str, Any] = {}
     for name in ["inference.json"] if "scans" in config else ["train.json", "evaluate.json"]:
-        text = (folder("bundles/semicycle") / "configs" / name).read_text()
+        text = (folder("bundles/semicycle") / "configs" / name).read_text(encoding="utf-8")
         known = _merge(known, json.loads(text))
     _check_text(config, "")
     used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))

@@ -71,7 +71,7 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is not there: say semicycle {verb} first")
-        content.append(json.loads(path.read_text()))
+        content.append(json.loads(path.read_text(encoding="utf-8")))
     ledger, evaluation = content
     check_current(folder, evaluation)
     first = evaluation["tools"][0]

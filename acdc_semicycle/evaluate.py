@@ -121,7 +121,7 @@ class Report:
 
     def _check_card(self) -> None:
         path = Path(self.checkpoint).with_suffix(".json")
-        trained = json.loads(path.read_text()) if path.is_file() else {}
+        trained = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
                 raise InputError(
@@ -292,7 +292,7 @@ def _picture_lines(content: dict[str, Any]) -> list[str]:
 
 def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> None:
     heads = [f"{score}_{name}" for score in SCORES for name in ("mean", *names)]
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["case", "patient", "phase", *heads])
         for row in cases:
@@ -301,7 +301,7 @@ def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> Non
 
 
 def _write_summary(path: Path, content: dict, names: Sequence[str]) -> None:
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["score", "structure", "mean", "std"])
         for score in SCORES:

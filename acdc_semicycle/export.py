@@ -106,7 +106,10 @@ def name_of(card: Mapping[str, Any]) -> str:
 
 def metadata(model: Model) -> dict[str, Any]:
     """The bundle's metadata.json with this network's sizes, classes and data set."""
-    card, known = model.card, json.loads((place_of("bundles/semicycle") / "configs" / "metadata.json").read_text())
+    card, known = (
+        model.card,
+        json.loads((place_of("bundles/semicycle") / "configs" / "metadata.json").read_text(encoding="utf-8")),
+    )
     classes, dataset = list(card["classes"]), str(card.get("dataset", "unnamed"))
     known["version"] = known["required_packages_version"]["acdc_semicycle"] = __version__
     known["label_classes"] = "one channel, " + ", ".join(f"{n} {name}" for n, name in enumerate(classes))
@@ -137,7 +140,7 @@ def _lay_out(root: Path, model: Model) -> None:
         shutil.copytree(source / part, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copyfile(source / "LICENSE", root / "LICENSE")
     inference = root / "configs" / "inference.json"
-    config = json.loads(inference.read_text()) | ROOT
+    config = json.loads(inference.read_text(encoding="utf-8")) | ROOT
     config["imports"] = sorted({*config["imports"], "$import acdc_semicycle.models as models"})
     _write(inference, config)
     _write(root / "configs" / "metadata.json", metadata(model))
@@ -150,7 +153,7 @@ def _lay_out(root: Path, model: Model) -> None:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=4) + "\n")
+    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
 def _parser(root: Path) -> ConfigParser:
@@ -243,7 +246,7 @@ def _compare(
 def _describe(root: Path, model: Model, checks: Sequence[Check]) -> None:
     """Put this network before the method in docs/README.md."""
     path = root / "docs" / "README.md"
-    title, text = path.read_text().split("\n", 1)
+    title, text = path.read_text(encoding="utf-8").split("\n", 1)
     about = {"sha256 of models/model.pt": model.sha256} | model.card
     rows = [f"| {key} | {json.dumps(value)} |" for key, value in about.items() if key != "colours"]
     section = [
@@ -254,7 +257,9 @@ def _describe(root: Path, model: Model, checks: Sequence[Check]) -> None:
     ]
     section += ["| | |", "|---|---|", *rows, "", "Exports beside the weights, compared on slices:", ""]
     text = text.replace("No weights are shipped. ", "")
-    path.write_text("\n".join([title, "", *section, *(f"- {check}" for check in checks)]) + "\n" + text)
+    path.write_text(
+        "\n".join([title, "", *section, *(f"- {check}" for check in checks)]) + "\n" + text, encoding="utf-8"
+    )
 
 
 def _pack(root: Path, target: Path) -> Path:

@@ -110,7 +110,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
     """The rows of a learning_curve.csv; none if it is not there."""
     if not path.is_file():
         return []
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

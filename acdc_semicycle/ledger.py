@@ -51,7 +51,7 @@ class Ledger:
 
     def _before(self) -> dict[str, Any]:
         try:
-            before = json.loads(self.path.read_text())
+            before = json.loads(self.path.read_text(encoding="utf-8"))
             return before if all(case.keys() >= KEPT for case in before["cases"]) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

@@ -61,7 +61,7 @@ def predicted(root: Path, others: Sequence[Path]) -> list[LabelMap]:
     if not sheet.is_file():
         return label_maps(root, AS_PREDICTION, others)
     try:
-        content = json.loads(sheet.read_text())
+        content = json.loads(sheet.read_text(encoding="utf-8"))
         cases = {root / case["mask"]: case | {"classes": content.get("classes")} for case in content["cases"]}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"{sheet} cannot be read ({error!r}): predict again, or take it away") from error

@@ -215,11 +215,11 @@ class Segmenter:
         if count > 1 and scan.phases and max(scan.phases.values()) >= count:
             named = ", ".join(f"{phase} {n + 1}" for phase, n in scan.phases.items())
             raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
-        held = np.unique(volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)])
-        held = np.unique(volume.voxels) if len(held) <= len(self.card["classes"]) else held  # the whole takes long
-        if len(held) <= len(self.card["classes"]):
+        labels = np.arange(len(self.card["classes"]))
+        few = volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)]  # the whole takes longer
+        if np.isin(few, labels).all() and np.isin(held := np.unique(volume.voxels), labels).all():
             raise InputError(
-                f"{scan.path} holds {len(held)} different values, {held[0]:g} to {held[-1]:g}: give a scan, no mask"
+                f"{scan.path} holds nothing but the labels {held[0]:g} to {held[-1]:g}: give a scan, no mask"
             )
         return volume
 

@@ -261,7 +261,7 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
         raise InputError(
             f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
         )
-    content = json.loads(Path(split).read_text())
+    content = json.loads(Path(split).read_text(encoding="utf-8"))
     if part not in content:
         raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
     patients = set(content[part])

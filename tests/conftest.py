@@ -1,5 +1,6 @@
 """What several test files share: a tiny phantom, written once, and real data where this machine has them."""
 
+import locale
 import os
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from acdc_semicycle.data import acdc, phantom
 from acdc_semicycle.data.records import Record
 
 TINY = (32, 32, 6)
+
+
+@pytest.fixture(autouse=True)
+def same_locale():
+    """SimpleITK leaves another locale behind when it writes DICOM."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture(scope="session")

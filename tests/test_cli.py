@@ -94,7 +94,6 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
         (["trian"], "'trian' is no verb"),
         (["train", "huge"], "'huge' is no overlay"),
         (["predict"], "scan"),
-        (["predict", "no.nii.gz"], "no.nii.gz is not there"),
         (["check", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["evaluate", "--pred", "nowhere"], "nowhere"),

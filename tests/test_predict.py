@@ -143,7 +143,7 @@ def test_a_mask_is_no_scan(tmp_path, model, phantom_dir):
     folder = phantom_dir / "training" / "patient001"
     with pytest.raises(RuntimeError) as caught:
         run(folder / "patient001_frame01_gt.nii.gz", tmp_path / "out", model)
-    assert "4 different values, 0 to 3: give a scan, no mask" in str(caught.value.__cause__)
+    assert "nothing but the labels 0 to 3: give a scan, no mask" in str(caught.value.__cause__)
     assert made(tmp_path / "out") == []
 
 

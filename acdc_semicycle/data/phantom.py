@@ -136,7 +136,7 @@ def write(
                 folder = staging / "training" / name
                 _write_patient(folder, patient, (seed, number), size, name not in unlabelled)
             _write_truths(staging / "truth.csv", drawn)
-            (staging / "phantom.json").write_text(json.dumps(recipe, indent=2) + "\n")
+            (staging / "phantom.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
             if not _holds(root, recipe):  # another process may have been faster
                 staging.rename(root)
     return [heart.truth for patient in drawn for heart in patient.hearts]
@@ -156,7 +156,7 @@ def _holds(root: Path, recipe: dict) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / "phantom.json").read_text())
+        found = json.loads((root / "phantom.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = "something without a phantom.json"
     if found != recipe:
@@ -319,7 +319,7 @@ def _write_patient(
     folder: Path, patient: _Patient, key: tuple[int, int], size: tuple[int, int, int], labelled: bool
 ) -> None:
     folder.mkdir(parents=True)
-    (folder / "Info.cfg").write_text(INFO)
+    (folder / "Info.cfg").write_text(INFO, encoding="utf-8")
     fov_mm = patient.fov_mm
     parts = (np.ceil(fov_mm / size / FINEST_MM).astype(int) | 1).tolist()  # odd: a vote of two has no tie
     fine_size = np.multiply(size, parts)
@@ -357,7 +357,7 @@ def _write_truths(path: Path, drawn: list[_Patient]) -> None:
             "myo_ed_ml": ed.myo_ml, "myo_es_ml": es.myo_ml,
         }  # fmt: skip
         rows.append({"patient": ed.patient} | {name: f"{figure:.3f}" for name, figure in figures.items()})
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)

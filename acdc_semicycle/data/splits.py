@@ -210,7 +210,7 @@ def load(path: str | Path) -> Split:
         InputError: no such file, or no split in it.
     """
     try:
-        parts = json.loads(Path(path).read_text())
+        parts = json.loads(Path(path).read_text(encoding="utf-8"))
         if any(not isinstance(patients, list) for patients in parts.values()):
             raise TypeError("a part is no list")
         result = Split(**{part: tuple(map(str, patients)) for part, patients in parts.items()})

@@ -27,7 +27,7 @@ def expectations(
     What cannot be probed has none: its run will show what is wrong.
     """
     path = options.out / "probe.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     seconds = {}
     for run in runs:
         cell = Cell(run.cell.dataset, "20", PROBED.get(run.cell.method, run.cell.method), 0)

@@ -115,12 +115,14 @@ def finished_runs(out: Path) -> list[Finished]:
     """All there are below a folder, as the tables order them."""
     found: list[Finished] = []
     for path in sorted(out.glob("*/labels_*/*/seed_*/finished.json")):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         report = path.parent / record["report"]
         dataset, labels, method, seed = path.parent.relative_to(out).parts
         cell = Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_")))
         if report.is_file() and dataset in SCORES and method in METHODS + ABLATIONS:
-            found.append(Finished(cell, record["command"], json.loads(report.read_text()), report.parent))
+            found.append(
+                Finished(cell, record["command"], json.loads(report.read_text(encoding="utf-8")), report.parent)
+            )
     methods = METHODS + ABLATIONS
     return sorted(
         found,

@@ -88,7 +88,7 @@ class Run:
             InputError: it is that of another command.
         """
         path = self.folder / "finished.json"
-        record = json.loads(path.read_text()) if path.is_file() else None
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if record is None or not (self.folder / record["report"]).is_file():
             return False
         if record["settings"] != self.settings:
@@ -106,7 +106,7 @@ class Run:
         if not curve.is_file() or not log.is_file():
             return 0.0
         of = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
-        return min(1.0, max(0, curve.read_text().count("\n") - 1) / int(of[-1])) if of else 0.0
+        return min(1.0, max(0, curve.read_text(encoding="utf-8").count("\n") - 1) / int(of[-1])) if of else 0.0
 
 
 def _fingerprint(file: str) -> str:
