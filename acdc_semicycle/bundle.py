@@ -26,7 +26,7 @@ from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
 
-PATHS = ("dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir")
+PATHS = ("dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir")
 STARTED = time.monotonic()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.data.pairs import Slices
@@ -163,7 +164,8 @@ class Pictures:
         colours: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.objective, self.classes, self.colours = objective, classes, colours
-        self.sample = max(dataset.data, key=lambda item: _foreground(item["label"], classes))
+        shown = max(range(len(dataset)), key=lambda index: _foreground(dataset.stored[index]["label"], classes))
+        self.sample = dataset.plain(shown)
         self.writer, self.interval = writer, interval
 
     def attach(self, engine: Engine) -> None:
@@ -185,6 +187,6 @@ class Pictures:
         self.writer.add_figure("cycle", figure, engine.state.epoch)
 
 
-def _foreground(label: torch.Tensor, classes: int) -> int:
+def _foreground(label: NDArray, classes: int) -> int:
     """Pixels of a mask that are of any class but the first."""
     return int(((label > 0) & (label < classes)).sum())

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import Dataset, MetaTensor
+from monai.data import MetaTensor
 from monai.transforms import Compose, apply_transform
-from torch.utils.data import DataLoader, Sampler
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
+from acdc_semicycle.data import cache
+from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
@@ -29,27 +34,35 @@ def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
-def read(records: Sequence[Record], transform: Callable, keys: Sequence[str] = ("image", "label")) -> list[Any]:
-    """Every volume through ``transform``, in this thread; what is not in ``keys`` is not even read.
+def read(records: Sequence[Record], transform: Callable) -> list[Any]:
+    """Every volume, image and mask, through ``transform``."""
+    return list(reading(records, transform, ("image", "label")))
+
+
+def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str]) -> Iterator[Any]:
+    """Every volume through ``transform``, one by one in this thread; what is not in ``keys`` is not even read.
 
     MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
     interpreter then sometimes aborts.
     """
     log.info("reading %d images", len(records))
     items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
-    return [transform(item) for item in tqdm(items, "reading", disable=None)]
+    return (transform(item) for item in tqdm(items, "reading", disable=None))
 
 
 class Slices(Dataset):
-    """Every slice of the given volumes, prepared once and kept in memory.
+    """Every slice of the given volumes, prepared once and kept compact (:mod:`acdc_semicycle.data.cache`).
+
+    An index past the end means the same slices again, changed at random in another way.
 
     Args:
         records: the volumes.
-        transform: from a volume's dict to tensors [C, H, W, slices].
-        random_transform: on one slice's tensors [C, H, W], each time it is drawn; its random state depends on
-            the seed, the epoch and the index alone, so workers and resumes change nothing. An index past the end
-            means the same slices again, drawn anew.
+        transform: from a volume's dict to tensors [C, H, W, slices], the same each time.
+        random_transform: MONAI's, on one slice's tensors [C, H, W], each time it is drawn; its random state depends on
+            the seed, the epoch and the index alone, so workers and resumes change nothing.
         keys: what is kept of each slice: ("image", "label"), or ("image",) where masks shall stay unseen.
+        augment: random changes of whole batches, behind ``random_transform`` and much faster.
+        cache_dir: folder in which the prepared slices wait for the next run; None keeps them in memory.
     """
 
     def __init__(
@@ -59,25 +72,85 @@ class Slices(Dataset):
         random_transform: Callable | Sequence[Callable] = (),
         keys: Sequence[str] = ("image", "label"),
         seed: int = 0,
+        augment: Augment | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
         self.seed, self.epoch = seed, 0
-        self.keys = tuple(keys)
-        data = [piece for volume in read(records, transform, keys) for piece in self._cut(volume)]
-        super().__init__(data, random_transform if callable(random_transform) else Compose(random_transform))
+        self.keys, self.augment = tuple(keys), augment or Augment()
+        self.random = Compose(random_transform)
+        self.stored = cache.kept(
+            Path(str(cache_dir)) if cache_dir is not None and records else None,
+            lambda: cache.name_of(records, transform, keys),
+            lambda: (piece for volume in reading(records, transform, keys) for piece in self._cut(volume)),
+        )
+        self.held: dict[str, Tensor] = {}
 
-    def __iter__(self) -> Iterator[Any]:  # Python's own would never end: any index is one of a slice
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # Python's own would never end: any index is one of a slice
         return (self[index] for index in range(len(self)))
 
-    def _cut(self, volume: dict[str, Any]) -> list[dict[str, Any]]:
-        tensors = {key: _plain(volume[key]) for key in self.keys}
-        depth = tensors["image"].shape[-1]
-        return [{k: t[..., z].contiguous() for k, t in tensors.items()} for z in range(depth)]
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One slice as training sees it: image [C, H, W] and, unless it shall stay unseen, label [1, H, W]."""
+        return {key: value[0] for key, value in self.finished(self.__getitems__([index]), "cpu").items()}
 
-    def _transform(self, index: int) -> Any:
-        if isinstance(self.transform, Compose):
-            self.transform.set_random_state(seed=_seed(self.seed, self.epoch, index))
-        item: Any = apply_transform(self.transform, dict(self.data[index % len(self.data)]))
-        return {key: _plain(value) for key, value in item.items()}
+    def plain(self, index: int) -> dict[str, Tensor]:
+        """One slice without random changes."""
+        return {key: value[0] for key, value in cache.unpacked(self._rows([index])).items()}
+
+    def hold(self, device: torch.device) -> None:
+        """Keep the slices on a CUDA device, if they take no more than a quarter of what is free there."""
+        if device.type != "cuda" or self.random_by_slice or self.stored.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+            return
+        self.held = {key: value.to(device) for key, value in self._tensors(self.stored).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """What workers give for a batch, still to be ``finished``."""
+        index = torch.as_tensor(indices)
+        if self.held:
+            return {"index": index}
+        if not self.random_by_slice:
+            return self._rows(indices) | {"index": index}
+        plain = cache.unpacked(self._rows(indices))
+        return self._changed([{k: v[n] for k, v in plain.items()} for n in range(len(index))], indices) | {
+            "index": index
+        }
+
+    def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+        """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
+        index = batch.pop("index")
+        if self.held:
+            place = (index % len(self)).to(device, non_blocking=True)
+            batch = {key: value.index_select(0, place) for key, value in self.held.items()}
+        batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        batch = cache.unpacked(batch) if "scale" in batch else batch
+        return self.augment(batch, index.tolist(), self.seed, self.epoch)
+
+    @property
+    def random_by_slice(self) -> bool:
+        """Whether there are random transforms of single slices: work for other processes."""
+        return bool(self.random.transforms)
+
+    def _cut(self, volume: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
+        tensors = {key: _plain(volume[key]) for key in self.keys}
+        if not torch.isfinite(tensors["image"]).all():
+            raise InputError(
+                f"{volume['case']}: the transforms gave NaN or infinite intensities: change or leave out one"
+            )
+        return ({k: t[..., z] for k, t in tensors.items()} for z in range(tensors["image"].shape[-1]))
+
+    def _rows(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self._tensors(self.stored[np.asarray(indices) % len(self)])
+
+    def _tensors(self, rows: NDArray) -> dict[str, Tensor]:
+        return {key: torch.from_numpy(np.ascontiguousarray(rows[key])) for key in rows.dtype.names or () if key}
+
+    def _changed(self, items: list[dict[str, Tensor]], indices: Sequence[int]) -> dict[str, Tensor]:
+        for place, index in enumerate(indices):
+            self.random.set_random_state(seed=_seed(self.seed, self.epoch, index))
+            items[place] = {k: _plain(v) for k, v in apply_transform(self.random, items[place]).items()}
+        return default_collate(items)
 
 
 def _plain(value: Any) -> Any:
@@ -123,6 +196,7 @@ class Pairs:
         seed: of the order.
         steps: batches an epoch has, where that shall not depend on the number of slices.
         sampler: draws the order.
+        device: where batches are wanted; on a CUDA device the slices are kept there if they fit.
     """
 
     def __init__(
@@ -134,12 +208,16 @@ class Pairs:
         seed: int = 0,
         steps: int | None = None,
         sampler: Callable[[Sized, int, int], EpochSampler] = EpochSampler,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.datasets = {"labelled": labelled, "unlabelled": unlabelled if len(unlabelled) else labelled}
         most = max(map(len, self.datasets.values()))
         if not 1 <= batch_size <= most:
             raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
         self.length = most // batch_size if steps is None else steps
+        self.device = torch.device(device)
+        for dataset in self.datasets.values():
+            dataset.hold(self.device)
         self.samplers = {
             stream: sampler(dataset, self.length * batch_size, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())
@@ -149,7 +227,9 @@ class Pairs:
                 dataset,
                 batch_size,
                 sampler=self.samplers[stream],
-                num_workers=num_workers,
+                num_workers=num_workers if dataset.random_by_slice else 0,
+                collate_fn=_as_it_is,
+                pin_memory=self.device.type == "cuda" and not dataset.held,
                 generator=torch.Generator(),  # else opening the loader draws from the global random state
             )
             for stream, dataset in self.datasets.items()
@@ -164,5 +244,14 @@ class Pairs:
         return self.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for labelled, unlabelled in zip(*self.loaders.values(), strict=True):
+        for batches in zip(*self.loaders.values(), strict=True):
+            labelled, unlabelled = (
+                dataset.finished(batch, self.device)
+                for dataset, batch in zip(self.datasets.values(), batches, strict=True)
+            )
             yield {"labelled": labelled, "unlabelled": {"image": unlabelled["image"]}}
+
+
+def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """In place of collating: ``Slices`` gives whole batches."""
+    return batch

@@ -1,0 +1,220 @@
+"""Prepared slices, compact, in one file that any number of processes map into memory.
+
+A NumPy ``.npy`` of one record a slice: ``image`` [C, H, W] int16 (its value is ``scale`` * stored + ``offset``, wrong
+by half a step of 65,535 between the slice's own lowest and highest value at most) and ``label`` [1, H, W] uint8. The
+file's name is a hash of all that decides what is in it: the bytes of every scan and mask, the transforms with their
+settings, this package's code that reads, and the versions below it. A file of that name is complete, and never changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+STEPS = 65535
+DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in a file beside them
+Slice = Mapping[str, Tensor]  # image [C, H, W] and label [1, H, W], or the image alone
+
+
+def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[], Iterator[Slice]]) -> NDArray:
+    """The slices as an array of records: mapped from ``folder``, where they are made first if need be.
+
+    Processes that ask at the same time wait for the first one. Without a folder, without a name, or where the
+    folder cannot be written, the slices are in memory, and the same to the bit.
+
+    Args:
+        folder: of the file, made if need be; None keeps slices in memory.
+        name: what the file is to be called; None if what the slices are made of cannot be told.
+        make: gives the slices.
+    """
+    called = name() if folder is not None else None
+    if folder is None or called is None:
+        return _in_memory(make)
+    path = folder / called
+    try:
+        with _alone(path):
+            found = _mapped(path)
+            if found is None:
+                _write(path, make)
+            else:
+                log.info("%d prepared slices from %s", len(found), path)
+        made = _mapped(path)
+        return _in_memory(make) if made is None else made
+    except OSError as error:
+        log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
+        return _in_memory(make)
+
+
+def _mapped(path: Path) -> NDArray | None:
+    try:
+        return np.load(path, mmap_mode="c")  # "c": torch wants to be allowed to write; the file stays as it is
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError) as error:
+        log.warning("%s is damaged (%s): it is made anew", path, error)
+        return None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> None:
+    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        with beside.open("w+b") as stream:
+            _stream(stream, make())
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _in_memory(make: Callable[[], Iterator[Slice]]) -> NDArray:
+    stream = io.BytesIO()
+    _stream(stream, make())
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _stream(stream: io.BufferedIOBase, slices: Iterator[Slice]) -> None:
+    """Write one slice after the other; the header, rewritten at the end, has room for any number of them."""
+    kind, count = np.dtype([]), 0
+    for item in slices:
+        packed = pack(item)
+        if not count:
+            kind = packed.dtype
+            _header(stream, kind, 0)
+        if packed.dtype != kind:
+            given, first = (tuple(d["image"].shape) for d in (packed.dtype, kind))
+            raise InputError(f"slices have the shapes {first} and {given}: let the transforms give all the same")
+        stream.write(packed.tobytes())
+        count += 1
+    stream.seek(0)
+    _header(stream, kind, count)
+
+
+def _header(stream: io.BufferedIOBase, kind: np.dtype, count: int) -> None:
+    about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_2_0(stream, about)
+
+
+def pack(item: Slice) -> NDArray:
+    """One slice as a record."""
+    image = item["image"].numpy().astype(np.float64)
+    low, high = image.min(), image.max()
+    fields: dict[str, Any] = {
+        "image": (np.round((image - low) * (STEPS / (high - low or 1.0))) - 2**15).astype("<i2"),
+        "scale": np.float32((high - low) / STEPS),
+        "offset": np.float32(low + (high - low) / STEPS * 2**15),
+    }
+    if "label" in item:
+        fields["label"] = item["label"].numpy().astype(np.uint8)
+        if not np.array_equal(fields["label"], item["label"].numpy()):
+            raise InputError("masks hold more than whole numbers 0 to 255: let the transforms give class indices")
+    kind = np.dtype([(key, value.dtype, value.shape) for key, value in fields.items()], align=True)
+    record = np.zeros((), kind)
+    for key, value in fields.items():
+        record[key] = value
+    return record
+
+
+def unpacked(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Records [B] as batches: ``image`` [B, C, H, W] float, and ``label`` [B, 1, H, W] uint8 if there are any."""
+    scale, offset = (rows[key].view(-1, 1, 1, 1) for key in ("scale", "offset"))
+    image = torch.addcmul(offset, rows["image"].float(), scale)
+    return {"image": image} | ({"label": rows["label"]} if "label" in rows else {})
+
+
+def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
+    """What the slices of these records are called; None where a file is missing or a transform cannot be described.
+
+    Where files lie makes no difference, and neither do their times.
+    """
+    files = [file for record in records for file in _files(record, keys)]
+    try:
+        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+            contents = list(pool.map(_hash, files))
+        code = [_hash(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+        about = [contents, [r.slice for r in records], list(keys), description(transform), code]
+    except OSError:
+        return None  # reading it says what is wrong
+    except TypeError as error:
+        log.warning("the slices are kept in memory only: %s", error)
+        return None
+    about += [torch.__version__, monai.__version__, np.__version__]
+    return f"slices-{hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()}.npy"
+
+
+def _files(record: Record, keys: Sequence[str]) -> list[Path]:
+    given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
+    voxels = [beside for path in given if path.suffix.lower() in DETACHED for beside in _same_stem(path)]
+    return [*given, *voxels]
+
+
+def _same_stem(header: Path) -> list[Path]:
+    """All that lies beside a header under its name: wherever in there its voxels are."""
+    return sorted(p for p in header.parent.iterdir() if p.name.startswith(header.stem) and p.is_file() and p != header)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def description(value: Any) -> Any:
+    """A transform and its settings in plain words, the same in every process.
+
+    Raises:
+        TypeError: something in it has no description but its place in memory.
+    """
+    if value is None or isinstance(value, bool | int | float | str | bytes | os.PathLike):
+        return repr(value)
+    if isinstance(value, np.random.RandomState):
+        return None  # what draws has no place in a fixed transform
+    if isinstance(value, Mapping):
+        return [[description(key), description(item)] for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [type(value).__name__, *map(description, value)]
+    if isinstance(value, Tensor | np.ndarray):
+        return [str(value.dtype), np.asarray(value).tolist()]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if code := getattr(value, "__code__", None):
+        taken = [[cell.cell_contents for cell in value.__closure__ or ()], value.__defaults__, value.__kwdefaults__]
+        return [value.__qualname__, code.co_code.hex(), repr(code.co_names), _constants(code), description(taken)]
+    if hasattr(value, "__dict__") and not callable(getattr(value, "__get__", None)):
+        return [description(type(value)), description(vars(value))]
+    words = repr(value)
+    if " at 0x" in words:
+        raise TypeError(f"{words} in a transform has no description")
+    return words
+
+
+def _constants(code: Any) -> str:
+    return repr([each if not hasattr(each, "co_code") else each.co_code.hex() for each in code.co_consts])

@@ -1,0 +1,254 @@
+"""Prepared slices on disk: the same as in memory, made once, made anew when anything that matters changes."""
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from monai.transforms import CastToTyped, Compose, Lambdad, Resized
+
+from acdc_semicycle.data import acdc, cache, phantom
+from acdc_semicycle.data.pairs import Pairs, Slices
+from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
+from acdc_semicycle.errors import InputError
+
+BOTH = ["image", "label"]
+
+
+def preparing(size: int = 16, *more) -> Compose:
+    return Compose(
+        [
+            LoadCheckedd(BOTH, allow_missing_keys=True),
+            ScaleImaged("image"),
+            Resized(BOTH, (size, size, -1), mode=("trilinear", "nearest-exact"), allow_missing_keys=True),
+            CastToTyped("label", torch.uint8, allow_missing_keys=True),
+            *more,
+        ]
+    )
+
+
+@pytest.fixture
+def records(tmp_path):
+    phantom.write(tmp_path / "data", patients=2, size=(32, 32, 6))
+    return acdc.records(tmp_path / "data")
+
+
+def made(records, folder, transform=None, **kwargs) -> Slices:
+    return Slices(records, transform or preparing(), cache_dir=folder, **kwargs)
+
+
+def count_reads(monkeypatch) -> list:
+    reads, whole = [], LoadCheckedd.__call__
+    monkeypatch.setattr(LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item))
+    return reads
+
+
+def test_the_stored_image_is_the_prepared_one_to_half_a_step(records, tmp_path):
+    data = made(records, tmp_path / "cache")
+    expected = [preparing()({"image": str(r.image), "label": str(r.label)}) for r in records]
+    images = torch.cat([e["image"].as_tensor().movedim(-1, 0) for e in expected])
+    labels = torch.cat([e["label"].as_tensor().movedim(-1, 0) for e in expected])
+    assert len(data) == len(images) == 24
+    for index in range(len(data)):
+        step = (images[index].max() - images[index].min()) / 65535
+        assert (data.plain(index)["image"] - images[index]).abs().max() <= step * 0.51 + 1e-7
+        assert torch.equal(data.plain(index)["label"], labels[index])
+
+
+def test_values_of_eight_bits_are_stored_exactly():
+    image = torch.arange(256.0).view(1, 16, 16) / 127.5 - 1
+    (row,) = (np.asarray([cache.pack({"image": image})]),)
+    rows = {key: torch.from_numpy(np.ascontiguousarray(row[key])) for key in ("image", "scale", "offset")}
+    torch.testing.assert_close(cache.unpacked(rows)["image"][0], image, atol=2e-7, rtol=0)
+
+
+def test_a_second_time_no_file_is_read_and_all_is_the_same(records, tmp_path, monkeypatch):
+    first, memory = made(records, tmp_path / "cache"), made(records, None)
+    reads = count_reads(monkeypatch)
+    second = made(records, tmp_path / "cache")
+    assert not reads and isinstance(second.stored, np.memmap)
+    assert first.stored.tobytes() == second.stored.tobytes() == memory.stored.tobytes()
+    assert first.stored.dtype == memory.stored.dtype
+
+
+def test_the_data_set_may_move_and_be_touched(records, tmp_path, monkeypatch):
+    made(records, tmp_path / "cache")
+    shutil.move(tmp_path / "data", tmp_path / "elsewhere")
+    reads = count_reads(monkeypatch)
+    made(acdc.records(tmp_path / "elsewhere"), tmp_path / "cache")
+    assert not reads
+
+
+@pytest.mark.parametrize("what", ["image", "label"])
+def test_another_content_is_read_even_with_the_old_size_and_time(what, records, tmp_path):
+    before = made(records, tmp_path / "cache").stored.tobytes()
+    one, other = (getattr(records[n], what) for n in (0, 3))
+    times = one.stat()
+    one.write_bytes(other.read_bytes())
+    os.utime(one, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = made(records, tmp_path / "cache")
+    assert after.stored.tobytes() != before
+    assert after.stored.tobytes() == made(records, None).stored.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("transform", "keys", "part"),
+    [
+        (preparing(20), BOTH, slice(None)),
+        (preparing(16, Lambdad("image", lambda image: image * 0.5)), BOTH, slice(None)),
+        (preparing(), ["image"], slice(None)),
+        (preparing(), BOTH, slice(1, None)),
+        (preparing(), BOTH, slice(None, None, -1)),
+    ],
+)
+def test_other_settings_slices_or_order_are_another_file(transform, keys, part, records, tmp_path):
+    made(records, tmp_path / "cache")
+    other = made(records[part], tmp_path / "cache", transform, keys=keys)
+    assert len(list((tmp_path / "cache").glob("slices-*.npy"))) == 2
+    assert other.stored.tobytes() == made(records[part], None, transform, keys=keys).stored.tobytes()
+
+
+def test_lambdas_with_other_numbers_are_told_apart():
+    half, third = (Lambdad("image", lambda image, by=by: image * by) for by in (0.5, 0.3))
+    assert cache.description(half) == cache.description(half)
+    assert cache.description(preparing(16)) == cache.description(preparing(16))
+    assert cache.description(lambda x: x * 2) != cache.description(lambda x: x * 3)
+    assert cache.description(half) != cache.description(third)
+
+
+def test_one_slice_of_a_volume_is_not_another(records, tmp_path):
+    one, other = ([dataclasses.replace(records[0], slice=n)] for n in (0, 1))
+    assert made(one, tmp_path / "cache").stored.tobytes() != made(other, tmp_path / "cache").stored.tobytes()
+
+
+def test_voxels_beside_their_header_count(tmp_path):
+    path = tmp_path / "scan.mhd"
+    record, names = Record("scan", "scan", path), []
+    for value in (1, 2):
+        image = SimpleITK.GetImageFromArray(np.full((2, 8, 8), value, np.int16) + np.arange(8, dtype=np.int16))
+        SimpleITK.WriteImage(image, str(path))
+        names.append(cache.name_of([record], preparing(), ["image"]))
+    assert names[0] != names[1]
+
+
+def test_a_transform_without_description_is_said_and_kept_in_memory(records, tmp_path, caplog):
+    class Odd:
+        __slots__ = ()
+
+        def __call__(self, item):
+            return preparing()(item)
+
+    data = made(records, tmp_path / "cache", Odd())
+    assert "the slices are kept in memory only" in caplog.text and not isinstance(data.stored, np.memmap)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array at all"])
+def test_a_damaged_file_is_made_anew(damage, records, tmp_path, caplog):
+    before = made(records, tmp_path / "cache").stored.tobytes()
+    (path,) = (tmp_path / "cache").glob("slices-*.npy")
+    path.write_bytes(damage)
+    assert made(records, tmp_path / "cache").stored.tobytes() == before
+    assert f"{path} is damaged" in caplog.text
+
+
+def test_a_cut_file_is_made_anew(records, tmp_path):
+    before = made(records, tmp_path / "cache").stored.tobytes()
+    (path,) = (tmp_path / "cache").glob("slices-*.npy")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert made(records, tmp_path / "cache").stored.tobytes() == before
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(records, tmp_path, caplog):
+    (tmp_path / "cache").write_text("a file")
+    data = made(records, tmp_path / "cache")
+    assert len(data) == 24 and "the slices are kept in memory" in caplog.text
+
+
+def test_a_broken_scan_leaves_nothing_behind(records, tmp_path):
+    records[2].image.write_bytes(records[2].image.read_bytes()[:300])
+    with pytest.raises(RuntimeError, match="LoadCheckedd"):
+        made(records, tmp_path / "cache")
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_slices_of_different_sizes_are_refused(records):
+    with pytest.raises(InputError, match=r"slices have the shapes \(1, 32, 32\) and \(1, 24, 24\)"):
+        sizes = iter([32, 24, 24, 24])
+        made(records, None, lambda item: preparing(next(sizes))(item))
+
+
+def test_intensities_that_are_no_numbers_are_refused(records):
+    broken = preparing(16, Lambdad("image", lambda image: image / 0))
+    with pytest.raises(InputError, match=f"{records[0].case}: the transforms gave NaN or infinite intensities"):
+        made(records, None, broken)
+
+
+def test_labels_that_are_no_small_whole_numbers_are_refused(records):
+    with pytest.raises(InputError, match="masks hold more than whole numbers 0 to 255"):
+        made(records, None, preparing(16, Lambdad("label", lambda label: label + 0.5)))
+
+
+def _slow(item):
+    time.sleep(0.2)
+    return preparing()(item)
+
+
+def _process(root: str, folder: str, results) -> None:
+    started = []
+    whole = LoadCheckedd.__call__
+    LoadCheckedd.__call__ = lambda self, item: started.append(1) or whole(self, item)
+    data = Slices(acdc.records(Path(root)), _slow, cache_dir=folder)
+    results.put((len(started), data.stored.tobytes()))
+
+
+def test_of_processes_that_start_together_one_reads_and_all_get_it(records, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    arguments = (str(tmp_path / "data"), str(tmp_path / "cache"), results)
+    processes = [context.Process(target=_process, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(reads for reads, _ in found) == [0, 4] and len({content for _, content in found}) == 1
+
+
+def test_training_leaves_the_file_as_it_is(records, tmp_path):
+    data = made(records, tmp_path / "cache")
+    (path,) = (tmp_path / "cache").glob("slices-*.npy")
+    before = path.read_bytes()
+    for batch in Pairs(data, made(records, tmp_path / "cache", keys=["image"]), 4):
+        batch["labelled"]["image"].zero_()
+    data.stored["scale"] = 0.0
+    assert path.read_bytes() == before
+
+
+def test_slices_held_on_a_device_are_the_same(records, tmp_path, monkeypatch):
+    one, other = made(records, None), made(records, None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 2**30))
+    monkeypatch.setattr(torch.Tensor, "to", _ignoring_cuda(torch.Tensor.to))
+    other.hold(torch.device("cuda"))
+    assert other.held and other.__getitems__([3, 29]).keys() == {"index"}
+    for batch in (one, other):
+        batch.epoch = 1
+    a, b = (data.finished(data.__getitems__([3, 29, 5]), "cpu") for data in (one, other))
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def _ignoring_cuda(to):
+    return lambda self, *args, **kwargs: to(self, *[a for a in args if str(a) != "cuda"], **kwargs)
+
+
+def test_what_does_not_fit_on_the_device_stays_where_it_is(records, monkeypatch):
+    data = made(records, None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * data.stored.nbytes - 1, 2**30))
+    data.hold(torch.device("cuda"))
+    assert not data.held
