@@ -113,9 +113,8 @@ class Slices(Dataset):
         if not self.random_by_slice:
             return self._rows(indices) | {"index": index}
         plain = cache.unpacked(self._rows(indices))
-        return self._changed([{k: v[n] for k, v in plain.items()} for n in range(len(index))], indices) | {
-            "index": index
-        }
+        items = [{key: value[n] for key, value in plain.items()} for n in range(len(index))]
+        return self._changed(items, indices) | {"index": index}
 
     def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
         """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
@@ -135,9 +134,7 @@ class Slices(Dataset):
     def _cut(self, volume: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
         tensors = {key: _plain(volume[key]) for key in self.keys}
         if not torch.isfinite(tensors["image"]).all():
-            raise InputError(
-                f"{volume['case']}: the transforms gave NaN or infinite intensities: change or leave out one"
-            )
+            raise InputError(f"{volume['case']}: the transforms gave NaN or infinite intensities: take out what does")
         return ({k: t[..., z] for k, t in tensors.items()} for z in range(tensors["image"].shape[-1]))
 
     def _rows(self, indices: Sequence[int]) -> dict[str, Tensor]:
@@ -149,7 +146,8 @@ class Slices(Dataset):
     def _changed(self, items: list[dict[str, Tensor]], indices: Sequence[int]) -> dict[str, Tensor]:
         for place, index in enumerate(indices):
             self.random.set_random_state(seed=_seed(self.seed, self.epoch, index))
-            items[place] = {k: _plain(v) for k, v in apply_transform(self.random, items[place]).items()}
+            changed: Any = apply_transform(self.random, items[place])
+            items[place] = {key: _plain(value) for key, value in changed.items()}
         return default_collate(items)
 
 
@@ -252,6 +250,6 @@ class Pairs:
             yield {"labelled": labelled, "unlabelled": {"image": unlabelled["image"]}}
 
 
-def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_it_is(batch: Any) -> Any:
     """In place of collating: ``Slices`` gives whole batches."""
     return batch
