@@ -145,7 +145,7 @@ def pack(item: Slice) -> NDArray:
 
 
 def unpacked(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Records [B] as batches: ``image`` [B, C, H, W] float, and ``label`` [B, 1, H, W] uint8 if there are any."""
+    """Records [B] as a batch: ``image`` [B, C, H, W] float, and ``label`` [B, 1, H, W] uint8 if there are any."""
     scale, offset = (rows[key].view(-1, 1, 1, 1) for key in ("scale", "offset"))
     image = torch.addcmul(offset, rows["image"].float(), scale)
     return {"image": image} | ({"label": rows["label"]} if "label" in rows else {})

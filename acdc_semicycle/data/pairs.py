@@ -122,9 +122,8 @@ class Slices(Dataset):
         if self.held:
             place = (index % len(self)).to(device, non_blocking=True)
             batch = {key: value.index_select(0, place) for key, value in self.held.items()}
-        batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        batch = cache.unpacked(batch) if "scale" in batch else batch
-        return self.augment(batch, index.tolist(), self.seed, self.epoch)
+        rows = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        return self.augment(rows, index.tolist(), self.seed, self.epoch)
 
     @property
     def random_by_slice(self) -> bool:
@@ -148,7 +147,8 @@ class Slices(Dataset):
             self.random.set_random_state(seed=_seed(self.seed, self.epoch, index))
             changed: Any = apply_transform(self.random, items[place])
             items[place] = {key: _plain(value) for key, value in changed.items()}
-        return default_collate(items)
+        plain = {"scale": torch.ones(len(items)), "offset": torch.zeros(len(items))}  # not compact any more
+        return default_collate(items) | plain
 
 
 def _plain(value: Any) -> Any:
