@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,22 +123,42 @@ def clock(seconds: float) -> str:
 
 
 class StopAtNonFinite:
-    """End the run at the first term that is NaN or infinite, before a checkpoint takes up its weights."""
+    """End the run when a term is NaN or infinite, before a checkpoint takes up its weights.
+
+    On CUDA a step's terms are looked at while the next one runs, so that no step waits for them.
+    """
 
     def __init__(self, terms: list[str]) -> None:
         self.terms = terms
+        self.last: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
     def __call__(self, engine: Engine) -> None:
-        values = terms_of(engine, self.terms)
-        if not torch.isfinite(values).all():
-            bad = int((~torch.isfinite(values)).nonzero()[0])
-            raise FloatingPointError(
-                f"{self.terms[bad]} is {float(values[bad])} in iteration {engine.state.iteration}: lower the learning"
-                " rate, or switch amp off; the checkpoint of the last epoch is untouched"
-            )
+        values, copied = terms_of(engine, self.terms), None
+        if values.is_cuda:
+            self.check()
+            values, copied = values.to("cpu", non_blocking=True), torch.cuda.Event()
+            copied.record()
+        self.last = engine.state.iteration, values, copied
+        if copied is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raise a FloatingPointError if the terms that were kept are not finite."""
+        if self.last is None:
+            return
+        iteration, values, copied = self.last
+        if copied is not None:
+            copied.synchronize()
+        for name, value in zip(self.terms, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} in iteration {iteration}: lower the learning rate, or switch amp off;"
+                    " the checkpoint of the last epoch is untouched"
+                )
 
 
 class Pictures:

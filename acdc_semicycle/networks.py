@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from acdc_semicycle.shapes import Image, Logits, Mask, Score
 
@@ -26,23 +28,35 @@ def initialise(network: nn.Module) -> nn.Module:
     return network
 
 
-class ResidualBlock(nn.Module):
-    """x + f(x), f being two 3x3 convolutions with instance norm; dropout between them, if any."""
+def instance_norm(channels: int) -> nn.Module:
+    """Instance norm without affine, in its cheapest exact form (docs/performance.md)."""
+    return nn.GroupNorm(channels, channels, affine=False)
 
-    def __init__(self, channels: int, dropout: float = 0.0) -> None:
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f being two 3x3 convolutions with instance norm; dropout between them, if any.
+
+    Args:
+        checkpointing: keep no activations for the backward pass, but compute them once more in it.
+    """
+
+    def __init__(self, channels: int, dropout: float = 0.0, checkpointing: bool = False) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self.f = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            instance_norm(channels),
             nn.ReLU(),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            instance_norm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return x + checkpoint(self.f, x, use_reentrant=False)
         return x + self.f(x)
 
 
@@ -59,6 +73,7 @@ class ResidualGenerator(nn.Module):
         dropout: probability within the blocks; the paper's 0 (the published code's default is 0.5).
         activation: the last layer. None for G_IS, which gives logits (their softmax is the segmentation);
             ``torch.nn.Tanh()`` for G_SI.
+        checkpointing: residual blocks compute their activations twice instead of keeping them: less memory, more time.
 
     Rows and columns of the input must be multiples of 4 and at least 8, else a ValueError.
     """
@@ -71,6 +86,7 @@ class ResidualGenerator(nn.Module):
         blocks: int = 9,
         dropout: float = 0.0,
         activation: nn.Module | None = None,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         n = filters
@@ -79,7 +95,7 @@ class ResidualGenerator(nn.Module):
             *self._layer(nn.Conv2d(in_channels, n, 7)),
             *self._layer(nn.Conv2d(n, 2 * n, 3, stride=2, padding=1)),
             *self._layer(nn.Conv2d(2 * n, 4 * n, 3, stride=2, padding=1)),
-            *(ResidualBlock(4 * n, dropout) for _ in range(blocks)),
+            *(ResidualBlock(4 * n, dropout, checkpointing) for _ in range(blocks)),
             *self._layer(nn.ConvTranspose2d(4 * n, 2 * n, 3, stride=2, padding=1, output_padding=1)),
             *self._layer(nn.ConvTranspose2d(2 * n, n, 3, stride=2, padding=1, output_padding=1)),
             nn.ReflectionPad2d(3),
@@ -90,7 +106,7 @@ class ResidualGenerator(nn.Module):
 
     @staticmethod
     def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
-        return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU()
+        return convolution, instance_norm(convolution.out_channels), nn.ReLU()
 
     def forward(self, x: Image | Mask) -> Logits | Image:
         height, width = x.shape[-2:]

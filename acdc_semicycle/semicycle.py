@@ -3,7 +3,7 @@
     x, y   a labelled image and its one-hot mask
     u      an unlabelled image (x' in the paper)
     s_u    the segmentation of u, softmax probabilities
-    x_y    the image painted from y
+    x_y    the image painted from y                  u_s    the image painted from s_u
     G_IS   image -> mask (the segmenter)      D_S  judges masks
     G_SI   mask  -> image                     D_I  judges images
 
@@ -20,7 +20,7 @@ from torch import nn
 
 from acdc_semicycle.history import History
 from acdc_semicycle.losses import cross_entropy, judged_fake, judged_real, l1, l2
-from acdc_semicycle.objective import Objective, Terms, known, softmax
+from acdc_semicycle.objective import Objective, Terms, known, softmax, together
 from acdc_semicycle.shapes import Image, Mask
 
 
@@ -68,14 +68,14 @@ class SemiCycle(Objective):
         return nn.ModuleList([self.D_S, self.D_I])
 
     def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
-        logits = self.G_IS(x)
-        s_u = softmax(self.G_IS(u))
-        x_y = self.G_SI(y)
+        logits, logits_u = together(self.G_IS, x, u)
+        s_u = softmax(logits_u)
+        x_y, u_s = together(self.G_SI, y, s_u)
         terms = {
             "gen_S": cross_entropy(logits, y),  # G_IS(x) = y                         eq. 1
             "gen_I": l2(x_y, x, known(y)),  # G_SI(y) = x                    eq. 3
             "cycle_S": cross_entropy(self.G_IS(x_y), y),  # G_IS(G_SI(y)) = y    eq. 7
-            "cycle_I": l1(self.G_SI(s_u), u),  # G_SI(G_IS(u)) = u           eq. 6
+            "cycle_I": l1(u_s, u),  # G_SI(G_IS(u)) = u                      eq. 6
             "adv_S": judged_real(self.D_S(s_u)),  # min over G_IS of eq. 4
             "adv_I": judged_real(self.D_I(x_y), known(y)),  # min over G_SI of eq. 5
         }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_semicycle.networks import PixelDiscriminator, ResidualBlock, ResidualGenerator
+from acdc_semicycle.networks import PixelDiscriminator, ResidualBlock, ResidualGenerator, instance_norm
 
 
 def count(network: nn.Module) -> int:
@@ -40,10 +40,10 @@ def test_the_generator_is_laid_out_as_in_the_paper():
     def kinds(place: int, length: int) -> list[type]:
         return [type(layer) for layer in layers[place : place + length]]
 
-    assert kinds(0, 4) == [nn.ReflectionPad2d, nn.Conv2d, nn.InstanceNorm2d, nn.ReLU]
-    assert kinds(4, 6) == 2 * [nn.Conv2d, nn.InstanceNorm2d, nn.ReLU]
+    assert kinds(0, 4) == [nn.ReflectionPad2d, nn.Conv2d, nn.GroupNorm, nn.ReLU]
+    assert kinds(4, 6) == 2 * [nn.Conv2d, nn.GroupNorm, nn.ReLU]
     assert kinds(10, 9) == 9 * [ResidualBlock]
-    assert kinds(19, 6) == 2 * [nn.ConvTranspose2d, nn.InstanceNorm2d, nn.ReLU]
+    assert kinds(19, 6) == 2 * [nn.ConvTranspose2d, nn.GroupNorm, nn.ReLU]
     assert kinds(25, 9) == [nn.ReflectionPad2d, nn.Conv2d]
 
     sizes = [
@@ -62,7 +62,7 @@ def test_the_generator_is_laid_out_as_in_the_paper():
 
 
 def test_a_residual_block_is_two_convolutions_and_dropout_only_if_asked_for():
-    plain = [nn.ReflectionPad2d, nn.Conv2d, nn.InstanceNorm2d]
+    plain = [nn.ReflectionPad2d, nn.Conv2d, nn.GroupNorm]
     assert [type(layer) for layer in ResidualBlock(4).f] == [*plain, nn.ReLU, *plain]
     dropping = ResidualBlock(4, dropout=0.3)
     assert [type(layer) for layer in dropping.f] == [*plain, nn.ReLU, nn.Dropout, *plain]
@@ -130,9 +130,47 @@ def test_discriminator_scores_are_not_squashed():
 
 
 def test_instance_norm_has_neither_parameters_nor_statistics():
-    norms = [m for m in ResidualGenerator(1, 4, 2, 2).modules() if isinstance(m, nn.InstanceNorm2d)]
+    norms = [m for m in ResidualGenerator(1, 4, 2, 2).modules() if isinstance(m, nn.GroupNorm)]
     assert len(norms) == 3 + 2 * 2 + 2
     assert all(not norm.state_dict() for norm in norms)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 8, 12), (1, 1, 2, 2), (2, 64, 16, 16)])
+def test_instance_norm_is_torchs(shape):
+    torch.manual_seed(0)
+    x = (3 * torch.randn(shape) + 1).requires_grad_()
+    y = x.detach().clone().requires_grad_()
+    weight = torch.randn(shape)
+    outputs = [norm(v) for norm, v in ((instance_norm(shape[1]), x), (nn.InstanceNorm2d(shape[1]), y))]
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
+    for output in outputs:
+        (output * weight).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_checkpointing_changes_neither_output_nor_gradients(dropout):
+    x, results = torch.randn(2, 1, 8, 8), []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        generator = ResidualGenerator(1, 4, 2, 2, dropout, checkpointing=checkpointing)
+        output = generator(x)
+        output.square().sum().backward()
+        results.append([output.detach(), *(p.grad for p in generator.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_checkpointing_computes_the_blocks_twice_and_only_when_it_learns():
+    generator, calls = ResidualGenerator(1, 4, 2, 3, checkpointing=True), []
+    for block in generator.modules():
+        if isinstance(block, ResidualBlock):
+            block.f[1].register_forward_hook(lambda *_: calls.append(1))
+    generator(torch.randn(1, 1, 8, 8)).sum().backward()
+    assert len(calls) == 6
+    with torch.no_grad():
+        generator(torch.randn(1, 1, 8, 8))
+    generator.eval()(torch.randn(1, 1, 8, 8)).sum().backward()
+    assert len(calls) == 6 + 3 + 3
 
 
 def test_each_image_of_a_batch_goes_through_the_generator_by_itself():

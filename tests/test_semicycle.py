@@ -11,6 +11,7 @@ from torch import nn
 from acdc_semicycle.history import History
 from acdc_semicycle.losses import weigh
 from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
+from acdc_semicycle.objective import together
 from acdc_semicycle.semicycle import Made, SemiCycle, softmax
 
 C, K = 2, 3  # of the stubs: image channels and classes differ, so that a swapped argument is a wrong shape
@@ -330,3 +331,19 @@ def test_terms_and_fakes_are_in_single_precision_under_autocast():
     assert {term.dtype for term in terms.values()} == {torch.float32}
     assert {m.dtype for m in made} == {torch.float32}
     assert {name: terms[name].item() for name in exact} == pytest.approx(values(exact), rel=0.05)
+
+
+def test_batches_go_through_a_network_together_or_alone():
+    torch.manual_seed(0)
+    network, (x, u) = ResidualGenerator(1, 4, 2, 1), torch.randn(2, 3, 1, 8, 8)
+    one, other = together(network, x, u[:2])
+    torch.testing.assert_close(one, network(x))
+    torch.testing.assert_close(other, network(u[:2]))
+
+
+def test_a_step_takes_three_passes_of_generators():
+    twins, calls = Twins(), []
+    for network in twins.objective.generators:
+        network.register_forward_hook(lambda network, *_: calls.append(network))
+    twins.generator_terms()
+    assert calls == [twins.objective.G_IS, twins.objective.G_SI, twins.objective.G_IS]
