@@ -62,6 +62,8 @@ def no_data_in_the_environment(monkeypatch):
     for name in grid.FOLDERS.values():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("SEMICYCLE_CACHE", "")  # so that what a test sets is taken back
+    monkeypatch.delenv("SEMICYCLE_CACHE")
 
 
 @pytest.fixture
@@ -257,6 +259,17 @@ def test_each_run_has_its_share_of_the_machine(monkeypatch):
     assert {place["OMP_NUM_THREADS"] for place in command.environments(0)} == {"3"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [place["CUDA_VISIBLE_DEVICES"] for place in command.environments(3)] == ["5", "7", "5"]
+
+
+def test_runs_share_what_they_prepare_unless_the_user_has_a_place_for_it(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    given = ["tiny", "--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out")]
+    options = command.Options.read(given)
+    command.carry_out([], 0, options)
+    assert os.environ["SEMICYCLE_CACHE"] == str(tmp_path / "out" / "cache")
+    monkeypatch.setenv("SEMICYCLE_CACHE", "mine")
+    command.carry_out([], 0, options)
+    assert os.environ["SEMICYCLE_CACHE"] == "mine"
 
 
 # running

@@ -66,6 +66,7 @@ def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
 def carry_out(pending: list[Run], total: int, options: Options) -> int:
     """Run what is not finished, then write the tables; 1 if a run failed, 130 if it was stopped."""
     board = Board(pending, total)
+    os.environ.setdefault("SEMICYCLE_CACHE", str(options.out / "cache"))  # runs of the same slices prepare them once
     try:
         with stoppable():
             if not pending:
