@@ -75,12 +75,12 @@ class Watch:
     def _collect(self, engine: Engine) -> None:
         item = engine.state.output[0]  # type: ignore[index]
         name = item["image"].meta["filename_or_obj"]
-        if not torch.isfinite(item["probabilities"]).all():
+        if not torch.isfinite(item["pred_network"]).all():
             raise InputError(f"{name}: the network gave NaN or infinite values: give another checkpoint")
         votes = getattr(engine.inferer, "votes", None)  # type: ignore[attr-defined]
         judged = quality.judge(item["image"], item["pred_network"], self.network, self.painter, votes)
-        labels, probabilities = (item[key].as_tensor().cpu().numpy() for key in ("pred", "probabilities"))
-        self.frames.append(Frame(labels[0].astype(np.uint8), probabilities, judged))
+        labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
+        self.frames.append(Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged))
         self.tick("judge")
 
 
@@ -96,7 +96,8 @@ def run(
 
     Args:
         evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
-            indices), ``probabilities`` (both on the scan's own canonical grid) and ``pred_network``.
+            indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
+            ``pred_network``.
         network: G_IS, and ``painter`` G_SI, for the weights of ``model``.
         settings: what makes the label maps what they are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
@@ -265,6 +266,7 @@ def _write(
     stored = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
     volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
     for file, frame in zip(files[1:], ordered, strict=False):
+        assert frame.probabilities is not None, "they are asked for"
         classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
         volumes.save(file, volume.layout.undo(classes_last), volume)
     return files
