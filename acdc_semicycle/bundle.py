@@ -28,6 +28,7 @@ log = logging.getLogger("semicycle")
 
 PATHS = ("dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir")
 STARTED = time.monotonic()
+LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
 
 def begin() -> None:
@@ -262,7 +263,7 @@ def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
 
 def _target(component: dict[str, Any]) -> Any:
     """The class or function that a component's ``_target_`` names."""
-    return pydoc.locate(ConfigComponent(component, locator=ComponentLocator()).resolve_module_name())
+    return pydoc.locate(ConfigComponent(component, locator=LOCATOR).resolve_module_name())
 
 
 def _arguments(component: dict[str, Any]) -> list[str]:

@@ -70,10 +70,12 @@ class Ledger:
         cases = [case for case in self.content["cases"] if case["stamp"] == now]
         return bool(cases) and len(cases) == cases[0]["parts"]
 
-    def check(self, scan: Scan) -> None:
-        """Refuse a label map where another scan's is."""
+    def check(self, scan: Scan, claim: bool = True) -> None:
+        """Refuse a label map where another scan's is; from then on it is this one's, if it is to be written now."""
         name = os.path.relpath(scan.target, self.path.parent)
-        owner = self.owners.setdefault(name, known_as(scan))
+        owner = self.owners.get(name, known_as(scan))
+        if claim:
+            self.owners[name] = owner
         if owner != known_as(scan) and scan.target.is_file():
             raise InputError(f"{scan.target} is the label map of {owner}, not of {scan.path}: give another output_dir")
 

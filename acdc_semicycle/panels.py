@@ -28,7 +28,7 @@ class Frame:
     """One frame as segmented."""
 
     labels: NDArray  # class indices, canonical [H, W, slices]
-    probabilities: NDArray  # [K, H, W, slices]
+    probabilities: NDArray | None  # [K, H, W, slices], if they are asked for
     judged: Judged
 
 

@@ -6,7 +6,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from monai.transforms import Compose
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import nn
@@ -39,14 +41,40 @@ FAULTS = (InputError, OSError, MemoryError, RuntimeError)  # that cost one scan 
 
 
 @dataclass
+class Work:
+    """A scan on its way: as read, what the network is to see of it, what came out, and the seconds of each stage.
+
+    Attributes:
+        stamp: of the file before it was read.
+        numbers: the frames that are asked for.
+        items: those frames, prepared.
+    """
+
+    scan: Scan
+    stamp: list[Any] = field(default_factory=list)
+    volume: Volume = field(init=False)
+    numbers: Sequence[int] = ()
+    items: list[dict[str, Any]] = field(default_factory=list)
+    frames: dict[int, Frame] = field(default_factory=dict)
+    phases: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def tick(self, stage: str | None) -> None:
+        """What passed since the last tick was this stage."""
+        now = time.monotonic()
+        if stage is not None:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.since
+        self.since = now
+
+
+@dataclass
 class Watch:
-    """Collects the frames that the evaluator makes, and the seconds of each stage."""
+    """Collects the frames that the evaluator makes of a scan, and the seconds of each stage."""
 
     network: nn.Module
     painter: nn.Module | None
-    frames: list[Frame] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    since: float = 0.0
+    work: Work = field(init=False)
 
     def attach(self, evaluator: SupervisedEvaluator) -> None:
         stages = {
@@ -59,29 +87,20 @@ class Watch:
             evaluator.add_event_handler(event, self._tick, stage)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
 
-    def start(self) -> None:
-        self.frames, self.seconds, self.since = [], {}, time.monotonic()
-
-    def tick(self, stage: str | None) -> None:
-        """What passed since the last tick was this stage."""
-        now = time.monotonic()
-        if stage is not None:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.since
-        self.since = now
-
     def _tick(self, engine: Engine, stage: str | None) -> None:
-        self.tick(stage)
+        self.work.tick(stage)
 
     def _collect(self, engine: Engine) -> None:
         item = engine.state.output[0]  # type: ignore[index]
         name = item["image"].meta["filename_or_obj"]
-        if not torch.isfinite(item["probabilities"]).all():
+        if not torch.isfinite(item["pred_network"]).all():
             raise InputError(f"{name}: the network gave NaN or infinite values: give another checkpoint")
         votes = getattr(engine.inferer, "votes", None)  # type: ignore[attr-defined]
         judged = quality.judge(item["image"], item["pred_network"], self.network, self.painter, votes)
-        labels, probabilities = (item[key].as_tensor().cpu().numpy() for key in ("pred", "probabilities"))
-        self.frames.append(Frame(labels[0].astype(np.uint8), probabilities, judged))
-        self.tick("judge")
+        labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
+        frame = Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged)
+        self.work.frames[self.work.numbers[len(self.work.frames)]] = frame
+        self.work.tick("judge")
 
 
 def run(
@@ -96,7 +115,8 @@ def run(
 
     Args:
         evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
-            indices), ``probabilities`` (both on the scan's own canonical grid) and ``pred_network``.
+            indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
+            ``pred_network``.
         network: G_IS, and ``painter`` G_SI, for the weights of ``model``.
         settings: what makes the label maps what they are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
@@ -119,11 +139,7 @@ def run(
     if len(todo) < len(scans.found):
         log.info("%d of them are done: going on", len(scans.found) - len(todo))
     segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
-    for scan in tqdm(todo, "predicting", disable=None, unit="scan"):
-        try:
-            ledger.add(segment(scan))
-        except FAULTS as error:
-            ledger.fail(scan, reason(scan, error))
+    segment.all(todo)
     ledger.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
@@ -162,7 +178,7 @@ def reason(scan: Scan, error: BaseException) -> str:
 
 
 class Segmenter:
-    """One scan after the other through the bundle's evaluator.
+    """One scan after the other through the bundle's evaluator, the next being read and the last written meanwhile.
 
     Args:
         evaluator: over a data set whose list of items is set here, scan by scan.
@@ -174,17 +190,71 @@ class Segmenter:
         self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, ledger: Ledger, probabilities: bool
     ) -> None:
         self.evaluator, self.watch, self.scans = evaluator, watch, scans
+        loader: Any = evaluator.data_loader
+        self.dataset, self.prepare = loader.dataset, loader.dataset.transform
         self.ledger, self.model = ledger, ledger.model
         self.card, self.probabilities = self.model.card, probabilities
 
-    def __call__(self, scan: Scan) -> list[dict[str, Any]]:
-        """Segment and write every frame that is asked for; the entries of the ledger, one a label map."""
-        self.watch.start()
+    def all(self, scans: Sequence[Scan]) -> None:
+        """Segment them; what became of each is in the ledger, which is kept by the thread that writes, in their order.
+
+        At most three scans are in memory: one that is read, one that is segmented, one that is written.
+        """
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+            ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
+            behind.set_result(None)
+            for n, scan in enumerate(tqdm(scans, "predicting", disable=None, unit="scan")):
+                read = ahead.pop()
+                ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
+                made: Work | BaseException
+                try:
+                    made = self._segment(read.result())
+                except FAULTS as error:
+                    made = error
+                behind.result()
+                behind = writer.submit(self._finish, scan, made)
+            behind.result()
+
+    def _read(self, scan: Scan) -> Work:
+        work = Work(scan)
         check_target(scan.target)
-        self.ledger.check(scan)
-        before, volume = stamp(scan), self._read(scan)
-        self.watch.tick("read")
-        frames, phases = self._frames(scan, volume)
+        self.ledger.check(scan, claim=False)
+        work.stamp, work.volume = stamp(scan), self._volume(scan)
+        count, phases = work.volume.voxels.shape[3], scan.phases
+        two = self.scans.frames == "ed_es" and count > 1 and phases
+        work.numbers = sorted(phases.values()) if two else range(count)
+        work.tick("read")
+        picture = self.card["pictures"]
+        items = [{"image": str(scan.path)} if picture else {"image": work.volume, "frame": n} for n in work.numbers]
+        work.items = [self.prepare(item) for item in items]
+        work.tick("prepare")
+        return work
+
+    def _segment(self, work: Work) -> Work:
+        """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
+        work.tick(None)
+        self.watch.work = work
+        self._run(work.items)
+        work.items, frames, phases = [], work.frames, dict(work.scan.phases)
+        if work.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
+            label = self.card["classes"].index("LV")
+            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in work.numbers])
+            phases = {"ED": ed, "ES": es} if ed != es else {}
+        work.phases = phases
+        return work
+
+    def _finish(self, scan: Scan, made: Work | BaseException) -> None:
+        try:
+            if isinstance(made, BaseException):
+                raise made
+            self.ledger.add(self._written(made))
+        except FAULTS as error:
+            self.ledger.fail(scan, reason(scan, error))
+
+    def _written(self, work: Work) -> list[dict[str, Any]]:
+        """Write every frame that is asked for; the entries of the ledger, one a label map."""
+        work.tick(None)
+        scan, volume, frames, phases = work.scan, work.volume, work.frames, work.phases
         cine = volume.voxels.shape[3] > 1
         parts = [(scan, frames, phases if cine else {})]
         if cine and phases and self.scans.frames == "ed_es":
@@ -193,17 +263,17 @@ class Segmenter:
         for part, its_frames, its_phases in parts:
             self.ledger.check(part)
             files = _write(part, its_frames, volume, self.card, self.probabilities)
-            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": before}
+            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": work.stamp}
             made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]
             made |= {"mask": made["files"][0], "parts": len(parts)}
             made["panel"] = save_panel(self.scans.folder, part, its_frames, its_phases, volume)
             entries.append(made)
-        self.watch.tick("write")
-        seconds = {stage: round(seconds, 4) for stage, seconds in self.watch.seconds.items()}
+        work.tick("write")
+        seconds = {stage: round(seconds, 4) for stage, seconds in work.seconds.items()}
         log.info("%s -> %s", scan.path, ", ".join(str(part.target) for part, _, _ in parts))
         return [made | {"seconds": seconds} for made in entries]
 
-    def _read(self, scan: Scan) -> Volume:
+    def _volume(self, scan: Scan) -> Volume:
         if isinstance(scan.source, Path) and not scan.path.name.lower().endswith(self.scans.suffixes):
             kinds = words(self.scans.suffixes)
             raise InputError(f"{scan.path} is none of what this network was trained on: give {kinds}")
@@ -223,30 +293,16 @@ class Segmenter:
             )
         return volume
 
-    def _frames(self, scan: Scan, volume: Volume) -> tuple[dict[int, Frame], dict[str, int]]:
-        """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
-        count, phases = volume.voxels.shape[3], dict(scan.phases)
-        two = self.scans.frames == "ed_es" and count > 1 and phases
-        numbers = sorted(phases.values()) if two else list(range(count))
-        self._run(
-            [{"image": str(scan.path)}] if self.card["pictures"] else [{"image": volume, "frame": n} for n in numbers]
-        )
-        frames = dict(zip(numbers, self.watch.frames, strict=True))
-        if count > 1 and not phases and "LV" in self.card["classes"]:
-            label = self.card["classes"].index("LV")
-            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in numbers])
-            phases = {"ED": ed, "ES": es} if ed != es else {}
-        return frames, phases
-
     def _run(self, items: list[dict[str, Any]]) -> None:
-        loader: Any = self.evaluator.data_loader
-        loader.dataset.data = items
+        self.dataset.data, self.dataset.transform = items, Compose()  # they are prepared
         self.evaluator.state.epoch_length = len(items)
         try:
             self.evaluator.run()
         except BaseException:  # else ignite's next run goes on with this one's remains, and does nothing, silently
             self.evaluator._dataloader_iter, self.evaluator._internal_run_generator = None, None
             raise
+        finally:
+            self.dataset.transform = self.prepare
 
 
 def _write(
@@ -265,6 +321,7 @@ def _write(
     stored = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
     volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
     for file, frame in zip(files[1:], ordered, strict=False):
+        assert frame.probabilities is not None, "they are asked for"
         classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
         volumes.save(file, volume.layout.undo(classes_last), volume)
     return files

@@ -11,10 +11,14 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from monai.transforms import MapTransform
+from monai.transforms.utils import scale_affine
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
+from acdc_semicycle.objective import softmax
+
+AT_ONCE = 16  # slices carried back to the scan's own grid at once
 FLIPS: tuple[list[int], ...] = ([], [2], [3], [2, 3])  # of [1, C, H, W, slices]
 
 
@@ -42,6 +46,41 @@ class FlipInferer(SliceInferer):
             seen.append(torch.as_tensor(logits).flip(axes).float().softmax(1))
         self.votes = torch.stack([one.argmax(1)[0] for one in seen])
         return torch.stack(seen).mean(0).clamp_min(1e-12).log()
+
+
+class OnOwnGridd(MapTransform):
+    """Logits on the network's grid to class indices [1, H, W, slices] on the scan's own, by way of the probabilities.
+
+    The same as MONAI's ``Activationsd``, ``Invertd`` and ``AsDiscreted`` one after the other, but for a few slices at a
+    time: the probabilities on the scan's own grid are many times as large as all else.
+
+    Args:
+        keys: the logits [K, h, w, slices], whose softmax is left as ``KEY_network``.
+        image_key: the image whose resizing is undone.
+        probabilities: whether those on the scan's own grid [K, H, W, slices] are left, too, as ``probabilities``.
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image", probabilities: bool = False) -> None:
+        super().__init__(keys)
+        self.image_key, self.probabilities = image_key, probabilities
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        image = result[self.image_key]
+        size = [int(n) for n in image.applied_operations[-1]["orig_size"]]
+        affine = image.affine @ torch.linalg.inv(torch.as_tensor(scale_affine(size, image.shape[1:])))
+        for key in self.key_iterator(result):
+            s = softmax(torch.as_tensor(result[key]).as_subclass(Tensor).movedim(-1, 0).contiguous())
+            labels, probabilities = [], []
+            for part in s.split(AT_ONCE):
+                back = nn.functional.interpolate(part, size[:2], mode="bilinear")
+                labels.append(back.max(1).indices.byte())  # argmax takes thirty times as long
+                probabilities += [back] if self.probabilities else []
+            result[key] = MetaTensor(torch.cat(labels).movedim(0, -1)[None], affine=affine)
+            result[f"{key}_network"] = s.movedim(0, -1)
+            if self.probabilities:
+                result["probabilities"] = torch.cat(probabilities).movedim(0, -1)
+        return result
 
 
 class Refined(MapTransform):
@@ -76,10 +115,11 @@ def largest_components(labels: NDArray) -> NDArray:
     Voxels that share a corner are connected. MONAI's ``KeepLargestConnectedComponent`` needs scikit-image.
     """
     result = np.zeros_like(labels)
-    for structure in np.unique(labels[labels > 0]):
-        parts, count = ndimage.label(labels == structure, np.ones((3, 3, 3)))
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        result[parts == sizes[1:].argmax() + 1] = structure
+    for structure, box in enumerate(ndimage.find_objects(labels.astype(np.uint8)), start=1):
+        if box is None:
+            continue
+        parts, _ = ndimage.label(labels[box] == structure, np.ones((3, 3, 3)))
+        result[box][parts == np.bincount(parts.ravel())[1:].argmax() + 1] = structure
     return result
 
 

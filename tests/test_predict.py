@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle import checkpoints, cli, compare, models
+from acdc_semicycle import checkpoints, cli, compare, models, quality
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError
@@ -850,3 +850,44 @@ def test_two_series_of_one_folder_are_two_scans_and_done_once(tmp_path, model, c
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"ZEBEDEE" in path.read_bytes()]
     found = volumes.read(tmp_path / "out" / "scan" / "series003_seg.nii.gz")
     assert found.voxels.shape == (20, 28, 5, 1) and found.spacing_mm == pytest.approx((1.4, 1.6, 9))
+
+
+def test_what_fails_in_reading_segmenting_or_writing_costs_its_own_scan_and_no_other(tmp_path, model, monkeypatch):
+    """Each in another thread, while other scans are on their way."""
+    for name in "abcde":
+        volume(tmp_path / "in" / f"{name}.nii.gz", (20, 28, 3 if name == "c" else 5))
+    (tmp_path / "in" / "b.nii.gz").write_bytes(b"damaged")
+    save, judge = volumes.save, quality.judge
+
+    def full_disk(target, *given):
+        if target.name.startswith("d"):
+            raise OSError(28, "No space left on device", str(target))
+        save(target, *given)
+
+    def no_memory(x, *given):
+        if x.shape[-1] == 3:
+            raise MemoryError
+        return judge(x, *given)
+
+    monkeypatch.setattr(volumes, "save", full_disk)
+    monkeypatch.setattr(quality, "judge", no_memory)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    found = ledger(tmp_path / "out")
+    assert [case["case"] for case in found["cases"]] == ["a", "e"]
+    assert [Path(failure["scan"]).name for failure in found["failures"]] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
+    for failure, words in zip(found["failures"], ("damaged", "fit in memory", "No space left"), strict=True):
+        assert Path(failure["scan"]).stem in failure["reason"] and words in failure["reason"]
+    assert "3 of 5 files" in str(caught.value.__cause__)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz", "e_seg.nii.gz"]
+
+
+def test_a_phase_of_a_cine_and_a_scan_of_its_name_do_not_write_over_each_other(tmp_path, model):
+    """The scan is looked at before the cine's phases are written."""
+    cine(tmp_path / "in" / "a.nii.gz")
+    volume(tmp_path / "in" / "a_ED.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model, frames="ed_es")
+    assert f"is the label map of {tmp_path / 'in' / 'a.nii.gz'}, not of" in str(caught.value.__cause__)
+    assert nibabel.load(tmp_path / "out" / "a_ED_seg.nii.gz").shape == (20, 28, 5)
+    assert {case["scan"] for case in ledger(tmp_path / "out")["cases"]} == {str(tmp_path / "in" / "a.nii.gz")}

@@ -1,9 +1,12 @@
 """Largest components, holes and flips do what their names say, and nothing else."""
 
 import numpy as np
+import pytest
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Invertd, Resized
 
-from acdc_semicycle.refine import FlipInferer, Refined, largest_components, without_holes
+from acdc_semicycle.refine import AT_ONCE, FlipInferer, OnOwnGridd, Refined, largest_components, without_holes
 
 
 def heart() -> np.ndarray:
@@ -95,3 +98,26 @@ def test_without_flips_it_is_monais_slice_inferer():
     expected = torch.stack([network(x[..., z]) for z in range(3)], -1)
     torch.testing.assert_close(inferer(x, network), expected)
     assert inferer.votes is None
+
+
+@pytest.mark.parametrize("size", [(12, 16), (21, 30)])
+def test_back_on_the_own_grid_labels_are_what_monais_own_transforms_make_them(size):
+    """Softmax, the resizing undone, argmax: MONAI's chain, on more slices than are carried back at once."""
+    torch.manual_seed(0)
+    resized = Compose([Resized("image", (12, 16, -1), mode="trilinear")])
+    affine = torch.diag(torch.tensor([1.4, 1.6, 9.0, 1.0], dtype=torch.float64))
+    data = resized({"image": MetaTensor(torch.rand(1, *size, AT_ONCE + 3), affine=affine)})
+    data["pred"] = MetaTensor(torch.randn(4, 12, 16, AT_ONCE + 3), affine=data["image"].affine)
+    slow = Compose([
+        Activationsd("pred", softmax=True),
+        CopyItemsd("pred", names="pred_network"),
+        Invertd("pred", transform=resized, orig_keys="image", nearest_interp=False),
+        CopyItemsd("pred", names="probabilities"),
+        AsDiscreted("pred", argmax=True),
+    ])(data)  # fmt: skip
+    found = OnOwnGridd("pred", probabilities=True)(data)
+    assert torch.equal(found["pred"].as_tensor(), slow["pred"].as_tensor().byte())
+    for key in ("pred_network", "probabilities"):
+        torch.testing.assert_close(found[key], slow[key].as_tensor())
+    torch.testing.assert_close(found["pred"].affine, affine)
+    assert "probabilities" not in OnOwnGridd("pred")(data)

@@ -11,7 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.networks.layers import gaussian_1d
-from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
+from monai.transforms import MapTransform, ScaleIntensityRange
 from PIL import Image, ImageOps
 from scipy.ndimage import correlate1d
 
@@ -172,17 +172,15 @@ class ScaleImaged(MapTransform):
     def __init__(self, keys: KeysCollection, intensity_range: Sequence[float | int] | None = None) -> None:
         super().__init__(keys)
         self.range = intensity_range
-        if intensity_range is None:
-            self.scale: Any = ScaleIntensityRangePercentiles(0.5, 99.5, -1.0, 1.0, clip=True)
-        else:
-            low, high = intensity_range
-            self.scale = ScaleIntensityRange(low, high, -1.0, 1.0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            check_range(result[key].meta["filename_or_obj"], result[key], self.range)
-            result[key] = self.scale(result[key])
+            image = result[key]
+            check_range(image.meta["filename_or_obj"], image, self.range)
+            # both at once and by NumPy: torch.quantile, which MONAI takes, sorts all voxels for each of them
+            low, high = self.range or np.percentile(image.numpy(), (0.5, 99.5)).tolist()
+            result[key] = ScaleIntensityRange(low, high, -1.0, 1.0, clip=self.range is None)(image)
         return result
 
 
