@@ -13,15 +13,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import in_turn, machine, seconds, table
+from measure import machine, seconds, table
 from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset
 from monai.transforms import (
     CastToTyped,
@@ -33,6 +35,7 @@ from monai.transforms import (
     Resized,
 )
 from torch.utils.data import RandomSampler
+from tqdm import tqdm
 
 from acdc_semicycle.data import acdc, phantom
 from acdc_semicycle.data.augment import Augment
@@ -92,6 +95,13 @@ def monai_loader(data: Dataset, batch: int, workers: int) -> DataLoader:
     return DataLoader(data, batch_size=batch, shuffle=True, num_workers=workers, drop_last=True)
 
 
+def again(loader: DataLoader, device: str) -> Iterator[Any]:
+    """Endless batches on the device; workers are started at the beginning of each round through the data."""
+    while True:
+        for item in loader:
+            yield {key: item[key].to(device) for key in BOTH}
+
+
 def ours(slices: Slices, batch: int, device: str) -> Iterator[Any]:
     """Endless batches on the device, as ``Pairs`` makes them."""
     slices.hold(torch.device(device))
@@ -101,21 +111,13 @@ def ours(slices: Slices, batch: int, device: str) -> Iterator[Any]:
             yield slices.finished(slices.__getitems__(order[start : start + batch]), device)
 
 
-def draw(batches: Iterator[Any], count: int) -> Callable[[], None]:
-    """Takes so many batches of an endless row."""
-
-    def work() -> None:
-        for _ in itertools.islice(batches, count):
-            pass
-
-    return work
-
-
-def again(loader: DataLoader, device: str) -> Iterator[Any]:
-    """Endless batches on the device; workers are started at the beginning of each round through the data."""
-    while True:
-        for item in loader:
-            yield {key: item[key].to(device) for key in BOTH}
+def rate(start: Callable[[], Iterator[Any]], count: int, batch: int, device: str) -> float:
+    """Slices a second of so many batches behind the first; workers that read ahead end with the measurement."""
+    batches = start()
+    next(batches)
+    elapsed = seconds(lambda: deque(itertools.islice(batches, count), maxlen=0), device)
+    del batches
+    return count * batch / elapsed
 
 
 def main() -> None:
@@ -151,7 +153,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     print(f"into memory: MONAI {filled:.1f} s at each start; ours {cold:.1f} s once, then {warm:.2f} s")
 
     places = [item | {"place": z} for item in as_dicts(records) for z in range(10)]
-    forms: dict[str, tuple[Iterator[Any], int]] = {}
+    forms: dict[str, tuple[Callable[[], Iterator[Any]], int]] = {}
     sets: dict[str, Dataset] = {
         "Dataset, none": Dataset(places, OneSlice(transform)),
         "PersistentDataset, none": PersistentDataset(places, OneSlice(transform), folder / "persistent"),
@@ -161,15 +163,18 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         for name, steps in RANDOM.items()
     }
     for (name, data), workers in itertools.product(sets.items(), (0, 2)):
-        batches = again(monai_loader(data, batch, workers), device)
-        forms[f"MONAI {name}, workers {workers}"] = (batches, 2 if name.startswith("Data") else math.ceil(96 / batch))
+        loader = monai_loader(data, batch, workers)
+        count = (2 if workers == 0 else 8) if name.startswith("Dataset") else (6 if workers == 0 else 20)
+        forms[f"MONAI {name}, workers {workers}"] = (lambda loader=loader: again(loader, device)), count
     for name, augment in OURS.items():
-        forms[f"ours, {name}"] = (ours(store(augment), batch, device), math.ceil(960 / batch))
+        forms[f"ours, {name}"] = (lambda slices=store(augment): ours(slices, batch, device)), math.ceil(960 / batch)
 
-    works = {name: draw(batches, count) for name, (batches, count) in forms.items()}
-    times = in_turn(works, given.rounds, device)
-    rates = {name: forms[name][1] * batch / each for name, each in times.items()}
-    print(table(["what", "slices/s", "of MONAI's best"], [_row(name, rates) for name in rates]))
+    rates: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in tqdm(range(given.rounds), "timing", disable=None):
+        for name, (start, count) in forms.items():
+            rates[name].append(rate(start, count, batch, device))
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    print(table(["what", "slices/s", "of MONAI's best"], [_row(name, medians) for name in medians]))
 
 
 def _row(name: str, rates: dict[str, float]) -> list[str]:

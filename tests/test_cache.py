@@ -78,6 +78,14 @@ def test_a_second_time_no_file_is_read_and_all_is_the_same(records, tmp_path, mo
     assert first.stored.dtype == memory.stored.dtype
 
 
+def test_a_transform_that_was_used_is_still_the_same(records, tmp_path, monkeypatch):
+    transform = preparing()
+    made(records, tmp_path / "cache", transform)
+    reads = count_reads(monkeypatch)
+    made(records, tmp_path / "cache", transform)
+    assert not reads
+
+
 def test_the_data_set_may_move_and_be_touched(records, tmp_path, monkeypatch):
     made(records, tmp_path / "cache")
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from acdc_semicycle.errors import InputError
 log = logging.getLogger("semicycle")
 
 STEPS = 65535
+PASSING = (np.random.RandomState, threading.local)  # what MONAI's transforms hold that is no setting of theirs
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in a file beside them
 Slice = Mapping[str, Tensor]  # image [C, H, W] and label [1, H, W], or the image alone
 
@@ -195,8 +197,6 @@ def description(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str | bytes | os.PathLike):
         return repr(value)
-    if isinstance(value, np.random.RandomState):
-        return None  # what draws has no place in a fixed transform
     if isinstance(value, Mapping):
         return [[description(key), description(item)] for key, item in value.items()]
     if isinstance(value, list | tuple | set | frozenset):
@@ -209,7 +209,8 @@ def description(value: Any) -> Any:
         taken = [[cell.cell_contents for cell in value.__closure__ or ()], value.__defaults__, value.__kwdefaults__]
         return [value.__qualname__, code.co_code.hex(), repr(code.co_names), _constants(code), description(taken)]
     if hasattr(value, "__dict__") and not callable(getattr(value, "__get__", None)):
-        return [description(type(value)), description(vars(value))]
+        set_up = {name: each for name, each in vars(value).items() if not isinstance(each, PASSING)}
+        return [description(type(value)), description(set_up)]
     words = repr(value)
     if " at 0x" in words:
         raise TypeError(f"{words} in a transform has no description")
