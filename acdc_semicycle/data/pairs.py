@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from monai.transforms import Compose, apply_transform
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
+from acdc_semicycle import distributed
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
@@ -37,7 +39,7 @@ def read(records: Sequence[Record], transform: Callable, keys: Sequence[str] = (
     """
     log.info("reading %d images", len(records))
     items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
-    return [transform(item) for item in tqdm(items, "reading", disable=None)]
+    return [transform(item) for item in tqdm(items, "reading", disable=bool(distributed.rank()) or None)]
 
 
 class Slices(Dataset):
@@ -109,6 +111,22 @@ class EpochSampler(Sampler[int]):
         return iter(np.concatenate(rounds)[: self.length].tolist())
 
 
+class Share(Sampler[int]):
+    """This process's share of the indices that a sampler draws for all: every n-th.
+
+    So the batches that the processes have at one time are together the one batch that a single process would have.
+    """
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler) // distributed.world()
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self.sampler, distributed.rank(), None, distributed.world())
+
+
 class Pairs:
     """Batches of labelled and of unlabelled slices, drawn side by side.
 
@@ -118,7 +136,7 @@ class Pairs:
 
     Args:
         labelled, unlabelled: the slices.
-        batch_size: of each of the two.
+        batch_size: of each of the two, in each process.
         num_workers: processes that load; 0 loads in this one.
         seed: of the order.
         steps: batches an epoch has, where that shall not depend on the number of slices.
@@ -139,16 +157,22 @@ class Pairs:
         most = max(map(len, self.datasets.values()))
         if not 1 <= batch_size <= most:
             raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
-        self.length = most // batch_size if steps is None else steps
+        joined = batch_size * distributed.world()
+        if joined > most:
+            raise InputError(
+                f"batch_size is {batch_size} in each of {distributed.world()} processes, and there are {most} slices:"
+                " give a smaller one, or fewer processes"
+            )
+        self.length = most // joined if steps is None else steps
         self.samplers = {
-            stream: sampler(dataset, self.length * batch_size, seed + place)
+            stream: sampler(dataset, self.length * joined, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())
         }
         self.loaders = {
             stream: DataLoader(
                 dataset,
                 batch_size,
-                sampler=self.samplers[stream],
+                sampler=Share(self.samplers[stream]),
                 num_workers=num_workers,
                 generator=torch.Generator(),  # else opening the loader draws from the global random state
             )
