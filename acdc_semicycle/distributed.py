@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -59,7 +60,9 @@ def begin(seed: int | None = None, minutes: int = 30) -> None:
     if device().type == "cuda":
         torch.cuda.set_device(device())
     backend = "nccl" if device().type == "cuda" else "gloo"
+    shows_errors = sys.excepthook
     distributed.init_process_group(backend, timeout=timedelta(minutes=minutes))
+    sys.excepthook = shows_errors  # torch has put [rank0] before each line
     _on_cpu = distributed.new_group(backend="gloo", timeout=timedelta(minutes=minutes))
     ignite.distributed.sync()  # else it asks all processes at its first use, which need not be at the same time
     if seed is not None:
