@@ -20,8 +20,9 @@ from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
 
+from acdc_semicycle import distributed
 from acdc_semicycle.data import phantom
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, speak_in_turn
 from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
@@ -63,6 +64,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """One line for what a user can mend; MONAI wraps errors in others, so their causes are looked through."""
+    speak_in_turn()
     for cause in causes(error):
         if isinstance(cause, InputError | FloatingPointError):
             print(f"error: {cause}", file=sys.stderr)
@@ -87,7 +89,9 @@ def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
         " phantom and a small network stand in: a demonstration, not a result"
     )
     root = Path(output_dir) / "phantom"
-    phantom.write(root)
+    if distributed.rank() == 0:
+        phantom.write(root)
+    distributed.wait()
     return root
 
 
@@ -206,7 +210,7 @@ def check(config: dict[str, Any]) -> None:
         InputError: names the key, and the nearest one there is.
     """
     known: dict[str, Any] = {}
-    for name in ["inference.json"] if "scans" in config else ["train.json", "evaluate.json"]:
+    for name in ["inference.json"] if "scans" in config else ["train.json", "evaluate.json", "multi_gpu_train.json"]:
         text = (folder("bundles/semicycle") / "configs" / name).read_text(encoding="utf-8")
         known = _merge(known, json.loads(text))
     _check_text(config, "")

@@ -20,6 +20,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from acdc_semicycle import distributed
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 
@@ -121,6 +122,10 @@ class Checkpoints:
     evaluator's key metric, with ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI,
     ``painter.pt``: its weights of the same epoch, with which a segmentation without truth can be judged.
 
+    Of several processes the first one writes. What differs in the others (histories, running means, random states) is
+    in last.pt as well. Another number of processes can go on with it: each takes the histories and random states of its
+    own number, those beyond the old number start with empty histories, those above the new one are dropped.
+
     Args:
         folder: where the files are; made if need be.
         objects: by name, all that changes while training.
@@ -165,23 +170,60 @@ class Checkpoints:
         metric = validation.metrics.get(validation.key_metric_name, float("nan"))
         if validation.epoch == engine.state.epoch and metric > self.best:
             self.best, self.best_epoch = float(metric), engine.state.epoch
-            if self.painter is not None:
-                save(self.model.with_name("painter.pt"), self.painter.state_dict())
-            save(self.model, self.network.state_dict())
-            text = json.dumps(
-                self.card | {"epoch": self.best_epoch, "validation": {validation.key_metric_name: self.best}}, indent=1
+            if distributed.rank() == 0:
+                self._save_best(validation.key_metric_name)
+        others = self._others()
+        if distributed.rank() == 0:
+            save(
+                self.last,
+                {name: item.state_dict() for name, item in self.objects.items()}
+                | {
+                    "settings": self.settings,
+                    "progress": {"iteration": engine.state.iteration, "epoch": engine.state.epoch},
+                    "best": {"metric": self.best, "epoch": self.best_epoch},
+                    "random": _random_state(),
+                    "others": others,
+                },
             )
-            write_text(self.model.with_suffix(".json"), text + "\n")
-        save(
-            self.last,
-            {name: item.state_dict() for name, item in self.objects.items()}
-            | {
-                "settings": self.settings,
-                "progress": {"iteration": engine.state.iteration, "epoch": engine.state.epoch},
-                "best": {"metric": self.best, "epoch": self.best_epoch},
-                "random": _random_state(),
-            },
-        )
+        distributed.wait()  # for the files, which any process may read next
+
+    def _save_best(self, metric: str) -> None:
+        if self.painter is not None:
+            save(self.model.with_name("painter.pt"), self.painter.state_dict())
+        save(self.model, self.network.state_dict())
+        text = json.dumps(self.card | {"epoch": self.best_epoch, "validation": {metric: self.best}}, indent=1)
+        write_text(self.model.with_suffix(".json"), text + "\n")
+
+    def _own(self) -> dict[str, Any]:
+        """What differs from process to process: of the objects all but their weights, and the random states."""
+        own: dict[str, Any] = {"random": _random_state()}
+        for name, item in self.objects.items():
+            if isinstance(item, nn.Module):
+                weights = dict(item.named_parameters())
+                own[name] = {key: value for key, value in item.state_dict().items() if key not in weights}
+        return own
+
+    def _others(self) -> list[dict[str, Any]]:
+        """That of all processes but the first, in the first one."""
+        if distributed.world() == 1:
+            return []
+        stream = io.BytesIO()  # as bytes: tensors would come back on the GPUs they were on
+        torch.save(self._own(), stream)
+        return [load("another process's state", content) for content in distributed.gather(stream.getvalue())[1:]]
+
+    def _take_own(self, state: dict[str, Any]) -> None:
+        """Make of the first process's state this one's, as far as it was kept."""
+        others, rank = state.get("others", []), distributed.rank()
+        if len(others) + 1 != distributed.world():
+            log.warning(
+                "%s is of %d processes, here are %d: batches, and so all numbers, differ from those it would have gone"
+                " on to",
+                *(self.last, len(others) + 1, distributed.world()),
+            )
+        if rank:
+            own = others[rank - 1] if rank <= len(others) else self._own()
+            for name in own:
+                state[name] = own["random"] if name == "random" else {**state[name], **own[name]}
 
     def check(self) -> dict[str, Any] | None:
         """The state in ``last.pt``, if there is one; call it before anything of a run is written.
@@ -208,6 +250,7 @@ class Checkpoints:
                 f"{self.last} has {done} epochs behind it, more than the {engine.state.max_epochs} asked for: give more"
                 " epochs, or another output_dir"
             )
+        self._take_own(state)
         for name, item in self.objects.items():
             if state[name]:  # a scaler that was switched off had none
                 item.load_state_dict(state[name])
@@ -219,7 +262,8 @@ class Checkpoints:
                 ):
                     group["lr"] = base * factor
         log.info("%s after epoch %d", "going on" if done < engine.state.max_epochs else "complete: nothing to do", done)
-        engine.state.iteration, engine.state.epoch = state["progress"]["iteration"], done
+        # not the iteration of then: of another number of processes an epoch has another number of steps
+        engine.state.iteration, engine.state.epoch = done * (engine.state.epoch_length or 0), done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
         _set_random_state(state["random"])
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
+from acdc_semicycle.errors import speak_in_turn
 from acdc_semicycle.places import folder, overlays_and_options
 
 
@@ -43,9 +44,11 @@ def main() -> int:
         try:
             return VERBS[verb](rest)
         except ValueError as error:
+            speak_in_turn()
             print(f"error: {error}", file=sys.stderr)
             return 2
         except OSError as error:
+            speak_in_turn()
             print(
                 f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr
             )

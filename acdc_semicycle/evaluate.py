@@ -10,7 +10,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,9 +23,11 @@ from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
-from acdc_semicycle import __version__
+from acdc_semicycle import __version__, distributed
 from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
+from acdc_semicycle.data.pairs import read
+from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
@@ -40,6 +42,20 @@ SCORES = {"dice": dice, "iou": iou}
 LARGEST = 512  # pixels of a picture's longer side in figures
 PANEL = 4  # cases in panel.npz
 PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
+
+
+def read_share(records: Sequence[Record], transform: Callable) -> list[Any]:
+    """This process's share of the volumes, every n-th of them, through ``transform``.
+
+    Where there are more processes than volumes, some get the first volume with all its pixels unannotated and no name:
+    it counts for nothing in any score, and an evaluator can have no empty data set.
+    """
+    mine = read(records[distributed.rank() :: distributed.world()], transform)
+    if not mine and records:
+        mine = read(records[:1], transform)
+        mine[0]["label"][:] = 255
+        mine[0]["case"] = ""
+    return mine
 
 
 @dataclass
@@ -64,7 +80,7 @@ class Case:
 
 @dataclass
 class Report:
-    """Evaluates a network and writes what came out into one folder.
+    """Evaluates a network and writes what came out into one folder; of several processes, the first one writes.
 
     ``report.json`` (``summary``, ``floor``, ``cases``, and how it was made), ``cases.csv`` (a row a volume),
     ``summary.csv`` (a row a structure), ``examples.png`` (the worst, the middle and the best), ``panel.npz`` (slices
@@ -102,6 +118,8 @@ class Report:
         load_network(self.network, self.checkpoint)
         self._check_card()
         cases = self._evaluate()
+        if distributed.rank():
+            return Path(self.folder) / "report.json"
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = self._content(cases)
@@ -132,10 +150,11 @@ class Report:
     def _evaluate(self) -> list[Case]:
         cases: list[Case] = []
         with self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect, cases):
-            if sys.stderr.isatty():
+            if sys.stderr.isatty() and distributed.rank() == 0:
                 ProgressBar(desc="evaluating").attach(self.evaluator)
             self.evaluator.run()
-        return sorted(cases, key=lambda case: case.case)
+        found = [case for some in distributed.gather(cases) for case in some if case.case]  # see read_share
+        return sorted(found, key=lambda case: case.case)
 
     def _collect(self, engine: Engine, cases: list[Case]) -> None:
         n = len(self.classes)

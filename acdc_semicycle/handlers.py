@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from acdc_semicycle import distributed
 from acdc_semicycle.data.pairs import Slices
 from acdc_semicycle.files import write_text
 from acdc_semicycle.objective import Objective, softmax
@@ -34,7 +35,8 @@ def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
 class TermsLog:
     """The mean of each term over an epoch: one log line with the time left, learning_curve.csv, TensorBoard.
 
-    On a terminal a bar moves within the epoch. Sums stay on the device: no step waits for them.
+    On a terminal a bar moves within the epoch. Sums stay on the device: no step waits for them. Of several processes
+    the mean is over all, and the first one writes.
 
     Args:
         terms: names of the terms in the trainer's output.
@@ -62,7 +64,12 @@ class TermsLog:
             self.started = time.monotonic()
             self.rows = [row for row in read_curve(self.curve) if int(row["epoch"]) < engine.state.epoch]
         self.sum, self.steps = None, 0
-        self.bar = tqdm(total=engine.state.epoch_length, desc=f"epoch {engine.state.epoch}", leave=False, disable=None)
+        self.bar = tqdm(
+            total=engine.state.epoch_length,
+            desc=f"epoch {engine.state.epoch}",
+            leave=False,
+            disable=bool(distributed.rank()) or None,
+        )
 
     def _add(self, engine: Engine) -> None:
         values = terms_of(engine, self.terms)
@@ -77,7 +84,9 @@ class TermsLog:
         epoch, epochs = engine.state.epoch, engine.state.max_epochs or 0
         self.done += 1
         assert self.sum is not None
-        means = dict(zip(self.terms, (self.sum / self.steps).tolist(), strict=True))
+        means = dict(zip(self.terms, distributed.mean(self.sum / self.steps).tolist(), strict=True))
+        if distributed.rank():
+            return
         metrics = self.evaluator.state.metrics if self.evaluator.state.epoch == epoch else {}
         left = (time.monotonic() - self.started) / self.done * (epochs - epoch)
         words = [f"{name} {value:.3f}" for name, value in (means | metrics).items()]
@@ -103,7 +112,7 @@ class TermsLog:
         validated = [row for row in self.rows if any(row.get(name) for name in self.evaluator.state.metrics)]
         names = self.evaluator.state.metrics
         curves = {name: [float(row.get(name) or "nan") for row in validated] for name in names}
-        if validated:
+        if validated and distributed.rank() == 0:
             figure = learning_curve([int(row["epoch"]) for row in validated], curves)
             figure.savefig(self.curve.with_suffix(".png"), dpi=110)
 
@@ -190,7 +199,8 @@ class Pictures:
         self.writer, self.interval = writer, interval
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        if distributed.rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
 
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:

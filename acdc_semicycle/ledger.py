@@ -20,6 +20,7 @@ from acdc_semicycle.panels import Frame
 from acdc_semicycle.scans import Scan
 
 LEDGER = "predictions.json"
+JOURNAL = "predictions.{}.jsonl"
 KEPT = {"case", "mask", "files", "parts", "stamp", "scores"}  # of a case, what a later run goes by
 
 
@@ -27,6 +28,7 @@ class Ledger:
     """predictions.json: what was made of which scan, by which network, and what failed.
 
     A scan that stands in it, unchanged, segmented by the same network with the same settings, is not done again.
+    Where several processes predict, the first one keeps it and the others a :class:`Journal` each.
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
@@ -48,6 +50,25 @@ class Ledger:
             self.content["cases"] = [case for case, whole in zip(before["cases"], there, strict=True) if whole]
             for case in self.content["cases"]:  # it may have been fitted since
                 case["quality"] = quality.expected_dice(model.quality, case["scores"])
+
+    def take_up(self, failures: bool) -> None:
+        """Enter what other processes have noted, now or in a run that was killed, and take their journals away.
+
+        Args:
+            failures: whether what failed is entered, too; of an earlier run it is not, as it is tried again.
+        """
+        journals = sorted(self.path.parent.glob(JOURNAL.format("*")))
+        for journal in journals:
+            head, *notes = _lines(journal) or [{}]
+            for note in notes if self._same(head) else ():
+                if "cases" in note:
+                    self._enter(note["cases"])
+                elif failures:
+                    self._strike(**note)
+        if journals:
+            self.write()
+        for journal in journals:
+            journal.unlink()
 
     def _before(self) -> dict[str, Any]:
         try:
@@ -80,20 +101,56 @@ class Ledger:
             raise InputError(f"{scan.target} is the label map of {owner}, not of {scan.path}: give another output_dir")
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
-        new = {case["case"] for case in cases}
-        self.content["cases"] = [case for case in self.content["cases"] if case["case"] not in new] + list(cases)
+        self._enter(cases)
         self.write()
 
     def fail(self, scan: Scan, reason: str) -> None:
-        gone = known_as(scan)
-        self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != gone]
-        self.content["failures"].append({"scan": str(scan.path), "reason": reason})
+        self._strike(known_as(scan), str(scan.path), reason)
         self.write()
+
+    def _enter(self, cases: Sequence[dict[str, Any]]) -> None:
+        new = {case["case"] for case in cases}
+        self.content["cases"] = [case for case in self.content["cases"] if case["case"] not in new] + list(cases)
+        self.owners |= {case["mask"]: case["stamp"][0] for case in cases}
+
+    def _strike(self, gone: str, scan: str, reason: str) -> None:
+        self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != gone]
+        self.content["failures"].append({"scan": scan, "reason": reason})
 
     def write(self) -> None:
         self.content["cases"].sort(key=lambda case: case["case"])
         self.content["patients"] = _patients(self.content["cases"])
         write_text(self.path, json.dumps(plain(self.content), indent=1) + "\n")
+
+
+class Journal(Ledger):
+    """What a process that is not the first adds to the ledger: a file of one JSON a line, which the first takes up."""
+
+    def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any], process: int) -> None:
+        super().__init__(folder, model, settings)
+        self.journal = folder / JOURNAL.format(process)
+        self._note({name: self.content[name] for name in ("model", "settings")})
+
+    def add(self, cases: Sequence[dict[str, Any]]) -> None:
+        self._note({"cases": list(cases)})
+
+    def fail(self, scan: Scan, reason: str) -> None:
+        self._note({"gone": known_as(scan), "scan": str(scan.path), "reason": reason})
+
+    def _note(self, note: dict[str, Any]) -> None:
+        with self.journal.open("a", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(json.dumps(plain(note)) + "\n")
+
+
+def _lines(journal: Path) -> list[dict[str, Any]]:
+    """The notes of a journal, up to one that a killed process left unfinished."""
+    notes = []
+    for line in journal.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        try:
+            notes.append(json.loads(line))
+        except ValueError:
+            break
+    return notes
 
 
 def known_as(scan: Scan) -> str:

@@ -23,14 +23,14 @@ from PIL import Image, PngImagePlugin
 from torch import nn
 from tqdm import tqdm
 
-from acdc_semicycle import clinical, quality
+from acdc_semicycle import clinical, distributed, quality
 from acdc_semicycle.bundle import causes
 from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.ledger import Ledger, entry, stamp
+from acdc_semicycle.ledger import Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame, save_panel
 from acdc_semicycle.scans import Scan, Scans, check_target, words
@@ -130,7 +130,7 @@ def run(
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
-    ledger = Ledger(scans.folder, model, {**settings, **asked})
+    ledger = _ledger(scans.folder, model, {**settings, **asked})
     watch = Watch(network, painter)
     watch.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
@@ -138,8 +138,13 @@ def run(
     todo = [scan for scan in scans.found if not _done(ledger, scan)]
     if len(todo) < len(scans.found):
         log.info("%d of them are done: going on", len(scans.found) - len(todo))
+    todo = todo[distributed.rank() :: distributed.world()]
     segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
     segment.all(todo)
+    distributed.wait()
+    if distributed.rank():
+        return
+    ledger.take_up(failures=True)
     ledger.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
@@ -147,6 +152,17 @@ def run(
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {len(scans.found)} files left out:\n  {lines}")
+
+
+def _ledger(folder: Path, model: Model, settings: Mapping[str, Any]) -> Ledger:
+    """The ledger, or what this process adds to it."""
+    if distributed.rank() == 0:
+        ledger = Ledger(folder, model, settings)
+        ledger.take_up(failures=False)
+        distributed.wait()  # the others read it
+        return ledger
+    distributed.wait()
+    return Journal(folder, model, settings, distributed.rank())
 
 
 def _check_folder(folder: Path) -> None:
@@ -203,7 +219,7 @@ class Segmenter:
         with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
             ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
             behind.set_result(None)
-            for n, scan in enumerate(tqdm(scans, "predicting", disable=None, unit="scan")):
+            for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
                 read = ahead.pop()
                 ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
                 made: Work | BaseException

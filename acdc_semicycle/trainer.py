@@ -15,6 +15,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from acdc_semicycle import distributed
 from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.losses import weigh
@@ -95,6 +96,8 @@ class SemiCycleTrainer(SupervisedTrainer):
             )
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
+        self.generator_terms = distributed.averaged(objective.generator_terms, objective.generators)
+        self.discriminator_terms = distributed.averaged(objective.discriminator_terms, objective.discriminators)
         self.d_optimizer, self.grad_scaler = d_optimizer, scaler
         super().__init__(
             device=device,
@@ -128,7 +131,7 @@ class SemiCycleTrainer(SupervisedTrainer):
 
         engine.objective.discriminators.requires_grad_(False)  # they judge, but do not learn from it
         with engine._autocast():
-            terms, made = engine.objective.generator_terms(x, y, u)
+            terms, made = engine.generator_terms(x, y, u)
         engine.state.output[Keys.PRED] = made.s_x
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss = weigh(terms, engine.weights)
@@ -139,7 +142,7 @@ class SemiCycleTrainer(SupervisedTrainer):
 
         engine.objective.discriminators.requires_grad_(True)
         with engine._autocast():
-            d_terms = engine.objective.discriminator_terms(y, u, made)
+            d_terms = engine.discriminator_terms(y, u, made)
         engine.fire_event(AdversarialEvents.DISCRIMINATOR_LOSS_COMPLETED)
         if d_terms:
             engine._step(engine.d_optimizer, weigh(d_terms, engine.weights))

@@ -167,7 +167,8 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         count = (2 if workers == 0 else 8) if name.startswith("Dataset") else (6 if workers == 0 else 20)
         forms[f"MONAI {name}, workers {workers}"] = (lambda loader=loader: again(loader, device)), count
     for name, augment in OURS.items():
-        forms[f"ours, {name}"] = (lambda slices=store(augment): ours(slices, batch, device)), math.ceil(960 / batch)
+        slices = store(augment)
+        forms[f"ours, {name}"] = (lambda slices=slices: ours(slices, batch, device)), math.ceil(960 / batch)
 
     rates: dict[str, list[float]] = {name: [] for name in forms}
     for _ in tqdm(range(given.rounds), "timing", disable=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence, Sized
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
+from acdc_semicycle import distributed
 from acdc_semicycle.data import cache
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.records import Record
@@ -47,7 +49,7 @@ def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str])
     """
     log.info("reading %d images", len(records))
     items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
-    return (transform(item) for item in tqdm(items, "reading", disable=None))
+    return (transform(item) for item in tqdm(items, "reading", disable=bool(distributed.rank()) or None))
 
 
 class Slices(Dataset):
@@ -180,6 +182,22 @@ class EpochSampler(Sampler[int]):
         return iter(np.concatenate(rounds)[: self.length].tolist())
 
 
+class Share(Sampler[int]):
+    """This process's share of the indices that a sampler draws for all: every n-th.
+
+    So the batches that the processes have at one time are together the one batch that a single process would have.
+    """
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler) // distributed.world()
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self.sampler, distributed.rank(), None, distributed.world())
+
+
 class Pairs:
     """Batches of labelled and of unlabelled slices, drawn side by side.
 
@@ -189,7 +207,7 @@ class Pairs:
 
     Args:
         labelled, unlabelled: the slices.
-        batch_size: of each of the two.
+        batch_size: of each of the two, in each process.
         num_workers: processes that load; 0 loads in this one.
         seed: of the order.
         steps: batches an epoch has, where that shall not depend on the number of slices.
@@ -212,19 +230,25 @@ class Pairs:
         most = max(map(len, self.datasets.values()))
         if not 1 <= batch_size <= most:
             raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
-        self.length = most // batch_size if steps is None else steps
+        joined = batch_size * distributed.world()
+        if joined > most:
+            raise InputError(
+                f"batch_size is {batch_size} in each of {distributed.world()} processes, and there are {most} slices:"
+                " give a smaller one, or fewer processes"
+            )
+        self.length = most // joined if steps is None else steps
         self.device = torch.device(device)
         for dataset in self.datasets.values():
             dataset.hold(self.device)
         self.samplers = {
-            stream: sampler(dataset, self.length * batch_size, seed + place)
+            stream: sampler(dataset, self.length * joined, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())
         }
         self.loaders = {
             stream: DataLoader(
                 dataset,
                 batch_size,
-                sampler=self.samplers[stream],
+                sampler=Share(self.samplers[stream]),
                 num_workers=num_workers if dataset.random_by_slice else 0,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda" and not dataset.held,

@@ -44,7 +44,10 @@ class Split:
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
-        write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
+        from acdc_semicycle import distributed  # torch: only where something is trained
+
+        if distributed.rank() == 0:
+            write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
         log.info("split: %s", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
 
 
