@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from acdc_semicycle import distributed
 from acdc_semicycle.history import History
 from acdc_semicycle.losses import cross_entropy, judged_fake, judged_real, l1, l2
 from acdc_semicycle.objective import Objective, Terms, known, softmax, together
@@ -40,7 +39,7 @@ class SemiCycle(Objective):
         G_IS, G_SI: generators; G_IS gives logits, G_SI images in [-1, 1].
         D_S, D_I: discriminators, one score a pixel.
         history_size: fakes of each kind kept for the discriminators; the paper's 50.
-        seed: of the histories' draws; of several processes each has histories and draws of its own.
+        seed: of the histories' draws.
         history: makes each of the two histories from its size and seed.
     """
 
@@ -58,7 +57,6 @@ class SemiCycle(Objective):
     ) -> None:
         super().__init__()
         self.G_IS, self.G_SI, self.D_S, self.D_I = G_IS, G_SI, D_S, D_I
-        seed += 2 * distributed.rank()
         self.seen_S, self.seen_I = history(history_size, seed), history(history_size, seed + 1)
 
     @property

@@ -81,7 +81,9 @@ def tiny_pairs() -> Pairs:
 
 def semicycle(history_size: int, norm: Callable[[int], nn.Module]) -> SemiCycle:
     G_IS, G_SI = ResidualGenerator(1, K, 2, 1), ResidualGenerator(K, 1, 2, 1, activation=nn.Tanh())
-    return SemiCycle(G_IS, G_SI, PixelDiscriminator(K, 4, norm), PixelDiscriminator(1, 4, norm), history_size)
+    return SemiCycle(
+        G_IS, G_SI, PixelDiscriminator(K, 4, norm), PixelDiscriminator(1, 4, norm), history_size, 2 * distributed.rank()
+    )
 
 
 METHODS = {
