@@ -216,7 +216,11 @@ class Segmenter:
 
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
-        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        alone = {
+            "initializer": torch.set_num_threads,
+            "initargs": (1,),
+        }  # or their threads' waiting costs the network's
+        with ThreadPoolExecutor(1, "read", **alone) as reader, ThreadPoolExecutor(1, "write", **alone) as writer:
             ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
             behind.set_result(None)
             for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):

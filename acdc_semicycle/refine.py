@@ -38,6 +38,7 @@ class FlipInferer(SliceInferer):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Logits [1, K, H, W, slices], or the logarithm of the mean probabilities."""
+        inputs = inputs.as_subclass(Tensor)  # a MetaTensor makes every layer slower, and nobody asks it anything
         if not self.flips:
             return super().__call__(inputs, network, *args, **kwargs)
         seen = []

@@ -49,11 +49,11 @@ def in_turn(forms: Mapping[str, Callable[[], Any]], rounds: int, device: str = "
 
 
 def peak_flops(device: str, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
-    """Floating-point operations a second of a large matrix product, the best of ten."""
+    """Floating-point operations a second of a large matrix product, the best of fifty."""
     a, b = (torch.randn(size * (4 if device == "cuda" else 1), size, device=device, dtype=dtype) for _ in range(2))
     b = b.T
     a @ b
-    return 2 * a.shape[0] * size * b.shape[1] / min(seconds(lambda: a @ b, device) for _ in range(10))
+    return 2 * a.shape[0] * size * b.shape[1] / min(seconds(lambda: a @ b, device) for _ in range(50))
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:

@@ -203,7 +203,7 @@ def compare(
     plain = times[next(iter(forms))]
     rows = []
     for name, each in times.items():
-        peak = given.peak["bf16" if "bf16" in forms[name] else "fp32"]
+        peak = given.peak["bf16" if "bf16" in forms[name] and "bf16" in given.peak else "fp32"]
         rows.append(
             [
                 f"{size[0]} x {size[1]}",
@@ -237,8 +237,7 @@ def main() -> None:
     sizes = [tuple(map(int, size.split("x"))) for size in given.sizes]
     given.peak = {
         "fp32": peak_flops(given.device),
-        "bf16": peak_flops(given.device, torch.bfloat16, 4096) if cuda else peak_flops(given.device),
-    }
+    } | ({"bf16": peak_flops(given.device, torch.bfloat16, 4096)} if cuda else {})
     print(machine(given.device))
     print(", ".join(f"{name} matrix product {value / 1e12:.2f} TFLOP/s" for name, value in given.peak.items()))
     heads = ["pixels", "batch", "form", "ms a step", "of plain", "images/s", "of peak", "GiB", "losses differ by"]

@@ -285,6 +285,8 @@ def test_each_process_has_its_history_in_the_checkpoint(whole):
     pools = [part["_extra_state"]["seen_S"]["pool"] for part in (state["objective"], other["objective"])]
     assert len(pools[0]) == len(pools[1]) == TINY["history_size"]
     assert not any(torch.equal(a, b) for a in pools[0] for b in pools[1])
+    draws = [part["_extra_state"]["seen_S"]["random"] for part in (state["objective"], other["objective"])]
+    assert not torch.equal(*draws), "the overlay gives each process draws of its own"
 
 
 def test_the_first_process_alone_writes(whole):
