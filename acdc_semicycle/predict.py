@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,9 @@ class Segmenter:
 
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
-        alone = {
-            "initializer": torch.set_num_threads,
-            "initargs": (1,),
-        }  # or their threads' waiting costs the network's
-        with ThreadPoolExecutor(1, "read", **alone) as reader, ThreadPoolExecutor(1, "write", **alone) as writer:
+        # on one thread each: several would wait for work on the cores that the network needs
+        one_by_one = partial(ThreadPoolExecutor, 1, initializer=torch.set_num_threads, initargs=(1,))
+        with one_by_one() as reader, one_by_one() as writer:
             ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
             behind.set_result(None)
             for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
