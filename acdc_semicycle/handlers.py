@@ -149,8 +149,9 @@ class StopAtNonFinite:
         values, copied = terms_of(engine, self.terms), None
         if values.is_cuda:
             self.check()
-            values, copied = values.to("cpu", non_blocking=True), torch.cuda.Event()
-            copied.record()
+            stream, copied = torch.cuda.current_stream(values.device), torch.cuda.Event()
+            values = values.to("cpu", non_blocking=True)
+            copied.record(stream)
         self.last = engine.state.iteration, values, copied
         if copied is None:
             self.check()

@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import group_norm
 from torch.utils.checkpoint import checkpoint
 
 from acdc_semicycle.shapes import Image, Logits, Mask, Score
@@ -28,9 +29,22 @@ def initialise(network: nn.Module) -> nn.Module:
     return network
 
 
-def instance_norm(channels: int) -> nn.Module:
-    """Instance norm without affine, in its cheapest exact form (docs/performance.md)."""
-    return nn.GroupNorm(channels, channels, affine=False)
+class InstanceNorm(nn.GroupNorm):
+    """Instance norm without affine, in its cheapest exact form (docs/performance.md).
+
+    Under autocast it stays in the type that it is given, as ``InstanceNorm2d`` does; ``GroupNorm`` would make all
+    behind it single precision.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting():  # noqa: SIM102, it must stand alone for TorchScript to pass over it
+            if torch.is_autocast_enabled(x.device.type):
+                with torch.autocast(x.device.type, enabled=False):
+                    return group_norm(x, self.num_groups, None, None, self.eps)
+        return group_norm(x, self.num_groups, None, None, self.eps)
 
 
 class ResidualBlock(nn.Module):
@@ -46,12 +60,12 @@ class ResidualBlock(nn.Module):
         self.f = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
+            InstanceNorm(channels),
             nn.ReLU(),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
+            InstanceNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +120,7 @@ class ResidualGenerator(nn.Module):
 
     @staticmethod
     def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
-        return convolution, instance_norm(convolution.out_channels), nn.ReLU()
+        return convolution, InstanceNorm(convolution.out_channels), nn.ReLU()
 
     def forward(self, x: Image | Mask) -> Logits | Image:
         height, width = x.shape[-2:]

@@ -64,7 +64,7 @@ def save_panel(
     name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may not be a file's
     path = folder / PANELS / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".part-{os.getpid()}.npz")
+    beside = path.with_name(f".part-{os.getpid()}-{name}.npz")
     np.savez_compressed(beside, **arrays)
     beside.replace(path)
     return str(path.relative_to(folder))

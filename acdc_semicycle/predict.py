@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -136,10 +137,11 @@ def run(
     watch.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)
-    todo = [scan for scan in scans.found if not _done(ledger, scan)]
-    if len(todo) < len(scans.found):
-        log.info("%d of them are done: going on", len(scans.found) - len(todo))
-    todo = todo[distributed.rank() :: distributed.world()]
+    mine = _share(scans.found)
+    todo = [scan for scan in mine if not _done(ledger, scan)]
+    if len(todo) < len(mine):
+        log.info("%d of them are done: going on", len(mine) - len(todo))
+    distributed.wait()  # the ledger is written from here on, and all have read it
     segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
     segment.all(todo)
     distributed.wait()
@@ -153,6 +155,15 @@ def run(
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {len(scans.found)} files left out:\n  {lines}")
+
+
+def _share(found: Sequence[Scan]) -> list[Scan]:
+    """What this process segments: a cine and the scans that its phases could be taken for are one process's."""
+    groups: dict[str, list[Scan]] = {}
+    for scan in found:
+        groups.setdefault(re.sub(r"_E[DS]$", "", scan.case), []).append(scan)
+    mine = list(groups.values())[distributed.rank() :: distributed.world()]
+    return [scan for group in mine for scan in group] if distributed.world() > 1 else list(found)
 
 
 def _ledger(folder: Path, model: Model, settings: Mapping[str, Any]) -> Ledger:
@@ -218,6 +229,7 @@ class Segmenter:
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
         # on one thread each: several would wait for work on the cores that the network needs
+        torch.get_num_threads()  # settles this thread's number, which theirs would be otherwise
         one_by_one = partial(ThreadPoolExecutor, 1, initializer=torch.set_num_threads, initargs=(1,))
         with one_by_one() as reader, one_by_one() as writer:
             ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
@@ -225,11 +237,11 @@ class Segmenter:
             for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
                 read = ahead.pop()
                 ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
-                made: Work | BaseException
+                made: Work | str
                 try:
                     made = self._segment(read.result())
-                except FAULTS as error:
-                    made = error
+                except FAULTS as error:  # not kept: with it all that was in memory would stay
+                    made = reason(scan, error)
                 behind.result()
                 behind = writer.submit(self._finish, scan, made)
             behind.result()
@@ -262,11 +274,12 @@ class Segmenter:
         work.phases = phases
         return work
 
-    def _finish(self, scan: Scan, made: Work | BaseException) -> None:
+    def _finish(self, scan: Scan, made: Work | str) -> None:
         try:
-            if isinstance(made, BaseException):
-                raise made
-            self.ledger.add(self._written(made))
+            if isinstance(made, Work):
+                self.ledger.add(self._written(made))
+            else:
+                self.ledger.fail(scan, made)
         except FAULTS as error:
             self.ledger.fail(scan, reason(scan, error))
 

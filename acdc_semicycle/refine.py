@@ -68,7 +68,9 @@ class OnOwnGridd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         image = result[self.image_key]
-        size = [int(n) for n in image.applied_operations[-1]["orig_size"]]
+        done = image.applied_operations
+        assert [step["class"] for step in done] == ["Resize"], "nothing but a resizing can be undone here"
+        size = [int(n) for n in done[0]["orig_size"]]
         affine = image.affine @ torch.linalg.inv(torch.as_tensor(scale_affine(size, image.shape[1:])))
         for key in self.key_iterator(result):
             s = softmax(torch.as_tensor(result[key]).as_subclass(Tensor).movedim(-1, 0).contiguous())

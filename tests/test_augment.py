@@ -151,3 +151,9 @@ def test_map_coordinates_agrees_that_the_edge_goes_on():
     places = np.meshgrid(np.arange(SHAPE[0]) + down, np.arange(SHAPE[1]) + across, indexing="ij")
     expected = map_coordinates(image_of(given)[0, 0].numpy(), places, order=1, mode="nearest")
     np.testing.assert_allclose(far, expected, atol=1e-3)
+
+
+def test_a_slice_that_is_not_moved_is_not_bent_either():
+    given = batch()
+    result = Augment(elastic=3.0, geometry=0.0)(given, [0, 1, 2], 0, 0)
+    torch.testing.assert_close(result["image"], image_of(given), atol=1e-4, rtol=0)

@@ -1,6 +1,7 @@
 """Prepared slices on disk: the same as in memory, made once, made anew when anything that matters changes."""
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import shutil
@@ -13,7 +14,8 @@ import SimpleITK
 import torch
 from monai.transforms import CastToTyped, Compose, Lambdad, Resized
 
-from acdc_semicycle.data import acdc, cache, phantom
+from acdc_semicycle.data import acdc, cache, phantom, volumes
+from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
@@ -110,7 +112,7 @@ def test_another_content_is_read_even_with_the_old_size_and_time(what, records, 
     ("transform", "keys", "part"),
     [
         (preparing(20), BOTH, slice(None)),
-        (preparing(16, Lambdad("image", lambda image: image * 0.5)), BOTH, slice(None)),
+        (preparing(16, CastToTyped("image", torch.float16)), BOTH, slice(None)),
         (preparing(), ["image"], slice(None)),
         (preparing(), BOTH, slice(1, None)),
         (preparing(), BOTH, slice(None, None, -1)),
@@ -123,12 +125,69 @@ def test_other_settings_slices_or_order_are_another_file(transform, keys, part, 
     assert other.stored.tobytes() == made(records[part], None, transform, keys=keys).stored.tobytes()
 
 
-def test_lambdas_with_other_numbers_are_told_apart():
-    half, third = (Lambdad("image", lambda image, by=by: image * by) for by in (0.5, 0.3))
-    assert cache.description(half) == cache.description(half)
-    assert cache.description(preparing(16)) == cache.description(preparing(16))
-    assert cache.description(lambda x: x * 2) != cache.description(lambda x: x * 3)
-    assert cache.description(half) != cache.description(third)
+def test_a_description_is_the_same_for_the_same_settings_alone():
+    assert cache.description(preparing(16)) == cache.description(preparing(16)) != cache.description(preparing(20))
+    assert cache.description({"b", "a"}) == cache.description({"a", "b"})
+
+
+def halved(image, by=0.5):
+    return image * by
+
+
+@pytest.mark.parametrize("function", [lambda image: image * 0.5, halved, functools.partial(halved, by=0.3), Resized])
+def test_what_a_function_computes_cannot_be_told(function, records, tmp_path, caplog):
+    transform = preparing(16, Lambdad("image", function) if function is not Resized else Foreign())
+    data = made(records, tmp_path / "cache", transform)
+    assert "the slices are kept in memory only" in caplog.text and not isinstance(data.stored, np.memmap)
+
+
+class Foreign:
+    """A user's own transform."""
+
+    def __call__(self, item):
+        return item
+
+
+@pytest.mark.parametrize("what", ["code", "version"])
+def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
+    before = cache.name_of(records, preparing(), BOTH)
+    if what == "code":
+        whole = cache._hash
+        monkeypatch.setattr(cache, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
+    else:
+        monkeypatch.setattr(cache, "version", lambda name: "9" if name == "scipy" else "1")
+    assert cache.name_of(records, preparing(), BOTH) != before
+
+
+def test_masks_that_are_not_kept_may_be_broken(records, tmp_path):
+    for record in records:
+        record.label.write_bytes(b"no mask")
+    assert len(made(records, tmp_path / "cache", keys=["image"])) == 24
+
+
+def test_random_changes_follow_seed_and_epoch(records):
+    def image(seed: int, epoch: int) -> torch.Tensor:
+        data = made(records, None, augment=Augment(shift=5.0, flips=(0.5, 0.5)), seed=seed)
+        data.epoch = epoch
+        return data[7]["image"]
+
+    assert torch.equal(image(0, 1), image(0, 1))
+    assert not torch.equal(image(0, 1), image(0, 2)) and not torch.equal(image(0, 1), image(1, 1))
+
+
+def test_a_complete_file_is_used_where_nothing_can_be_written(records, tmp_path, monkeypatch):
+    made(records, tmp_path / "cache")
+    monkeypatch.setattr(cache, "_alone", lambda path: 1 / 0)
+    reads = count_reads(monkeypatch)
+    made(records, tmp_path / "cache")
+    assert not reads
+
+
+def test_what_a_killed_process_left_is_taken_away(records, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ".part-1-slices-0.npy").write_bytes(b"half")
+    made(records, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob(".part-*"))
 
 
 def test_one_slice_of_a_volume_is_not_another(records, tmp_path):
@@ -136,25 +195,17 @@ def test_one_slice_of_a_volume_is_not_another(records, tmp_path):
     assert made(one, tmp_path / "cache").stored.tobytes() != made(other, tmp_path / "cache").stored.tobytes()
 
 
-def test_voxels_beside_their_header_count(tmp_path):
-    path = tmp_path / "scan.mhd"
+@pytest.mark.parametrize("ending", [".mhd", ".nrrd"])
+def test_voxels_beside_their_header_count(ending, tmp_path):
+    path = tmp_path / f"scan{ending}"
     record, names = Record("scan", "scan", path), []
     for value in (1, 2):
         image = SimpleITK.GetImageFromArray(np.full((2, 8, 8), value, np.int16) + np.arange(8, dtype=np.int16))
-        SimpleITK.WriteImage(image, str(path))
+        SimpleITK.WriteImage(image, str(tmp_path / f"scan{'.nhdr' if ending == '.nrrd' else ending}"))
+        if ending == ".nrrd":
+            (tmp_path / "scan.nhdr").replace(path)
         names.append(cache.name_of([record], preparing(), ["image"]))
-    assert names[0] != names[1]
-
-
-def test_a_transform_without_description_is_said_and_kept_in_memory(records, tmp_path, caplog):
-    class Odd:
-        __slots__ = ()
-
-        def __call__(self, item):
-            return preparing()(item)
-
-    data = made(records, tmp_path / "cache", Odd())
-    assert "the slices are kept in memory only" in caplog.text and not isinstance(data.stored, np.memmap)
+    assert len({*names}) == 2 and len(volumes.detached(path)) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array at all"])
@@ -203,16 +254,11 @@ def test_labels_that_are_no_small_whole_numbers_are_refused(records):
         made(records, None, preparing(16, Lambdad("label", lambda label: label + 0.5)))
 
 
-def _slow(item):
-    time.sleep(0.2)
-    return preparing()(item)
-
-
 def _process(root: str, folder: str, results) -> None:
     started = []
     whole = LoadCheckedd.__call__
-    LoadCheckedd.__call__ = lambda self, item: started.append(1) or whole(self, item)
-    data = Slices(acdc.records(Path(root)), _slow, cache_dir=folder)
+    LoadCheckedd.__call__ = lambda self, item: time.sleep(0.2) or started.append(1) or whole(self, item)
+    data = Slices(acdc.records(Path(root)), preparing(), cache_dir=folder)
     results.put((len(started), data.stored.tobytes()))
 
 

@@ -112,6 +112,7 @@ def test_the_zip_names_the_checksum_of_every_other_member(unpacked):
     assert {
         f"models/{n}" for n in ("model.pt", "model.json", "painter.pt", "quality.json", "model.ts", "model.onnx")
     } | {f"configs/{n}" for n in ("inference.json", "metadata.json", "train.json", "evaluate.json", "logging.conf")} | {
+        "configs/multi_gpu_train.json",
         "LICENSE",
         "docs/README.md",
         "docs/data_license.txt",

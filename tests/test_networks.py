@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_semicycle.networks import PixelDiscriminator, ResidualBlock, ResidualGenerator, instance_norm
+from acdc_semicycle.networks import InstanceNorm, PixelDiscriminator, ResidualBlock, ResidualGenerator
 
 
 def count(network: nn.Module) -> int:
@@ -40,10 +40,10 @@ def test_the_generator_is_laid_out_as_in_the_paper():
     def kinds(place: int, length: int) -> list[type]:
         return [type(layer) for layer in layers[place : place + length]]
 
-    assert kinds(0, 4) == [nn.ReflectionPad2d, nn.Conv2d, nn.GroupNorm, nn.ReLU]
-    assert kinds(4, 6) == 2 * [nn.Conv2d, nn.GroupNorm, nn.ReLU]
+    assert kinds(0, 4) == [nn.ReflectionPad2d, nn.Conv2d, InstanceNorm, nn.ReLU]
+    assert kinds(4, 6) == 2 * [nn.Conv2d, InstanceNorm, nn.ReLU]
     assert kinds(10, 9) == 9 * [ResidualBlock]
-    assert kinds(19, 6) == 2 * [nn.ConvTranspose2d, nn.GroupNorm, nn.ReLU]
+    assert kinds(19, 6) == 2 * [nn.ConvTranspose2d, InstanceNorm, nn.ReLU]
     assert kinds(25, 9) == [nn.ReflectionPad2d, nn.Conv2d]
 
     sizes = [
@@ -62,7 +62,7 @@ def test_the_generator_is_laid_out_as_in_the_paper():
 
 
 def test_a_residual_block_is_two_convolutions_and_dropout_only_if_asked_for():
-    plain = [nn.ReflectionPad2d, nn.Conv2d, nn.GroupNorm]
+    plain = [nn.ReflectionPad2d, nn.Conv2d, InstanceNorm]
     assert [type(layer) for layer in ResidualBlock(4).f] == [*plain, nn.ReLU, *plain]
     dropping = ResidualBlock(4, dropout=0.3)
     assert [type(layer) for layer in dropping.f] == [*plain, nn.ReLU, nn.Dropout, *plain]
@@ -130,7 +130,7 @@ def test_discriminator_scores_are_not_squashed():
 
 
 def test_instance_norm_has_neither_parameters_nor_statistics():
-    norms = [m for m in ResidualGenerator(1, 4, 2, 2).modules() if isinstance(m, nn.GroupNorm)]
+    norms = [m for m in ResidualGenerator(1, 4, 2, 2).modules() if isinstance(m, InstanceNorm)]
     assert len(norms) == 3 + 2 * 2 + 2
     assert all(not norm.state_dict() for norm in norms)
 
@@ -141,7 +141,7 @@ def test_instance_norm_is_torchs(shape):
     x = (3 * torch.randn(shape) + 1).requires_grad_()
     y = x.detach().clone().requires_grad_()
     weight = torch.randn(shape)
-    outputs = [norm(v) for norm, v in ((instance_norm(shape[1]), x), (nn.InstanceNorm2d(shape[1]), y))]
+    outputs = [norm(v) for norm, v in ((InstanceNorm(shape[1]), x), (nn.InstanceNorm2d(shape[1]), y))]
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
     for output in outputs:
         (output * weight).sum().backward()
@@ -209,3 +209,11 @@ def test_batch_norm_starts_about_one():
     assert abs(weight.mean() - 1) < 0.003
     assert 0.018 < weight.std() < 0.022
     assert (bias == 0).all()
+
+
+def test_instance_norm_stays_in_half_precision_under_autocast():
+    x = torch.randn(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = InstanceNorm(3)(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), InstanceNorm(3)(x), atol=0.05, rtol=0.05)

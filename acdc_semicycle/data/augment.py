@@ -40,15 +40,15 @@ class Augment:
         intensity: probability of a gain, and by itself of an offset.
     """
 
-    flips: Sequence[float] = (0.0, 0.0)
-    rotate: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    elastic: float = 0.0
-    geometry: float = 0.8
-    gain: float = 0.0
-    offset: float = 0.0
-    intensity: float = 0.5
+    flips: Sequence[float | int] = (0.0, 0.0)
+    rotate: float | int = 0.0
+    scale: float | int = 0.0
+    shift: float | int = 0.0
+    elastic: float | int = 0.0
+    geometry: float | int = 0.8
+    gain: float | int = 0.0
+    offset: float | int = 0.0
+    intensity: float | int = 0.5
 
     @property
     def moves(self) -> bool:

@@ -18,15 +18,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import monai
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acdc_semicycle.data import volumes
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 
@@ -34,7 +35,7 @@ log = logging.getLogger("semicycle")
 
 STEPS = 65535
 PASSING = (np.random.RandomState, threading.local)  # what MONAI's transforms hold that is no setting of theirs
-DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in a file beside them
+BELOW = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  # whose versions matter
 Slice = Mapping[str, Tensor]  # image [C, H, W] and label [1, H, W], or the image alone
 
 
@@ -54,13 +55,15 @@ def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[],
         return _in_memory(make)
     path = folder / called
     try:
-        with _alone(path):
-            found = _mapped(path)
-            if found is None:
-                _write(path, make)
-            else:
-                log.info("%d prepared slices from %s", len(found), path)
-        made = _mapped(path)
+        found = _mapped(path)  # complete, or not there: it may be another user's, read only
+        if found is None:
+            with _alone(path):
+                found = _mapped(path)
+                if found is None:
+                    _write(path, make)
+        else:
+            log.info("%d prepared slices from %s", len(found), path)
+        made = _mapped(path) if found is None else found
         return _in_memory(make) if made is None else made
     except OSError as error:
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
@@ -86,6 +89,8 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> None:
+    for left in path.parent.glob(".part-*-slices-*.npy"):  # by a process that was killed: nobody else writes now
+        left.unlink(missing_ok=True)
     beside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         with beside.open("w+b") as stream:
@@ -166,22 +171,17 @@ def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> s
         about = [contents, [r.slice for r in records], list(keys), description(transform), code]
     except OSError:
         return None  # reading it says what is wrong
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    about += [torch.__version__, monai.__version__, np.__version__]
+    about += [version(name) for name in BELOW]
     return f"slices-{hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()}.npy"
 
 
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
-    voxels = [beside for path in given if path.suffix.lower() in DETACHED for beside in _same_stem(path)]
-    return [*given, *voxels]
-
-
-def _same_stem(header: Path) -> list[Path]:
-    """All that lies beside a header under its name: wherever in there its voxels are."""
-    return sorted(p for p in header.parent.iterdir() if p.name.startswith(header.stem) and p.is_file() and p != header)
+    headers = [path for path in given if path.name.lower().endswith(volumes.ITK)]
+    return [*given, *(path.parent / name for path in headers for name in volumes.detached(path))]
 
 
 def _hash(path: Path) -> str:
@@ -192,30 +192,28 @@ def _hash(path: Path) -> str:
 def description(value: Any) -> Any:
     """A transform and its settings in plain words, the same in every process.
 
+    Only of MONAI's classes and this package's are the settings all there is to tell; what a function computes may hang
+    on anything.
+
     Raises:
-        TypeError: something in it has no description but its place in memory.
+        TypeError: something in it cannot be described.
     """
     if value is None or isinstance(value, bool | int | float | str | bytes | os.PathLike):
         return repr(value)
     if isinstance(value, Mapping):
         return [[description(key), description(item)] for key, item in value.items()]
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(repr(description(item)) for item in value)]
+    if isinstance(value, list | tuple):
         return [type(value).__name__, *map(description, value)]
-    if isinstance(value, Tensor | np.ndarray):
-        return [str(value.dtype), np.asarray(value).tolist()]
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if code := getattr(value, "__code__", None):
-        taken = [[cell.cell_contents for cell in value.__closure__ or ()], value.__defaults__, value.__kwdefaults__]
-        return [value.__qualname__, code.co_code.hex(), repr(code.co_names), _constants(code), description(taken)]
-    if hasattr(value, "__dict__") and not callable(getattr(value, "__get__", None)):
-        set_up = {name: each for name, each in vars(value).items() if not isinstance(each, PASSING)}
-        return [description(type(value)), description(set_up)]
-    words = repr(value)
-    if " at 0x" in words:
-        raise TypeError(f"{words} in a transform has no description")
-    return words
-
-
-def _constants(code: Any) -> str:
-    return repr([each if not hasattr(each, "co_code") else each.co_code.hex() for each in code.co_consts])
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, type | torch.dtype | torch.device | np.dtype):
+        return repr(value)
+    kind = type(value)
+    if kind.__module__.split(".")[0] not in ("monai", "acdc_semicycle") or not hasattr(value, "__dict__"):
+        raise TypeError(f"a {kind.__name__} among the transforms is none of MONAI's or of this package")
+    set_up = {name: each for name, each in vars(value).items() if not isinstance(each, PASSING)}
+    return [repr(kind), description(set_up)]

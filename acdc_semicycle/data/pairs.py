@@ -122,7 +122,7 @@ class Slices(Dataset):
         """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
         index = batch.pop("index")
         if self.held:
-            place = (index % len(self)).to(device, non_blocking=True)
+            place = (index % len(self)).to(self.held["image"].device, non_blocking=True)
             batch = {key: value.index_select(0, place) for key, value in self.held.items()}
         rows = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         return self.augment(rows, index.tolist(), self.seed, self.epoch)

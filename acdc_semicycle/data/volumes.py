@@ -201,16 +201,20 @@ def itk_affine(image: Any) -> NDArray[np.float64]:
     return LPS @ affine
 
 
-def _check_detached(path: Path) -> None:
-    """Refuse a header that takes its voxels from anywhere but a file beside it."""
+def detached(path: Path) -> list[str]:
+    """The files that an NRRD's or MetaImage's header names for its voxels; none where they follow it."""
     with path.open("rb") as stream:
         head = stream.read(1 << 16).decode("latin-1")
     if path.suffix.lower() == ".nrrd":
         head = head.split("\n\n")[0].split("\r\n\r\n")[0]
     named = r"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*(.*?)[ \t\r]*$"
-    for name in re.findall(named, head, re.MULTILINE | re.IGNORECASE):
-        elsewhere = name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST")
-        if elsewhere and name.upper() != "LOCAL":
+    return [name for name in re.findall(named, head, re.MULTILINE | re.IGNORECASE) if name.upper() != "LOCAL"]
+
+
+def _check_detached(path: Path) -> None:
+    """Refuse a header that takes its voxels from anywhere but a file beside it."""
+    for name in detached(path):
+        if name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST"):
             raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
 
 
