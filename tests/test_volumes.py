@@ -223,3 +223,11 @@ def test_a_gzip_checksum_is_read(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(packed)
     with pytest.raises(InputError, match="copy it again"):
         volumes.read(tmp_path / "a.nii.gz")
+
+
+def test_what_a_killed_process_left_of_a_label_map_is_taken_away(tmp_path):
+    voxels = np.zeros((4, 5, 6), np.uint8)
+    for name in (".part-7-a_seg.nii.gz", ".part-7-b_seg.nii.gz"):
+        (tmp_path / name).write_bytes(b"half")
+    volumes.save(tmp_path / "a_seg.nii.gz", voxels, volumes.Volume(voxels[..., None], np.eye(4)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part-7-b_seg.nii.gz", "a_seg.nii.gz"]

@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,8 @@ def save(target: Path, voxels: NDArray, like: Volume) -> None:
     if voxels.shape[:3] != like.voxels.shape[:3]:
         raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".part-*-{escape(target.name)}"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     beside = target.with_name(f".part-{os.getpid()}-{target.name}")
     try:
         if ending(target) in NIFTI:
