@@ -12,7 +12,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
+from acdc_semicycle.versions import versions
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn
     from acdc_semicycle.figures import Example
@@ -265,17 +265,12 @@ def _trivial(case: Case) -> Case:
 
 def provenance() -> dict[str, Any]:
     """The command, the versions and the machine's size."""
-    versions = {"acdc_semicycle": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a package laid beside the code rather than installed
-            versions[package] = "unknown"
     arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
     machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()  # type: ignore[assignment]
-    return {"command": shlex.join(arguments), "versions": versions, "machine": machine}
+    found = {"acdc_semicycle": __version__, "python": platform.python_version(), **versions(*PACKAGES)}
+    return {"command": shlex.join(arguments), "versions": found, "machine": machine}
 
 
 def table(content: dict[str, Any], structures: Sequence[str]) -> str:

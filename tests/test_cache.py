@@ -155,7 +155,7 @@ def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
         whole = cache._hash
         monkeypatch.setattr(cache, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
     else:
-        monkeypatch.setattr(cache, "version", lambda name: "9" if name == "scipy" else "1")
+        monkeypatch.setattr(cache, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names})
     assert cache.name_of(records, preparing(), BOTH) != before
 
 
@@ -306,3 +306,8 @@ def test_what_does_not_fit_on_the_device_stays_where_it_is(records, monkeypatch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * data.stored.nbytes - 1, 2**30))
     data.hold(torch.device("cuda"))
     assert not data.held
+
+
+def test_a_package_that_is_not_installed_does_not_end_training(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "BELOW", (*cache.BELOW, "no-such-package"))
+    assert cache.name_of(records, preparing(), BOTH)

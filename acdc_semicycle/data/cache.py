@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from torch import Tensor
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.versions import versions
 
 log = logging.getLogger("semicycle")
 
@@ -55,16 +55,14 @@ def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[],
         return _in_memory(make)
     path = folder / called
     try:
-        found = _mapped(path)  # complete, or not there: it may be another user's, read only
-        if found is None:
-            with _alone(path):
-                found = _mapped(path)
-                if found is None:
-                    _write(path, make)
-        else:
+        if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
             log.info("%d prepared slices from %s", len(found), path)
-        made = _mapped(path) if found is None else found
-        return _in_memory(make) if made is None else made
+            return found
+        with _alone(path):
+            if (found := _mapped(path)) is None:  # nobody made it meanwhile
+                _write(path, make)
+                found = np.load(path, mmap_mode="c")
+        return found
     except OSError as error:
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
         return _in_memory(make)
@@ -73,10 +71,7 @@ def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[],
 def _mapped(path: Path) -> NDArray | None:
     try:
         return np.load(path, mmap_mode="c")  # "c": torch wants to be allowed to write; the file stays as it is
-    except FileNotFoundError:
-        return None
-    except (ValueError, EOFError) as error:
-        log.warning("%s is damaged (%s): it is made anew", path, error)
+    except (FileNotFoundError, ValueError, EOFError):  # not there, or damaged
         return None
 
 
@@ -89,6 +84,8 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> None:
+    if path.exists():
+        log.warning("%s is damaged: it is made anew", path)
     for left in path.parent.glob(".part-*-slices-*.npy"):  # by a process that was killed: nobody else writes now
         left.unlink(missing_ok=True)
     beside = path.with_name(f".part-{os.getpid()}-{path.name}")
@@ -174,7 +171,7 @@ def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> s
     except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    about += [version(name) for name in BELOW]
+    about.append(versions(*BELOW))
     return f"slices-{hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()}.npy"
 
 
