@@ -61,6 +61,8 @@ class Augment:
         Args:
             rows: the slices' records, as :func:`acdc_semicycle.data.cache.unpacked` takes them.
         """
+        if not (any(self.flips) or self.moves or self.gain or self.offset):
+            return unpacked(rows)
         rows, device = dict(rows), rows["image"].device
         random = [np.random.default_rng((*seed, index)) for index in indices]
         draws = np.array([each.random(12) for each in random])

@@ -142,7 +142,7 @@ class Slices(Dataset):
         return self._tensors(self.stored[np.asarray(indices) % len(self)])
 
     def _tensors(self, rows: NDArray) -> dict[str, Tensor]:
-        return {key: torch.from_numpy(np.ascontiguousarray(rows[key])) for key in rows.dtype.names or () if key}
+        return {key: torch.from_numpy(np.ascontiguousarray(rows[key])) for key in rows.dtype.names or ()}
 
     def _changed(self, items: list[dict[str, Tensor]], indices: Sequence[int]) -> dict[str, Tensor]:
         for place, index in enumerate(indices):
