@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.objective import softmax
 
 AT_ONCE = 16  # slices carried back to the scan's own grid at once
@@ -69,7 +70,11 @@ class OnOwnGridd(MapTransform):
         result = dict(data)
         image = result[self.image_key]
         done = image.applied_operations
-        assert [step["class"] for step in done] == ["Resize"], "nothing but a resizing can be undone here"
+        if (steps := [step["class"] for step in done]) != ["Resize"]:
+            raise InputError(
+                f"images went through {', '.join(steps) or 'no Resized'}: only one Resized can be undone here; put"
+                " MONAI's Activationsd, Invertd and AsDiscreted in place of OnOwnGridd"
+            )
         size = [int(n) for n in done[0]["orig_size"]]
         affine = image.affine @ torch.linalg.inv(torch.as_tensor(scale_affine(size, image.shape[1:])))
         for key in self.key_iterator(result):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Invertd, Resized
+from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Flip, Invertd, Resized
 
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.refine import AT_ONCE, FlipInferer, OnOwnGridd, Refined, largest_components, without_holes
 
 
@@ -121,3 +122,9 @@ def test_back_on_the_own_grid_labels_are_what_monais_own_transforms_make_them(si
         torch.testing.assert_close(found[key], slow[key].as_tensor())
     torch.testing.assert_close(found["pred"].affine, affine)
     assert "probabilities" not in OnOwnGridd("pred")(data)
+
+
+def test_a_volume_that_was_not_resized_alone_is_refused():
+    item = {"image": Flip(0)(MetaTensor(torch.rand(1, 8, 10, 3))), "pred": torch.rand(4, 8, 10, 3)}
+    with pytest.raises(InputError, match="went through Flip: only one Resized can be undone"):
+        OnOwnGridd("pred")(item)
