@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import inspect
 import json
 import logging
@@ -34,6 +35,7 @@ LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
 def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
+    gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
     config = _running_config()
     check_paths(sys.argv, config)

@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Prediction, ours beside stock MONAI's with the same network, in one process and in turn.
 
-    python benchmarks/predict.py [--quick] [--device cuda] [--size 128] [--filters 16]
+    python benchmarks/predict.py [--quick] [--device cuda] [--size 128] [--filters 16] [--probabilities]
 
-Makes smooth random scans of its own in a temporary folder, and a network of random weights. The stock pipeline is
-LoadImaged, Orientationd, ScaleIntensityRangePercentilesd, Resized, SliceInferer, Invertd, AsDiscreted, SaveImaged. Both
-give label maps only, without the largest component and the cycle, which stock has not; ours with them comes last. The
-floor is the network alone, on slices that are ready, in batches as ours takes them.
+Scans of a phantom, and a network that is trained on them for a minute, so that its masks are those of hearts. The stock
+pipeline is LoadImaged, Orientationd, ScaleIntensityRangePercentilesd, Resized, SliceInferer, Invertd, AsDiscreted,
+SaveImaged. Both give label maps, without the largest component and the cycle, which stock has not; ours with them comes
+last. The floor is the network alone, on slices that are ready, in batches as ours takes them. Start-up is that of a
+process of its own; ``import`` is the part of it that goes for MONAI and torch, whatever one does with them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,17 +28,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import nibabel
 import numpy as np
 import torch
+from measure import machine, table
 from monai.bundle import ConfigWorkflow
 from monai.data import decollate_batch
 from monai.inferers import SliceInferer
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
+    CastToTyped,
     Compose,
     EnsureChannelFirstd,
     Invertd,
@@ -46,9 +48,13 @@ from monai.transforms import (
     SaveImaged,
     ScaleIntensityRangePercentilesd,
 )
-from scipy.ndimage import gaussian_filter, zoom
+from torch.nn.functional import cross_entropy
+from tqdm import trange
 
 from acdc_semicycle import checkpoints
+from acdc_semicycle.data import acdc, phantom
+from acdc_semicycle.data.pairs import Slices
+from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
@@ -58,26 +64,40 @@ CLOSE = 1e-3  # share of voxels whose labels may differ: percentiles and the ord
 
 
 def scans(folder: Path, count: int, shape: tuple[int, int, int]) -> list[Path]:
-    """Smooth random volumes; a few are made, and written again and again."""
-    random, made = np.random.default_rng(0), []
-    for _ in range(min(count, 4)):
-        coarse = random.random([-(-n // f) for n, f in zip(shape, (12, 12, 2), strict=True)])
-        smooth = zoom(coarse, np.array(shape) / coarse.shape, order=1) + 0.05 * random.random(shape)
-        smooth = gaussian_filter(smooth, (1, 1, 0))
-        voxels = ((smooth - smooth.min()) / np.ptp(smooth) * 900).astype(np.int16)
-        made.append(nibabel.Nifti1Image(voxels, np.diag([1.4, 1.4, 10.0, 1.0])))
-    folder.mkdir(parents=True)
-    paths = [folder / f"scan{n:03d}.nii.gz" for n in range(count)]
+    """End-diastoles of a few phantom patients, again and again.
+
+    Upright: to stock's ``Orientationd`` the slices of an oblique short-axis stack are along another axis.
+    """
+    phantom.write(folder / "phantom", 4, size=shape)
+    files = sorted((folder / "phantom").rglob("*_frame01.nii.gz"))
+    made = [nibabel.Nifti1Image(nibabel.load(file).dataobj, np.diag([1.4, 1.4, 10.0, 1.0])) for file in files]
+    paths = [folder / "in" / f"scan{n:03d}.nii.gz" for n in range(count)]
+    paths[0].parent.mkdir()
     for n, path in enumerate(paths):
         nibabel.save(made[n % len(made)], path)
     return paths
 
 
-def network_files(folder: Path, size: int, filters: int) -> Path:
-    """A network of random weights, as training leaves it."""
+def trained(folder: Path, size: int, filters: int, steps: int, device: str) -> Path:
+    """A network that has seen the phantom's masks for so many steps, as training leaves it."""
     torch.manual_seed(0)
+    network = ResidualGenerator(1, 4, filters=filters).to(device)
+    resized = Compose([
+        LoadCheckedd(["image", "label"]),
+        ScaleImaged("image"),
+        Resized(["image", "label"], (size, size, -1), mode=("trilinear", "nearest-exact")),
+        CastToTyped("label", torch.uint8),
+    ])  # fmt: skip
+    slices = Slices(acdc.records(folder / "phantom"), resized)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for n in trange(steps, desc="training", disable=None):
+        batch = slices.finished(slices.__getitems__([(4 * n + k) * 7 % len(slices) for k in range(4)]), device)
+        loss = cross_entropy(network(batch["image"]), batch["label"][:, 0].long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     path, card = folder / "models" / "model.pt", {"filters": filters, "image_size": [size, size]}
-    checkpoints.save(path, ResidualGenerator(1, 4, filters=filters).state_dict())
+    checkpoints.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
     painter = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
     checkpoints.save(path.with_name("painter.pt"), painter.state_dict())
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
@@ -173,23 +193,30 @@ def differing(paths: list[Path], one: Path, other: Path) -> float:
     return float(np.mean([(a != b).mean() for a, b in zip(*maps, strict=True)]))
 
 
-def start_up(scan: Path, model: Path, out: Path, repeats: int) -> None:
-    """``semicycle --help`` and ``semicycle predict`` on one scan, each in a process of its own."""
+def start_up(scan: Path, model: Path, out: Path, repeats: int) -> list[list[str]]:
+    """Seconds of processes of their own: the imports alone, ``--help``, and ``predict`` on one scan."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for words in (["--help"], ["predict", str(scan), "-o", str(out), "--model", str(model)]):
-        times, inside = [], []
-        for _ in range(repeats):
-            with contextlib.suppress(FileNotFoundError):
-                (out / "predictions.json").unlink()
+    predict = ["-m", "acdc_semicycle", "predict", str(scan), "-o", str(out), "--model", str(model)]
+    commands = {
+        "import torch": ["-c", "import torch"],
+        "import torch, monai.bundle, monai.engines": ["-c", "import torch, monai.bundle, monai.engines"],
+        "semicycle --help": ["-m", "acdc_semicycle", "--help"],
+        "semicycle predict SCAN": predict,
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    inside = []
+    for _ in range(repeats):
+        for name, words in commands.items():
+            shutil.rmtree(out, ignore_errors=True)
             since = time.perf_counter()
-            command = [sys.executable, "-m", "acdc_semicycle", *words]
-            subprocess.run(command, check=True, env=environment, capture_output=True)
-            times.append(time.perf_counter() - since)
-            if words[0] == "predict":
-                (case,) = json.loads((out / "predictions.json").read_text(encoding="utf-8"))["cases"]
-                inside.append(sum(case["seconds"][stage] for stage in ("network", "judge")))
-        print(f"semicycle {words[0]:<8} {statistics.median(times):6.2f} s", end="")
-        print(f", {statistics.median(times) - statistics.median(inside):.2f} s besides the networks" if inside else "")
+            subprocess.run([sys.executable, *words], check=True, env=environment, capture_output=True)
+            times[name].append(time.perf_counter() - since)
+        (case,) = json.loads((out / "predictions.json").read_text(encoding="utf-8"))["cases"]
+        inside.append(sum(case["seconds"][stage] for stage in ("network", "judge")))
+    times["the same besides the networks"] = [
+        whole - part for whole, part in zip(times["semicycle predict SCAN"], inside, strict=True)
+    ]
+    return [[name, f"{statistics.median(each):.2f}"] for name, each in times.items()]
 
 
 def main() -> None:
@@ -198,48 +225,56 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer scans and repeats")
     parser.add_argument("--size", type=int, default=128, help="rows and columns of the network's grid")
     parser.add_argument("--filters", type=int, default=16, help="64 is the paper's")
+    parser.add_argument("--steps", type=int, default=60, help="of training before")
+    parser.add_argument("--probabilities", action="store_true", help="ours writes them, too")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     repeats, many = (3, 8) if given.quick else (9, 100)
-    shape, folder = (216, 256, 10), Path(tempfile.mkdtemp(prefix="semicycle"))
-    model = network_files(folder, given.size, given.filters)
-    paths = scans(folder / "in", many, shape)
-    stock = Stock(model, given.size, given.filters, given.device)
-    name = torch.cuda.get_device_name() if given.device == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{shape[0]} x {shape[1]} x {shape[2]}, network {given.size} x {given.size}, {given.filters} filters, {name}")
+    shape = (216, 256, 10)
+    print(machine(given.device))
+    with tempfile.TemporaryDirectory(prefix="semicycle") as name:
+        folder = Path(name)
+        paths = scans(folder, many, shape)
+        model = trained(folder, given.size, given.filters, given.steps, given.device)
+        stock = Stock(model, given.size, given.filters, given.device)
+        print(f"{' x '.join(map(str, shape))}, network {given.size} x {given.size}, {given.filters} filters")
+        compare(paths, model, stock, folder, repeats, given)
 
+
+def compare(
+    paths: list[Path], model: Path, stock: Stock, folder: Path, repeats: int, given: argparse.Namespace
+) -> None:
+    """Print the tables; all that is written goes below ``folder``."""
+    more = {"probabilities": given.probabilities}
     one: dict[str, dict[str, list[float]]] = {"stock": {}, "ours": {}}
     for n in range(repeats + 1):  # the first warms up
         for which in ("stock", "ours"):
             out = folder / f"one {which} {n}"
-            found = stock(paths[:1], out) if which == "stock" else ours(paths[:1], out, model, given.device)[1]
+            found = stock(paths[:1], out) if which == "stock" else ours(paths[:1], out, model, given.device, **more)[1]
             for stage, seconds in found.items():
                 one[which].setdefault(stage, []).extend(seconds if n else [])
     median = {which: {stage: statistics.median(s) for stage, s in of.items()} for which, of in one.items()}
-    lowest = floor(stock, shape[2], given.size, 32 if given.device == "cuda" else 4)
-    print(f"\none volume, ms, median of {repeats}\n{'':10}{'stock':>9}{'ours':>9}{'ratio':>8}")
-    rows: list[tuple[str, float, float]] = [(s, median["stock"].get(s, 0.0), median["ours"][s]) for s in STAGES]
-    besides = [sum(row[k] for row in rows if row[0] != "network") for k in (1, 2)]
-    rows += [("besides", besides[0], besides[1]), ("all", sum(median["stock"].values()), sum(median["ours"].values()))]
-    for label, plain, mine in rows:
-        print(f"{label:10}{plain * 1e3:9.1f}{mine * 1e3:9.1f}{plain / mine:8.1f}")
-    print(f"{'floor':10}{lowest * 1e3:9.1f}{lowest * 1e3:9.1f}   the network alone")
-
-    print(f"\n{many} volumes, s, by volume ms\n{'':10}{'stock':>9}{'ours':>9}{'ratio':>8}{'floor':>9}")
+    lowest = floor(stock, 10, given.size, 32 if given.device == "cuda" else 4)
+    rows = [(stage, median["stock"].get(stage, 0.0), median["ours"][stage]) for stage in STAGES]
+    plain, mine = (sum(row[k] for row in rows if row[0] != "network") for k in (1, 2))
+    rows += [("all but the network", plain, mine), ("all", *(sum(of.values()) for of in median.values()))]
+    many: dict[str, list[float]] = {"stock": [], "ours": []}
     for n in range(2 if given.quick else 3):
         since = time.perf_counter()
         stock(paths, folder / f"stock {n}")
-        plain = time.perf_counter() - since
-        mine, _ = ours(paths, folder / f"ours {n}", model, given.device)
-        print(f"{'':10}{plain:9.2f}{mine:9.2f}{plain / mine:8.2f}{lowest * many:9.2f}")
-        print(f"{'  a volume':10}{plain / many * 1e3:9.1f}{mine / many * 1e3:9.1f}{'':8}{lowest * 1e3:9.1f}")
+        many["stock"].append(time.perf_counter() - since)
+        many["ours"].append(ours(paths, folder / f"ours {n}", model, given.device, **more)[0])
+    rows.append((f"{len(paths)} volumes, each", *(statistics.median(many[which]) / len(paths) for which in many)))
+    rows.append(("the network alone", lowest, lowest))
+    cells = [[label, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{a / b:.1f}"] for label, a, b in rows]
+    print(table([f"ms, median of {repeats}", "stock", "ours", "stock of ours"], cells))
     share = differing(paths, folder / "stock 0", folder / "ours 0")
     print(f"labels that differ: {share:.2e} of all voxels (at most {CLOSE:g})")
-
     whole, _ = ours(paths, folder / "default", model, given.device, cycle=True, largest=True)
-    print(f"\nours with the cycle and the largest component: {whole / many * 1e3:.1f} ms a volume")
-    start_up(paths[0], model, folder / "start", 1 if given.quick else 5)
+    print(f"ours with the cycle and the largest component: {whole / len(paths) * 1e3:.1f} ms a volume\n")
+    started = start_up(paths[0], model, folder / "start", 1 if given.quick else 5)
+    print(table(["start-up", "s"], started))
     assert share <= CLOSE, "not the same result"
 
 
