@@ -35,6 +35,7 @@ once step.md python benchmarks/step.py --device "$DEVICE" --levers ${STEP:-}
 once data.md python benchmarks/data.py --device "$DEVICE"
 once data-128.md python benchmarks/data.py --device "$DEVICE" --size 128
 once predict.md python benchmarks/predict.py --device "$DEVICE"
+once memory.md python benchmarks/memory.py
 
 timeout --signal=INT --kill-after=60 "${MINUTES:-8}m" \
     python -m acdc_semicycle table --data acdc="$ACDC_DIR" --only "${ONLY:-acdc labels=20 method=semicycle,partial,hung}" \

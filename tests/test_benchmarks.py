@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RUNS = {
     "step.py": "--levers --sizes 16x24 --batches 2 --rounds 1 --filters 2 --blocks 1",
+    "predict.py": "--quick --size 32 --filters 2 --steps 1",
     "data.py": "--patients 2 --size 32 --batch 4 --rounds 1",
 }
 

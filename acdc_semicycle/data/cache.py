@@ -79,7 +79,11 @@ def _mapped(path: Path) -> NDArray | None:
 def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another run prepares slices in %s: waiting for it", path.parent)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

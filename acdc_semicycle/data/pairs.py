@@ -186,6 +186,7 @@ class Share(Sampler[int]):
     """This process's share of the indices that a sampler draws for all: every n-th.
 
     So the batches that the processes have at one time are together the one batch that a single process would have.
+    Ignite's ``DistributedProxySampler`` does the same, but seeds torch's global random state each epoch.
     """
 
     def __init__(self, sampler: EpochSampler) -> None:
