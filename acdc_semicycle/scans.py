@@ -221,7 +221,7 @@ def _ending(format: str | None, card: Mapping[str, Any]) -> str | None:
 
 def _own(path: Path) -> str:
     """The format of a scan's own container."""
-    return {".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(volumes.ending(path), ".nii.gz")
+    return {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(volumes.ending(path), ".nii.gz")
 
 
 def _common(given: Sequence[Path]) -> Path:

@@ -14,7 +14,7 @@ import SimpleITK
 import torch
 from monai.transforms import CastToTyped, Compose, Lambdad, Resized
 
-from acdc_semicycle.data import acdc, cache, phantom, volumes
+from acdc_semicycle.data import acdc, cache, itk, phantom
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
@@ -205,7 +205,7 @@ def test_voxels_beside_their_header_count(ending, tmp_path):
         if ending == ".nrrd":
             (tmp_path / "scan.nhdr").replace(path)
         names.append(cache.name_of([record], preparing(), ["image"]))
-    assert len({*names}) == 2 and len(volumes.detached(path)) == 1
+    assert len({*names}) == 2 and len(itk.detached(path)) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array at all"])

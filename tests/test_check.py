@@ -144,12 +144,13 @@ def in_unit(path: Path, factor: float, code: int) -> Path:
     return both(path, lambda each: patch(rewrite(each, affine=scaled), 123, bytes([code])))
 
 
-def two_geometries(path: Path) -> None:
+def two_geometries(path: Path) -> Path:
     """An sform 15 mm away from the qform."""
     old = nib.load(path)
     old.set_qform(old.affine, 1)
     old.set_sform(moved(old.affine.copy()), 1)
     nib.save(old, path)
+    return path
 
 
 def files_of(root: Path, source: int, n: int) -> Path:
@@ -226,8 +227,8 @@ PLANTED = {
     "spacing infinite": (lambda r, n, _: patch(image(r, n), 80, struct.pack("<f", np.inf)), FAULT, "spacing of inf x"),
     "metres": (lambda r, n, _: in_unit(image(r, n), 0.001, 1), WARNING, "spacing is in metres"),
     "microns": (lambda r, n, _: in_unit(image(r, n), 1000, 3), WARNING, "spacing is in microns"),
-    "q and s": (lambda r, n, _: both(image(r, n), two_geometries), WARNING, "qform and an sform that disagree by 15"),
-    "qform": (lambda r, n, _: patch(image(r, n), 256, struct.pack("<3f", 9, 9, 9)), WARNING, "a qform and an sform"),
+    "q and s": (lambda r, n, _: two_geometries(image(r, n)), FAULT, "qform and an sform that disagree by 15"),
+    "qform": (lambda r, n, _: patch(image(r, n), 256, struct.pack("<3f", 9, 9, 9)), FAULT, "is no rotation"),
     "a slice less": (lambda r, n, _: late(both(image(r, n), a_slice_less)), WARNING, "frames of one cine"),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle.data import dicom, volumes
+from acdc_semicycle.data import dicom, itk, volumes
 from acdc_semicycle.errors import InputError
 
 CT, MR = b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.4\0"
@@ -115,7 +115,7 @@ def test_the_grid_is_that_of_itk(tmp_path):
     folder = stack(tmp_path / "scan", turn=TILTED)
     theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
     ours = read(folder)
-    np.testing.assert_allclose(ours.affine, volumes.itk_affine(theirs), atol=1e-4)
+    np.testing.assert_allclose(ours.affine, itk.affine(theirs), atol=1e-4)
     np.testing.assert_array_equal(ours.voxels[..., 0], sitk.GetArrayFromImage(theirs).transpose())
 
 

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acdc_semicycle.data import volumes
+from acdc_semicycle.data import itk, switches, volumes
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.versions import versions
@@ -175,14 +175,14 @@ def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> s
     except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    about.append(versions(*BELOW))
+    about += [versions(*BELOW), switches.chosen()]
     return f"slices-{hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()}.npy"
 
 
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
     headers = [path for path in given if path.name.lower().endswith(volumes.ITK)]
-    return [*given, *(path.parent / name for path in headers for name in volumes.detached(path))]
+    return [*given, *(path.parent / name for path in headers for name in itk.detached(path))]
 
 
 def _hash(path: Path) -> str:

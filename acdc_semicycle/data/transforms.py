@@ -57,7 +57,7 @@ class LoadCheckedd(MapTransform):
             if not isinstance(source, volumes.Volume) and is_picture(source):
                 result[key] = self._picture(Path(source), key == "label")
                 continue
-            volume = self._read(source, result.get("frame"))
+            volume = self._read(source, result.get("frame"), key == "label")
             if first is None or first.voxels.shape[:3] != volume.voxels.shape[:3]:
                 first = volume
             result[key] = _laid_out(volume, first.layout, result.get("frame") or 0)
@@ -67,10 +67,10 @@ class LoadCheckedd(MapTransform):
             return result
         return result | {key: tensor[..., place : place + 1] for key, tensor in found.items()}
 
-    def _read(self, source: Any, frame: int | None) -> volumes.Volume:
+    def _read(self, source: Any, frame: int | None, mask: bool) -> volumes.Volume:
         if self.channels != 1:
             raise InputError(f"{source} is a scan, which has one channel, and channels is {self.channels}: give 1")
-        return source if isinstance(source, volumes.Volume) else volumes.read(source, frames=frame is not None)
+        return source if isinstance(source, volumes.Volume) else volumes.read(source, frame is not None, mask)
 
     def _picture(self, path: Path, mask: bool) -> MetaTensor:
         picture = read_picture(path)

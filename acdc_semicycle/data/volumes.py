@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import logging
 import os
-import re
 import zlib
 from dataclasses import dataclass
 from glob import escape
@@ -18,21 +16,24 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from acdc_semicycle.data import itk, nifti, switches
+from acdc_semicycle.data.itk import LPS
+from acdc_semicycle.data.nifti import IN_MM
 from acdc_semicycle.data.orientation import Layout, displayed, layout
 from acdc_semicycle.errors import InputError
 
 if TYPE_CHECKING:
     from acdc_semicycle.data.dicom import Series
 
-NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".mha", ".mhd")
+log = logging.getLogger("semicycle")
+
+NIFTI = (".nii", ".nii.gz", ".hdr")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = (*NIFTI, *ITK)
 FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
 MARK = "acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
 GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
-IN_MM = {1: 1000.0, 3: 0.001}  # NIfTI's codes of metres and microns
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 
 # what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
 DAMAGE = (
@@ -100,37 +101,39 @@ def ending(path: str | Path) -> str:
     return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
 
 
-def read(path: str | Path | Series, frames: bool = False) -> Volume:
+def read(path: str | Path | Series, frames: bool = False, mask: bool = False) -> Volume:
     """A scan that is complete and finite; a folder is a DICOM series.
 
     Args:
-        path: a .nii, .nii.gz, .nrrd, .mha or .mhd file, a folder of one DICOM series, or a series.
+        path: a .nii, .nii.gz, .hdr, .nrrd, .nhdr, .mha or .mhd file, a folder of one DICOM series, or a series.
         frames: whether a cine may have more than one frame.
+        mask: whether it holds labels, in which nothing is ever repaired.
 
     Raises:
-        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional.
+        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, or of a geometry
+            that is in doubt (:mod:`acdc_semicycle.data.switches` has what a user may allow).
     """
     path = Path(path) if isinstance(path, str) else path
-    volume = _read(path)
+    volume = _read(path, mask)
     if volume.voxels.shape[3] > 1 and not frames:
         shape = volume.voxels.shape
         raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
     return volume
 
 
-def _read(path: Path | Series) -> Volume:
+def _read(path: Path | Series, mask: bool) -> Volume:
     if not isinstance(path, Path) or path.is_dir():
         from acdc_semicycle.data import dicom
 
         voxels, affine, doubt = dicom.read(path)
-        return checked(Path(str(path)), voxels, affine, doubt=doubt)
+        return checked(Path(str(path)), voxels, affine, doubt=doubt, mask=mask)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
     kind = ending(path)
     if not kind:
         raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
     try:
-        voxels, affine, header = _nifti(path) if kind in NIFTI else _itk(path)
+        voxels, affine, header = nifti.read(path) if kind in NIFTI else itk.read(path)
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
@@ -139,10 +142,12 @@ def _read(path: Path | Series) -> Volume:
             f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
             f" ({reason[-1] if reason else type(error).__name__}): copy it again from its source"
         ) from error
-    return checked(path, voxels, affine, header)
+    return checked(path, voxels, affine, header, mask=mask)
 
 
-def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None, doubt: str | None = None) -> Volume:
+def checked(
+    path: Path, voxels: NDArray, affine: NDArray, header: Any = None, doubt: str | None = None, mask: bool = False
+) -> Volume:
     """The volume, once it has three axes, frames at most, real and finite numbers, and a usable affine."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
@@ -154,69 +159,26 @@ def checked(path: Path, voxels: NDArray, affine: NDArray, header: Any = None, do
         )
     if voxels.dtype.kind not in "iufb":
         raise InputError(f"{path} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{path} holds NaN or infinite voxels: repair it, or leave the case out")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
+    if voxels.dtype.kind == "f":
+        voxels = _finite(path, voxels, mask)
+    nifti.check_affine(path, affine)
     voxels = voxels if voxels.ndim == 4 else voxels[..., None]
     return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
 
 
-def _nifti(path: Path) -> tuple[NDArray, NDArray, Any]:
-    """Voxels, affine in mm and header; gzip's checksum is read, which nibabel does not do."""
-    lazy: Any = nibabel.load(path)
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path) as stream:
-            content = stream.read()
-        lazy = type(lazy).from_stream(io.BytesIO(content))
-    affine = np.array(lazy.affine, float)
-    affine[:3] *= IN_MM.get(int(lazy.header["xyzt_units"]) & 7, 1.0)
-    return np.asanyarray(lazy.dataobj), affine, lazy.header
-
-
-def _itk(path: Path) -> tuple[NDArray, NDArray, None]:
-    import SimpleITK as sitk
-
-    _check_detached(path)
-    image = sitk.ReadImage(str(path))
-    if image.GetNumberOfComponentsPerPixel() > 1:
+def _finite(path: Path, voxels: NDArray, mask: bool) -> NDArray:
+    """The voxels, all of them finite in single precision, which is what networks see."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(voxels.astype(np.float32, copy=False))
+    if finite.all():
+        return voxels
+    if mask or not switches.repair() or not finite.any():
         raise InputError(
-            f"{path} has {image.GetNumberOfComponentsPerPixel()} numbers a voxel: give a scan of one channel"
+            f"{path} holds {finite.size - np.count_nonzero(finite):,} NaN or infinite voxels: repair it, or leave the"
+            f" case out{'' if mask else f'; with {switches.NAMES[2]}=1 they become the lowest number'}"
         )
-    if image.GetDimension() not in (2, 3, 4):
-        raise InputError(f"{path} has {image.GetDimension()} axes: give a 3D volume, or a cine of such frames")
-    voxels = sitk.GetArrayFromImage(image).transpose()
-    if image.GetDimension() == 2:
-        voxels = voxels[..., None]
-    return voxels, itk_affine(image), None
-
-
-def itk_affine(image: Any) -> NDArray[np.float64]:
-    """The affine to RAS of a SimpleITK image of two, three or four axes."""
-    n = image.GetDimension()
-    direction = np.array(image.GetDirection()).reshape(n, n)
-    affine = np.eye(4)
-    k = min(n, 3)
-    affine[:k, :k] = direction[:k, :k] * np.array(image.GetSpacing())[:k]
-    affine[:k, 3] = np.array(image.GetOrigin())[:k]
-    return LPS @ affine
-
-
-def detached(path: Path) -> list[str]:
-    """The files that an NRRD's or MetaImage's header names for its voxels; none where they follow it."""
-    with path.open("rb") as stream:
-        head = stream.read(1 << 16).decode("latin-1")
-    if path.suffix.lower() == ".nrrd":
-        head = head.split("\n\n")[0].split("\r\n\r\n")[0]
-    named = r"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*(.*?)[ \t\r]*$"
-    return [name for name in re.findall(named, head, re.MULTILINE | re.IGNORECASE) if name.upper() != "LOCAL"]
-
-
-def _check_detached(path: Path) -> None:
-    """Refuse a header that takes its voxels from anywhere but a file beside it."""
-    for name in detached(path):
-        if name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST"):
-            raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
+    log.warning("%s: %d NaN or infinite voxels become the lowest number", path, np.count_nonzero(~finite))
+    return np.where(finite, voxels, voxels[finite].min())
 
 
 def save(target: Path, voxels: NDArray, like: Volume) -> None:
@@ -269,9 +231,16 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
     else:
         image = nibabel.Nifti1Image(voxels, affine, header)
         image.set_sform(affine, code=1)
-        image.set_qform(affine, code=1, strip_shears=True)
+        sheared = not orthogonal(affine)  # which a qform cannot be
+        image.set_qform(affine, code=0 if sheared else 1, strip_shears=True)
         image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
+
+
+def orthogonal(affine: NDArray) -> bool:
+    """Whether the axes are at right angles."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(directions.T @ directions, np.eye(3), atol=1e-3))
 
 
 def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
@@ -280,7 +249,7 @@ def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
     affine = LPS @ like.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = affine[:3, :3] / spacing
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+    if not orthogonal(affine):
         raise InputError(f"{target} cannot hold a sheared grid: write NIfTI")
     if voxels.ndim == 3:
         image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))

@@ -1,0 +1,158 @@
+"""NRRD and MetaImage: read by SimpleITK, once the header is sane and a compressed file's checksum is right."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_semicycle.data import switches
+from acdc_semicycle.data.nifti import BOMB_BYTES, BOMB_RATIO, COPY, DEFLATE
+from acdc_semicycle.errors import InputError
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
+LONGEST_HEADER = 1 << 20
+CHUNK = 1 << 20
+Fields = list[tuple[str, str]]
+
+
+def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
+    """Voxels in the order of storage, and the affine to RAS in mm.
+
+    Raises:
+        InputError: not one real number a voxel, not what its header says, or voxels that are not beside the header.
+        RuntimeError, zlib.error, OSError: damaged.
+    """
+    import SimpleITK as sitk
+
+    head, start = _header(path)
+    files = _voxels_files(path, head)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetNumberOfComponents() > 1:
+        raise InputError(f"{path} has {reader.GetNumberOfComponents()} numbers a voxel: give a scan of one channel")
+    if reader.GetDimension() not in (2, 3, 4):
+        raise InputError(f"{path} has {reader.GetDimension()} axes: give a 3D volume, or a cine of such frames")
+    one = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).itemsize
+    count = int(np.prod([int(n) for n in reader.GetSize()], dtype=object))
+    _check_size(path, files, count, one)
+    _check_bytes(files[0] if files else path, 0 if files else start, dict(head), count * one)
+    image = reader.Execute()
+    voxels = sitk.GetArrayFromImage(image).transpose()
+    return voxels[..., None] if image.GetDimension() == 2 else voxels, affine(image), None
+
+
+def affine(image: Any) -> NDArray[np.float64]:
+    """The affine to RAS of a SimpleITK image of two, three or four axes."""
+    n = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(n, n)
+    result = np.eye(4)
+    k = min(n, 3)
+    result[:k, :k] = direction[:k, :k] * np.array(image.GetSpacing())[:k]
+    result[:k, 3] = np.array(image.GetOrigin())[:k]
+    return LPS @ result
+
+
+def detached(path: Path) -> list[str]:
+    """The files that an NRRD's or MetaImage's header names for its voxels; none where they follow it."""
+    return _named(_header(path)[0])
+
+
+def _named(head: Fields) -> list[str]:
+    found = [value for key, value in head if key in ("elementdatafile", "data file", "datafile")]
+    return [name for name in found if name.upper() != "LOCAL"]
+
+
+def _header(path: Path) -> tuple[Fields, int]:
+    """The header's fields, names in lower case, and where it ends."""
+    with path.open("rb") as stream:
+        block = stream.read(LONGEST_HEADER)
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        end = re.search(rb"\r?\n\r?\n", block)
+        size = end.end() if end else len(block)
+        field = rb"^([^#:\n]+):=?[ \t]*(.*?)[ \t\r]*$"
+    else:
+        end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)", block, re.MULTILINE | re.IGNORECASE)
+        size = end.end() if end else len(block)
+        field = rb"^[ \t]*([^=\n]+?)[ \t]*=[ \t]*(.*?)[ \t\r]*$"
+    found = re.findall(field, block[:size], re.MULTILINE)
+    fields = [(key.decode("latin-1").strip().lower(), value.decode("utf-8", "surrogateescape")) for key, value in found]
+    return fields, size
+
+
+def _voxels_files(path: Path, head: Fields) -> list[Path]:
+    """The files with the voxels, if not the header's own; refused are all but plain names beside it."""
+    names = _named(head)
+    for name in names:
+        if name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST"):
+            raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path} takes its voxels from {name!r}, which is no file beside it: copy both")
+    return [path.parent / name for name in names]
+
+
+def _check_bytes(path: Path, start: int, said: dict[str, str], expected: int) -> None:
+    """Refuse voxels, from ``start`` on, that are not as many bytes as expected; of text nothing can be said."""
+    if {"byte skip", "byteskip", "line skip", "lineskip", "headersize"} & set(said):
+        return
+    if said.get("compresseddata", "").lower() == "true" or said.get("encoding", "").lower() in ("gzip", "gz"):
+        _unpack(path, start, expected)
+        return
+    raw = said.get("encoding", "raw").lower() == "raw" and said.get("binarydata", "true").lower() == "true"
+    found = path.stat().st_size - start
+    if raw and found != expected:
+        what = "truncated" if found < expected else "longer than its header says"
+        raise InputError(f"{path} is {what}: {found:,} bytes of voxels, not {expected:,}: {COPY}")
+
+
+def _check_size(path: Path, files: list[Path], count: int, one: int) -> None:
+    """Refuse what is too large, or cannot be in so few bytes."""
+    if count > switches.most_voxels():
+        raise InputError(
+            f"{path} says that it has {count:,} voxels, more than {switches.most_voxels():,}: if that is true, set"
+            f" {switches.NAMES[0]} to more"
+        )
+    stored = sum(file.stat().st_size for file in files or [path])
+    if count * one > DEFLATE * stored:
+        raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {count:,} voxels: {COPY}")
+    if count * one > max(BOMB_BYTES, BOMB_RATIO * stored) and not switches.chosen().get(switches.NAMES[0]):
+        raise InputError(
+            f"{path} would unpack to {count * one / stored:.0f} times its size, {count * one / 2**30:.1f} GiB: if that"
+            f" is true, set {switches.NAMES[0]} to its {count:,} voxels"
+        )
+
+
+def _unpack(path: Path, start: int, expected: int) -> None:
+    """Read a compressed stream to its end, where its checksum is: SimpleITK does not look at it."""
+    found = 0
+    with path.open("rb") as stream:
+        stream.seek(start)
+        packed = stream.read(2)
+        stream.seek(start)
+        if packed == b"\x1f\x8b":
+            with gzip.open(stream) as unpacked:
+                while piece := unpacked.read(CHUNK):
+                    found += len(piece)
+                    if found > expected:
+                        break
+        else:
+            reader = zlib.decompressobj()
+            while not reader.eof and found <= expected:
+                piece = stream.read(CHUNK)
+                if not piece:
+                    break
+                found += len(reader.decompress(piece, expected + 1 - found))
+                while reader.unconsumed_tail and found <= expected:
+                    found += len(reader.decompress(reader.unconsumed_tail, expected + 1 - found))
+            if not reader.eof:
+                found = min(found, expected - 1)  # its end, and with it the checksum, is missing
+    if found != expected:
+        raise InputError(
+            f"{path} is truncated, damaged or not what its header says ({found:,} of {expected:,} bytes): {COPY}"
+        )

@@ -1,0 +1,40 @@
+"""What a user may allow beyond what is safe, in the environment: the same for every command, and for all its workers.
+
+``SEMICYCLE_MAX_VOXELS``  the most voxels that an image may have; 2^30 unless it is set
+``SEMICYCLE_GEOMETRY``    ``sform`` or ``qform``: which of a NIfTI's two to take where they disagree; either also takes
+                          a file without both, and Analyze files, whose sides are anybody's guess
+``SEMICYCLE_REPAIR``      ``1``: NaN and infinite voxels of images become the image's lowest number
+"""
+
+import os
+
+from acdc_semicycle.errors import InputError
+
+NAMES = ("SEMICYCLE_MAX_VOXELS", "SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR")
+
+
+def chosen() -> dict[str, str]:
+    """Those that are set, as they change what is read."""
+    return {name: value for name in NAMES if (value := os.environ.get(name))}
+
+
+def most_voxels() -> int:
+    given = os.environ.get(NAMES[0]) or str(2**30)
+    if not given.isdigit() or not int(given):
+        raise InputError(f"{NAMES[0]} is {given!r}: give a number of voxels")
+    return int(given)
+
+
+def geometry() -> str | None:
+    return _one_of(NAMES[1], "sform", "qform")
+
+
+def repair() -> bool:
+    return _one_of(NAMES[2], "1", "0") == "1"
+
+
+def _one_of(name: str, *words: str) -> str | None:
+    given = os.environ.get(name) or None
+    if given not in (None, *words):
+        raise InputError(f"{name} is {given!r}: give {' or '.join(words)}")
+    return given
