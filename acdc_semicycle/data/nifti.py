@@ -63,12 +63,12 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
             raise InputError(_no_nifti(path, block))
         start, end = _extent(path, header, paired)
         affine = _affine(path, header)
-        if paired:
-            with _image_of(path).open("rb") as voxels:
-                content = _exactly(_image_of(path), voxels, b"", end)
-        else:
-            content = _exactly(path, stream, block, end)
-    stored = np.ndarray(header.get_data_shape(), header.get_data_dtype(), content, start, order="F")
+        shape, kind = header.get_data_shape(), header.get_data_dtype()
+        if path.suffix.lower() == ".gz":
+            stored = np.ndarray(shape, kind, _exactly(path, stream, block, end), start, order="F")
+        else:  # whose length is right
+            flat = np.fromfile(_image_of(path) if paired else path, kind, offset=start)
+            stored = flat.reshape(shape, order="F")
     slope, inter = header.get_slope_inter()
     if slope is None:
         return stored, affine, header
@@ -157,11 +157,16 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
     return start, end
 
 
-def _exactly(path: Path, stream: Any, begun: bytes, end: int) -> bytes:
-    """All bytes up to the end of the voxels, behind which is nothing; of a compressed file the checksum is right."""
-    content = begun[:end] + stream.read(max(0, end - len(begun)))
-    if len(content) < end:
-        raise InputError(f"{path} is truncated: {len(content):,} bytes, not {end:,}: {COPY}")
+def _exactly(path: Path, stream: Any, begun: bytes, end: int) -> bytearray:
+    """All bytes up to the end of the voxels, behind which is nothing; so gzip's checksum has been looked at, too."""
+    content = bytearray(end)
+    content[: len(begun)] = begun[:end]
+    found = min(len(begun), end)
+    with memoryview(content) as view:
+        while found < end and (more := stream.readinto(view[found:])):
+            found += more
+    if found < end:
+        raise InputError(f"{path} is truncated: {found:,} bytes, not {end:,}: {COPY}")
     if stream.read(1) or len(begun) > end:
         raise InputError(f"{path} is longer than its header says, {end:,} bytes: {COPY}")
     return content
