@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,9 @@ from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
 
-from acdc_semicycle import distributed
+from acdc_semicycle import distributed, signals
 from acdc_semicycle.data import phantom
-from acdc_semicycle.errors import InputError, speak_in_turn
+from acdc_semicycle.errors import InputError, causes, speak_in_turn
 from acdc_semicycle.places import folder
 
 log = logging.getLogger("semicycle")
@@ -37,6 +37,7 @@ def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
+    signals.listen()
     config = _running_config()
     check_paths(sys.argv, config)
     check(config)
@@ -56,14 +57,6 @@ def run(config_file: Path, settings: dict[str, Any]) -> None:
         raise
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what caused it, what caused that; MONAI wraps errors in others."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """One line for what a user can mend; MONAI wraps errors in others, so their causes are looked through."""
     speak_in_turn()
@@ -72,7 +65,7 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print(f"error: {cause}", file=sys.stderr)
             return
         if isinstance(cause, KeyboardInterrupt):
-            print("interrupted: given again, a training goes on after its last whole epoch", file=sys.stderr)
+            print("interrupted: the same command, given again, goes on from what was saved last", file=sys.stderr)
             return
         if isinstance(cause, OSError) and cause.filename is not None:
             print(f"error: {cause.filename}: {cause.strerror}", file=sys.stderr)

@@ -5,12 +5,17 @@ MONAI's ``CheckpointSaver`` writes in place, deletes the old file first and forg
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import math
 import os
 import random
+import shutil
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,9 +25,9 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from acdc_semicycle import distributed
-from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle import distributed, signals
+from acdc_semicycle.errors import InputError, causes
+from acdc_semicycle.files import flush_folder, write_text
 
 log = logging.getLogger("semicycle")
 
@@ -35,19 +40,49 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: Any) -> Any: ...
 
 
-def save(path: Path, state: Any) -> None:
-    """Write beside, flush to the disk, then replace: a file of this name is always a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(path: Path, state: Any, previous: Path | None = None) -> None:
+    """Write beside, flush to the disk, then replace: a file of this name is always a whole one.
+
+    Args:
+        previous: what the old file is called from then on; without a name it is gone.
+
+    Raises:
+        InputError: it cannot be written; the old file is as it was.
+    """
     beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(path)
+        with beside.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if previous is not None and path.exists():
+            link = previous.with_name(previous.name + ".part")
+            link.unlink(missing_ok=True)
+            os.link(path, link)  # a second name, so that there is never a moment without this one
+            link.replace(previous)
+        beside.replace(path)
+        flush_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        why = next((each.strerror for each in causes(error) if isinstance(each, OSError) and each.strerror), str(error))
+        raise InputError(
+            f"{path} cannot be written ({why}): what was saved before is untouched; make room, and give the same"
+            " command again"
+        ) from error
+
+
+def _check_room(path: Path) -> None:
+    """Look before: a file that fits is written in no time, a full disk makes others fail, too."""
+    needed, free = (path.stat().st_size if path.exists() else 0), shutil.disk_usage(path.parent).free
+    if free < 1.2 * needed:
+        raise OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free, {1.2 * needed / 2**20:.0f} needed", str(path))
 
 
 def load(path: str | Path, content: bytes | None = None) -> Any:
-    """A saved state, on the CPU; tensors and plain values only.
+    """A saved state, on the CPU; tensors and plain values only, every byte of them as it was written.
 
     Args:
         path: the file, or what to call it where its ``content`` is given.
@@ -59,6 +94,9 @@ def load(path: str | Path, content: bytes | None = None) -> Any:
         raise InputError(f"{path} is not there: train first, or give the checkpoint of a training run")
     try:
         source = path if content is None else io.BytesIO(content)
+        with zipfile.ZipFile(source) as packed:
+            if damaged := packed.testzip():  # torch was built not to look at the checksums
+                raise zipfile.BadZipFile(damaged)
         return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise whatever they happen to mean
         reason = type(error).__name__  # torch's own text is a page on how to trust the file after all
@@ -116,9 +154,10 @@ def _first_difference(given: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 class Checkpoints:
-    """Save the run after each epoch, keep the best network, and go on where the last run of it stopped.
+    """Save the run after each epoch and when it is asked to stop, keep the best network, and go on where it stopped.
 
-    ``last.pt`` holds everything a continuation needs; ``model.pt`` the plain weights of the best network by the
+    ``last.pt`` holds everything a continuation needs, ``previous.pt`` what it held before: where the one is damaged the
+    other is taken. ``model.pt`` the plain weights of the best network by the
     evaluator's key metric, with ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI,
     ``painter.pt``: its weights of the same epoch, with which a segmentation without truth can be judged.
 
@@ -160,32 +199,79 @@ class Checkpoints:
     def model(self) -> Path:
         return self.folder / "model.pt"
 
+    @property
+    def previous(self) -> Path:
+        return self.folder / "previous.pt"
+
     def attach(self, engine: Engine) -> None:
+        """To be attached last: a step, or an epoch, is over when all else has had its turn."""
         engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_asked)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, signals.look_after_them, False)
+        if distributed.world() == 1:  # of several each has its own number of images to validate
+            self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_asked, engine)
 
     def save(self, engine: Engine) -> None:
         """Keep this epoch, and its network if no other was better; a metric that is NaN never is."""
         validation: Any = self.evaluator.state
         metric = validation.metrics.get(validation.key_metric_name, float("nan"))
         if validation.epoch == engine.state.epoch and metric > self.best:
+            self._check_finite()
             self.best, self.best_epoch = float(metric), engine.state.epoch
             if distributed.rank() == 0:
                 self._save_best(validation.key_metric_name)
+        self._save_last(engine, engine.state.epoch, 0)
+        if code := distributed.largest(signals.asked()):
+            self._end(code, engine)
+
+    def _stop_if_asked(self, *engines: Engine) -> None:
+        """Save within the epoch and end, if a signal has asked for it: the trainer's step, or a validation image."""
+        engine = engines[-1]
+        if not (code := distributed.largest(signals.asked())):
+            return
+        length = engine.state.epoch_length or 0
+        done, steps = divmod(engine.state.iteration - 1, length)  # of the epoch that is not over
+        self._save_last(engine, done, steps + 1)
+        self._end(code, engine)
+
+    def _end(self, code: int, engine: Engine) -> None:
+        log.info("stopped after step %d: the same command goes on from there", engine.state.iteration)
+        for each in (engine, self.evaluator):
+            each.logger.setLevel(logging.CRITICAL)  # to ignite it is an error
+        raise SystemExit(code)
+
+    def _save_last(self, engine: Engine, epoch: int, steps: int) -> None:
+        """Everything, after so many whole epochs and so many steps of the next one."""
+        self._check_finite()
         others = self._others()
         if distributed.rank() == 0:
-            save(
-                self.last,
-                {name: item.state_dict() for name, item in self.objects.items()}
-                | {
-                    "settings": self.settings,
-                    "progress": {"iteration": engine.state.iteration, "epoch": engine.state.epoch},
-                    "best": {"metric": self.best, "epoch": self.best_epoch},
-                    "random": _random_state(),
-                    "others": others,
-                },
-            )
+            progress = {"iteration": engine.state.iteration, "epoch": epoch, "steps": steps}
+            state = {name: item.state_dict() for name, item in self.objects.items()} | {
+                "settings": self.settings,
+                "progress": progress | {"epoch_length": engine.state.epoch_length},
+                "best": {"metric": self.best, "epoch": self.best_epoch},
+                "random": _random_state(),
+                "others": others,
+            }
+            save(self.last, state, self.previous)
         distributed.wait()  # for the files, which any process may read next
+
+    def _check_finite(self) -> None:
+        """No network that holds NaN is ever kept.
+
+        Raises:
+            FloatingPointError: names the weight.
+        """
+        for name, item in self.objects.items():
+            values = item.state_dict() if isinstance(item, nn.Module) else {}
+            tensors = {key: each for key, each in values.items() if torch.is_tensor(each) and each.is_floating_point()}
+            if tensors and not torch.stack([each.isfinite().all() for each in tensors.values()]).all():
+                wrong = next(key for key, each in tensors.items() if not each.isfinite().all())
+                raise FloatingPointError(
+                    f"{name}.{wrong} is not finite: lower the learning rate, or switch amp off; what was saved before"
+                    " is untouched"
+                )
 
     def _save_best(self, metric: str) -> None:
         if self.painter is not None:
@@ -201,6 +287,8 @@ class Checkpoints:
             if isinstance(item, nn.Module):
                 weights = dict(item.named_parameters())
                 own[name] = {key: value for key, value in item.state_dict().items() if key not in weights}
+            elif getattr(item, "of_one_process", False):
+                own[name] = dict(item.state_dict())
         return own
 
     def _others(self) -> list[dict[str, Any]]:
@@ -223,28 +311,41 @@ class Checkpoints:
         if rank:
             own = others[rank - 1] if rank <= len(others) else self._own()
             for name in own:
-                state[name] = own["random"] if name == "random" else {**state[name], **own[name]}
+                state[name] = own["random"] if name == "random" else {**state.get(name, {}), **own[name]}
 
     def check(self) -> dict[str, Any] | None:
-        """The state in ``last.pt``, if there is one; call it before anything of a run is written.
+        """The newest state that is whole, if there is one; call it before anything of a run is written.
 
         Raises:
-            InputError: it is damaged, or of a run with other settings.
+            InputError: all there is is damaged, or it is of a run with other settings.
         """
-        if not self.last.is_file():
-            return None
-        state = load(self.last)
-        if not isinstance(state, dict) or "settings" not in state:
-            raise InputError(f"{self.last} is no training run's last.pt: give another output_dir")
-        self._check_settings(state["settings"])
-        return state
+        faults = []
+        for path in (self.last, self.previous):
+            if not path.is_file():
+                continue
+            try:
+                state = load(path)
+                if not isinstance(state, dict) or "settings" not in state:
+                    raise InputError(f"{path} is no training run's last.pt: give another output_dir")
+            except InputError as error:
+                faults.append(error)
+                continue
+            if faults:
+                log.warning("%s; going on from %s", faults[0], path)
+            self._check_settings(state["settings"])
+            return state
+        if faults:
+            raise faults[0]
+        return None
 
     def resume(self, engine: Engine) -> None:
-        """Restore ``last.pt``, if there is one."""
+        """Restore what was saved last, if anything was; from here on a signal ends the run after a step."""
+        signals.look_after_them(True)
         state = self.check()
+        self._check_all_see(state)
         if state is None:
             return
-        done = state["progress"]["epoch"]
+        done, steps = state["progress"]["epoch"], state["progress"].get("steps", 0)
         if done > engine.state.max_epochs:
             raise InputError(
                 f"{self.last} has {done} epochs behind it, more than the {engine.state.max_epochs} asked for: give more"
@@ -252,7 +353,7 @@ class Checkpoints:
             )
         self._take_own(state)
         for name, item in self.objects.items():
-            if state[name]:  # a scaler that was switched off had none
+            if state.get(name):  # a scaler that was switched off had none
                 item.load_state_dict(state[name])
         for schedule in self.objects.values():
             if isinstance(schedule, LambdaLR):  # the rate that these epochs, perhaps more than before, ask for
@@ -261,11 +362,40 @@ class Checkpoints:
                     schedule.optimizer.param_groups, schedule.base_lrs, factors, strict=True
                 ):
                     group["lr"] = base * factor
-        log.info("%s after epoch %d", "going on" if done < engine.state.max_epochs else "complete: nothing to do", done)
+        length = engine.state.epoch_length or 0
+        if state["progress"].get("epoch_length", length) != length:  # other processes, other steps
+            steps = 0
+        words = "going on" if done < (engine.state.max_epochs or 0) else "complete: nothing to do"
+        log.info("%s after epoch %d%s", words, done, f" and {steps} steps" if steps else "")
         # not the iteration of then: of another number of processes an epoch has another number of steps
-        engine.state.iteration, engine.state.epoch = done * (engine.state.epoch_length or 0), done
+        engine.state.iteration, engine.state.epoch = done * length + steps, done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
+        self._keep_best()
         _set_random_state(state["random"])
+        if steps and steps < length:
+            loader: Any = engine.state.dataloader
+            loader.skip(steps)
+        elif steps:  # what comes at the end of an epoch was not done
+            engine.state.epoch = done + 1
+            for event in (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED):
+                engine.fire_event(event)
+
+    def _check_all_see(self, state: dict[str, Any] | None) -> None:
+        """Refuse processes that do not see the same files."""
+        seen = distributed.gather(None if state is None else state["progress"]["iteration"])
+        if len(set(seen)) > 1:
+            raise InputError(f"{self.folder} is not the same folder to all processes: give one that all machines see")
+
+    def _keep_best(self) -> None:
+        """A model.pt that is better than what this state knows of stays until there is a better one."""
+        card = self.model.with_suffix(".json")
+        try:
+            stored = json.loads(card.read_text(encoding="utf-8"))
+            [metric] = stored["validation"].values()
+            if self.model.is_file() and metric > self.best and math.isfinite(metric):
+                self.best, self.best_epoch = metric, stored["epoch"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
 
     def _check_settings(self, given: dict[str, Any]) -> None:
         for name, value in self.settings.items():

@@ -93,6 +93,15 @@ def gather(item: Any) -> list[Any]:
     return items or []
 
 
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in each of them."""
+    if world() == 1:
+        return number
+    values = torch.tensor([number])
+    distributed.all_reduce(values, distributed.ReduceOp.MAX, group=_on_cpu)
+    return int(values)
+
+
 def mean(values: Tensor) -> Tensor:
     """The mean over the processes of a tensor that each of them has."""
     if world() > 1:

@@ -2,10 +2,19 @@
 
 import os
 import time
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
     """A mistake in what the user gave: its text says what was given, what was expected, what to do."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that; MONAI wraps errors in others."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def speak_in_turn() -> None:

@@ -38,12 +38,17 @@ class TermsLog:
     On a terminal a bar moves within the epoch. Sums stay on the device: no step waits for them. Of several processes
     the mean is over all, and the first one writes.
 
+    Attributes:
+        of_one_process: its state is no other process's.
+
     Args:
         terms: names of the terms in the trainer's output.
         evaluator: whose metrics are added, when it ran in that epoch.
         folder: where learning_curve.csv goes, and learning_curve.png at the end.
         writer: a ``SummaryWriter``.
     """
+
+    of_one_process = True
 
     def __init__(self, terms: list[str], evaluator: Engine, folder: str | Path, writer: Any) -> None:
         self.terms, self.evaluator, self.writer = terms, evaluator, writer
@@ -63,17 +68,27 @@ class TermsLog:
         if not self.done:  # only now a resumed run knows which epoch it is in
             self.started = time.monotonic()
             self.rows = [row for row in read_curve(self.curve) if int(row["epoch"]) < engine.state.epoch]
-        self.sum, self.steps = None, 0
+        if self.steps != engine.state.iteration - (engine.state.epoch - 1) * (engine.state.epoch_length or 0):
+            self.sum, self.steps = None, 0  # not of this epoch, which a resumed run may be in the middle of
         self.bar = tqdm(
             total=engine.state.epoch_length,
+            initial=self.steps,
             desc=f"epoch {engine.state.epoch}",
             leave=False,
             disable=bool(distributed.rank()) or None,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of the epoch that is not over."""
+        return {"sum": self.sum, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on within the epoch that these sums are of."""
+        self.sum, self.steps = state["sum"], state["steps"]
+
     def _add(self, engine: Engine) -> None:
         values = terms_of(engine, self.terms)
-        self.sum = values if self.sum is None else self.sum + values
+        self.sum = values if self.sum is None else self.sum.to(values.device) + values
         self.steps += 1
         if self.bar is not None:
             self.bar.update()

@@ -26,12 +26,11 @@ from torch import nn
 from tqdm import tqdm
 
 from acdc_semicycle import clinical, distributed, quality
-from acdc_semicycle.bundle import causes
 from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, causes
 from acdc_semicycle.ledger import Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame, save_panel

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import re
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from acdc_semicycle import signals
 from acdc_semicycle.checkpoints import Checkpoints, load, load_network, save
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
@@ -66,12 +69,11 @@ def test_all_is_on_the_disk_before_the_old_file_goes(tmp_path, monkeypatch):
     save(path, {"epoch": 1})
 
     def fsync(number: int) -> None:
-        (beside,) = set(tmp_path.iterdir()) - {path}
-        flushed.append((load(path), load(beside)))
+        flushed.append([load(path), *map(load, set(tmp_path.iterdir()) - {path})])
 
     monkeypatch.setattr(os, "fsync", fsync)
     save(path, {"epoch": 2})
-    assert flushed == [({"epoch": 1}, {"epoch": 2})]
+    assert flushed == [[{"epoch": 1}, {"epoch": 2}], [{"epoch": 2}]]  # the file, then the folder
     assert load(path) == {"epoch": 2}
 
 
@@ -240,7 +242,7 @@ def test_a_metric_of_another_epoch_says_nothing_about_this_network(tmp_path):
 def test_a_run_without_validation_still_keeps_its_last_state(tmp_path):
     bare_run(tmp_path, {}, 2)
     assert not (tmp_path / "model.pt").exists()
-    assert load(tmp_path / "last.pt")["progress"] == {"iteration": 4, "epoch": 2}
+    assert load(tmp_path / "last.pt")["progress"] == {"iteration": 4, "epoch": 2, "steps": 0, "epoch_length": 2}
 
 
 def test_beside_the_best_network_is_what_it_takes_to_use_it(tmp_path):
@@ -360,10 +362,11 @@ class Power(Exception):
     """It went out."""
 
 
-def train(folder: Path, seed: int, outage: int | None = None) -> None:
+def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, int] | None = None) -> None:
     """Four epochs of three iterations with everything random switched on; from what is in the folder, if anything.
 
-    A real run starts from the same seed each time; another seed here shows that nothing of it is left.
+    A real run starts from the same seed each time; another seed here shows that nothing of it is left. ``asked`` is a
+    signal and the step in which it comes.
     """
     for start in (random.seed, np.random.seed, torch.manual_seed):
         start(seed)
@@ -407,6 +410,11 @@ def train(folder: Path, seed: int, outage: int | None = None) -> None:
         if engine.state.iteration == outage:
             raise Power
 
+    @trainer.on(Events.ITERATION_STARTED)
+    def ask(engine):
+        if asked and engine.state.iteration == asked[1]:
+            os.kill(os.getpid(), asked[0])
+
     objects = {
         "objective": objective,
         "optimizer": optimizers[0],
@@ -420,7 +428,12 @@ def train(folder: Path, seed: int, outage: int | None = None) -> None:
 
 
 def differences(one, other, name: str = "") -> list[str]:
-    """Where two states differ, to the last bit."""
+    """Where two states differ, to the last bit.
+
+    Python's random numbers are left out: beartype, which checks annotations in tests, draws from them at each call.
+    """
+    if name == "/random/python":
+        return []
     if isinstance(one, dict):
         assert list(one) == list(other)
         return [d for key in one for d in differences(one[key], other[key], f"{name}/{key}")]
@@ -455,10 +468,103 @@ def test_resume_equals_uninterrupted(tmp_path, uninterrupted, outages):
     assert (tmp_path / "model.json").read_text() == (uninterrupted / "model.json").read_text()
 
 
+@pytest.fixture
+def listening():
+    """The signals' handlers as they were, afterwards."""
+    before = {number: signal.getsignal(number) for number in signals.CODES}
+    signals.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("steps", [[1], [3], [7], [12], [2, 3, 5], [6, 8]])
+def test_a_run_that_was_asked_to_stop_goes_on_from_that_very_step(tmp_path, uninterrupted, listening, steps):
+    """Three steps an epoch: within one, behind its last step, and so before its validation, or both."""
+    for place, step in enumerate(steps):
+        number = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT][place]
+        with pytest.raises(SystemExit) as end:
+            train(tmp_path, seed=step if place else 0, asked=(number, step))
+        assert end.value.code == (130 if number == signal.SIGINT else 75)
+        progress = load(tmp_path / "last.pt")["progress"]
+        assert progress["iteration"] == step == 3 * progress["epoch"] + progress["steps"]
+    train(tmp_path, seed=99)
+    for name in ("last.pt", "model.pt"):
+        assert differences(load(uninterrupted / name), load(tmp_path / name)) == []
+    assert (tmp_path / "model.json").read_text() == (uninterrupted / "model.json").read_text()
+
+
+def test_where_the_last_state_is_damaged_the_one_before_is_taken_and_said(tmp_path, uninterrupted, caplog):
+    for step in (5, 8):
+        with pytest.raises(Power):
+            train(tmp_path, seed=0, outage=step)
+    content = bytearray((tmp_path / "last.pt").read_bytes())
+    content[content.index(b"progress")] ^= 1
+    (tmp_path / "last.pt").write_bytes(content)
+    with caplog.at_level("INFO"):
+        train(tmp_path, seed=99)
+    assert f"{tmp_path / 'last.pt'} is no readable checkpoint" in caplog.text
+    assert f"going on from {tmp_path / 'previous.pt'}" in caplog.text and "going on after epoch 1" in caplog.text
+    assert differences(load(uninterrupted / "last.pt"), load(tmp_path / "last.pt")) == []
+
+
+def test_where_both_are_damaged_nothing_is_overwritten(tmp_path):
+    bare_run(tmp_path, {1: 0.5, 2: 0.6}, 2)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"PK damaged")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"last\.pt is no readable checkpoint"):
+        bare_run(tmp_path, {3: 0.5}, 3)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_harmless(tmp_path):
+    path, state = tmp_path / "last.pt", {"weights": torch.arange(400.0), "epoch": 3}
+    save(path, state)
+    whole, refused = path.read_bytes(), 0
+    for at in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[at] ^= 16
+        path.write_bytes(flipped)
+        try:
+            assert differences(load(path), state) == [], f"byte {at} changed the numbers"
+        except InputError:
+            refused += 1
+    assert refused > len(whole) / 7 * 0.6  # the rest is padding
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    bare_run(tmp_path, {1: 0.5}, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    network, evaluator, engine = nn.Linear(1, 1, bias=False), evaluator_stub(), Engine(lambda *_: None)
+    evaluator.state.metrics, evaluator.state.epoch, engine.state.epoch = {"dice": 0.9}, 2, 2
+    nn.init.constant_(network.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match=r"network\.weight is not finite"):
+        Checkpoints(tmp_path, {"network": network}, evaluator, network, {}, {}).save(engine)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_without_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    save(tmp_path / "last.pt", {"epoch": 1, "weights": torch.zeros(1000)})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3000))
+    with pytest.raises(InputError, match=r"cannot be written \(0 MiB are free, 0 needed\).*make room"):
+        save(tmp_path / "last.pt", {"epoch": 2})
+    assert load(tmp_path / "last.pt")["epoch"] == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_best_model_outlives_a_state_that_does_not_know_of_it(tmp_path):
+    """last.pt, which knew of epoch 2, is damaged; the state before it knows only of epoch 1."""
+    bare_run(tmp_path, {1: 0.3, 2: 0.9}, 2)
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    bare_run(tmp_path, {2: 0.5, 3: 0.6}, 3)
+    assert best_epoch(tmp_path) == 2
+
+
 def test_that_training_has_everything_random_in_it(uninterrupted):
     """Else the test above would prove less than it says."""
     state = load(uninterrupted / "last.pt")
-    assert state["progress"] == {"iteration": 12, "epoch": 4}
+    assert state["progress"] == {"iteration": 12, "epoch": 4, "steps": 0, "epoch_length": 3}
     assert state["best"] == {"metric": 0.8, "epoch": 2}
     assert state["lr_scheduler"]["last_epoch"] == 4
     assert state["scaler"]["scale"] == 64

@@ -187,16 +187,19 @@ class Share(Sampler[int]):
 
     So the batches that the processes have at one time are together the one batch that a single process would have.
     Ignite's ``DistributedProxySampler`` does the same, but seeds torch's global random state each epoch.
+
+    Attributes:
+        start: how many of its own are left out at the beginning.
     """
 
     def __init__(self, sampler: EpochSampler) -> None:
-        self.sampler = sampler
+        self.sampler, self.start = sampler, 0
 
     def __len__(self) -> int:
         return len(self.sampler) // distributed.world()
 
     def __iter__(self) -> Iterator[int]:
-        return islice(self.sampler, distributed.rank(), None, distributed.world())
+        return islice(self.sampler, distributed.rank() + self.start * distributed.world(), None, distributed.world())
 
 
 class Pairs:
@@ -237,7 +240,7 @@ class Pairs:
                 f"batch_size is {batch_size} in each of {distributed.world()} processes, and there are {most} slices:"
                 " give a smaller one, or fewer processes"
             )
-        self.length = most // joined if steps is None else steps
+        self.length, self.batch_size = most // joined if steps is None else steps, batch_size
         self.device = torch.device(device)
         for dataset in self.datasets.values():
             dataset.hold(self.device)
@@ -245,11 +248,12 @@ class Pairs:
             stream: sampler(dataset, self.length * joined, seed + place)
             for place, (stream, dataset) in enumerate(self.datasets.items())
         }
+        self.shares = {stream: Share(sampler) for stream, sampler in self.samplers.items()}
         self.loaders = {
             stream: DataLoader(
                 dataset,
                 batch_size,
-                sampler=Share(self.samplers[stream]),
+                sampler=self.shares[stream],
                 num_workers=num_workers if dataset.random_by_slice else 0,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda" and not dataset.held,
@@ -263,6 +267,11 @@ class Pairs:
         for stream, sampler in self.samplers.items():
             self.datasets[stream].epoch = sampler.epoch = epoch
 
+    def skip(self, batches: int) -> None:
+        """Begin the next epoch behind so many of its batches."""
+        for share in self.shares.values():
+            share.start = batches * self.batch_size
+
     def __len__(self) -> int:
         return self.length
 
@@ -273,6 +282,7 @@ class Pairs:
                 for dataset, batch in zip(self.datasets.values(), batches, strict=True)
             )
             yield {"labelled": labelled, "unlabelled": {"image": unlabelled["image"]}}
+        self.skip(0)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -26,6 +26,7 @@ from acdc_semicycle.places import folder, overlay
 from acdc_semicycle.table.grid import FOLDERS, Options, data_folder
 from acdc_semicycle.table.results import ABLATIONS, Cell
 
+GRACE = 15.0  # seconds that a process has to save its state
 PYTHON = ("python", "-m", "monai.bundle")  # as a command is printed
 LAUNCHER = (sys.executable, *PYTHON[1:])  # as it is run
 OVERLAYS = {"full": "partial", "partial": "partial", "hung": "hung"} | {name: f"ablation_{name}" for name in ABLATIONS}
@@ -196,11 +197,12 @@ children = Children()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and its own; what it writes is whole or not there."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """End a process and its own, which save what they have if they can; what they write is whole or not there."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, number)
+                process.wait(GRACE)
 
 
 # one runner a folder
