@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from acdc_semicycle.objective import Objective, softmax
 from acdc_semicycle.trainer import one_hot
 
 log = logging.getLogger("semicycle")
+
+WON, DEAD = 0.02, 0.98  # of the term that guessing has
 
 
 def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
@@ -54,6 +56,7 @@ class TermsLog:
         self.terms, self.evaluator, self.writer = terms, evaluator, writer
         self.curve = Path(str(folder)) / "learning_curve.csv"
         self.rows: list[dict[str, str]] = []
+        self.means: dict[str, float] = {}  # of the last whole epoch
         self.sum: torch.Tensor | None = None
         self.steps, self.done, self.started = 0, 0, 0.0
         self.bar: tqdm | None = None
@@ -99,7 +102,7 @@ class TermsLog:
         epoch, epochs = engine.state.epoch, engine.state.max_epochs or 0
         self.done += 1
         assert self.sum is not None
-        means = dict(zip(self.terms, distributed.mean(self.sum / self.steps).tolist(), strict=True))
+        means = self.means = dict(zip(self.terms, distributed.mean(self.sum / self.steps).tolist(), strict=True))
         if distributed.rank():
             return
         metrics = self.evaluator.state.metrics if self.evaluator.state.epoch == epoch else {}
@@ -146,15 +149,55 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
+class Balance:
+    """Say it when a discriminator has won or has died, for then its opponent learns nothing from it.
+
+    One that tells every fake has a term of next to nothing, one that says the same of fakes and of the real has that of
+    guessing. Each is said once, when it has lasted, and again once it is over.
+
+    Args:
+        log: has the terms' means of the epoch.
+        guessing: what a term is of a discriminator that cannot tell (:class:`acdc_semicycle.objective.Objective`).
+        weights: of the terms; a discriminator that does not learn is not judged.
+        epochs: that it must last.
+    """
+
+    def __init__(
+        self, log: TermsLog, guessing: Mapping[str, float], weights: Mapping[str, float], epochs: int = 3
+    ) -> None:
+        self.log, self.epochs = log, epochs
+        self.guessing = {name: value for name, value in guessing.items() if weights[name]}
+        self.lasted = dict.fromkeys(self.guessing, ("", 0))
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for name, guess in self.guessing.items():
+            value, (before, lasted) = self.log.means[name], self.lasted[name]
+            now = "won" if value < WON * guess else "died" if value > DEAD * guess else ""
+            epochs = lasted + 1 if now == before else 1
+            self.lasted[name] = now, epochs
+            judge, term = f"D_{name.removeprefix('disc_')}", f"{name} {value:.3f}, {guess:.3g} is guessing"
+            if now and epochs == self.epochs:
+                what = {"won": "tells every fake from the real", "died": "does not tell fakes from the real"}[now]
+                log.warning(
+                    "%s %s since epoch %d (%s): the generators learn nothing from it",
+                    *(judge, what, engine.state.epoch - epochs + 1, term),
+                )
+            elif not now and before and lasted >= self.epochs:
+                log.info("%s is in the game (%s)", judge, term)
+
+
 class StopAtNonFinite:
-    """End the run when a term is NaN or infinite, before a checkpoint takes up its weights.
+    """End the run when a term is NaN or infinite, before a checkpoint takes up its weights; says what was in the batch.
 
     On CUDA a step's terms are looked at while the next one runs, so that no step waits for them.
     """
 
     def __init__(self, terms: list[str]) -> None:
         self.terms = terms
-        self.last: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
+        self.last: tuple[Engine, int, Any, torch.Tensor, torch.cuda.Event | None] | None = None
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
@@ -167,7 +210,7 @@ class StopAtNonFinite:
             stream, copied = torch.cuda.current_stream(values.device), torch.cuda.Event()
             values = values.to("cpu", non_blocking=True)
             copied.record(stream)
-        self.last = engine.state.iteration, values, copied
+        self.last = engine, engine.state.iteration, engine.state.batch, values, copied
         if copied is None:
             self.check()
 
@@ -175,14 +218,15 @@ class StopAtNonFinite:
         """Raise a FloatingPointError if the terms that were kept are not finite."""
         if self.last is None:
             return
-        iteration, values, copied = self.last
+        engine, iteration, batch, values, copied = self.last
         if copied is not None:
             copied.synchronize()
         for name, value in zip(self.terms, values.tolist(), strict=True):
             if not math.isfinite(value):
+                loader: Any = engine.state.dataloader
                 raise FloatingPointError(
-                    f"{name} is {value} in iteration {iteration}: lower the learning rate, or switch amp off;"
-                    " the checkpoint of the last epoch is untouched"
+                    f"{name} is {value} in step {iteration}, with {', '.join(loader.where(batch))}: lower the learning"
+                    " rate, or switch amp off; what was saved before is untouched"
                 )
 
 

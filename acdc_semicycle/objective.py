@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ class Objective(nn.Module):
 
     G_IS: nn.Module
     terms: tuple[str, ...]  # names of all it gives
+    guessing: ClassVar[
+        Mapping[str, float]
+    ] = {}  # the discriminators' terms, and what each is of one that says the same of all
 
     @property  # not attributes: each weight would stand in the state dict twice
     def generators(self) -> nn.ModuleList:

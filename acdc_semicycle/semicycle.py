@@ -14,7 +14,7 @@ A term's name is its key everywhere: weight, log line, TensorBoard tag, row of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import nn
 
@@ -44,6 +44,7 @@ class SemiCycle(Objective):
     """
 
     terms = ("gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I", "disc_S", "disc_I")
+    guessing: ClassVar = {"disc_S": 0.5, "disc_I": 0.5}  # (1/2 - 1)^2 + (1/2)^2
 
     def __init__(
         self,

@@ -89,7 +89,8 @@ def test_masks_of_unlabelled_patients_never_reach_a_batch():
     for unlabelled in (slices(5, keys=("image",)), slices(5), slices(mask=False)):  # even if they were kept
         for batch in epoch(Pairs(slices(3), unlabelled, 2)):
             assert batch.keys() == {"labelled", "unlabelled"}
-            assert batch["labelled"].keys() == {"image", "label"} and batch["unlabelled"].keys() == {"image"}
+            assert batch["labelled"].keys() == {"image", "label", "index"}
+            assert batch["unlabelled"].keys() == {"image", "index"}
 
 
 def test_an_image_and_its_mask_stay_together():

@@ -1,5 +1,6 @@
 """One iteration, in the order it promises; and training that reduces to what it must reduce to."""
 
+import logging
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.handlers import StopAtNonFinite, TermsLog, read_curve, terms_of
+from acdc_semicycle.handlers import Balance, StopAtNonFinite, TermsLog, read_curve, terms_of
 from acdc_semicycle.losses import cross_entropy, l2, weigh
 from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.objective import together
@@ -446,7 +447,9 @@ def test_an_image_of_nan_stops_training_with_the_terms_name(stream, term, decoll
     trainer = tiny_trainer(pairs=pairs, decollate=decollate, train_handlers=[StopAtNonFinite(list(WEIGHTS))])
     epochs = []
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: epochs.append(1))
-    with pytest.raises(FloatingPointError, match=f"^{term} is nan in iteration 1: lower the learning rate"):
+    with pytest.raises(
+        FloatingPointError, match=f"^{term} is nan in step 1, with .* slice .*: lower the learning rate"
+    ):
         trainer.run()
     assert not epochs, "nothing is saved of such an epoch"
 
@@ -456,7 +459,7 @@ class Delayed(StopAtNonFinite):
 
     def __call__(self, engine):
         self.check()
-        self.last = engine.state.iteration, terms_of(engine, self.terms), None
+        self.last = engine, engine.state.iteration, engine.state.batch, terms_of(engine, self.terms), None
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -471,6 +474,38 @@ def test_a_term_looked_at_a_step_later_still_ends_the_run_before_the_epoch_is_sa
 
     trainer.add_event_handler(IterationEvents.MODEL_COMPLETED, spoil)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: saved.append(1))
-    with pytest.raises(FloatingPointError, match=f"gen_I is inf in iteration {step}:"):
+    with pytest.raises(FloatingPointError, match=f"gen_I is inf in step {step}, with"):
         trainer.run()
     assert not saved and len(steps) <= step + 1
+
+
+def judged_epochs(*values: float, weight: float = 0.5) -> list[str]:
+    """What is said after each epoch of a discriminator's term."""
+    engine, said = Engine(lambda *_: None), []
+    log = TermsLog(["disc_S"], engine, "nowhere", None)
+    balance = Balance(log, {"disc_S": 0.5}, {"disc_S": weight, "gen_S": 1.0})
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(f"{engine.state.epoch}: {record.getMessage()}")
+    logger = logging.getLogger("semicycle")
+    logger.addHandler(handler)
+    try:
+        for epoch, value in enumerate(values, start=1):
+            engine.state.epoch, log.means["disc_S"] = epoch, value
+            balance(engine)
+    finally:
+        logger.removeHandler(handler)
+    return said
+
+
+def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_when_it_is_over(caplog):
+    caplog.set_level("INFO", "semicycle")
+    assert judged_epochs(0.3, 0.499, 0.499, 0.2, 0.499, 0.499) == []
+    [died] = judged_epochs(0.3, 0.495, 0.495, 0.495, 0.495, 0.495)
+    assert died == (
+        "4: D_S does not tell fakes from the real since epoch 2 (disc_S 0.495, 0.5 is guessing): the generators learn"
+        " nothing from it"
+    )
+    [won, over] = judged_epochs(0.001, 0.001, 0.001, 0.001, 0.3)
+    assert won.startswith("3: D_S tells every fake from the real since epoch 1 (disc_S 0.001")
+    assert over.startswith("5: D_S is in the game")
+    assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []

@@ -10,7 +10,8 @@ As in the published code (hfslyc/AdvSemiSeg, 841d546), the discriminator learns 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from math import log
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,7 @@ class Hung(Objective):
     """
 
     terms = ("gen_S", "adv_x", "adv_u", "semi_u", "disc_S")
+    guessing: ClassVar = {"disc_S": 2 * log(2)}
 
     def __init__(self, G_IS: nn.Module, D_S: nn.Module, semi_start: int, threshold: float = 0.2) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
 """Prepared slices, compact, in one file that any number of processes map into memory.
 
 A NumPy ``.npy`` of one record a slice: ``image`` [C, H, W] int16 (its value is ``scale`` * stored + ``offset``, wrong
-by half a step of 65,535 between the slice's own lowest and highest value at most) and ``label`` [1, H, W] uint8. The
-file's name is a hash of all that decides what is in it: the bytes of every scan and mask, the transforms with their
-settings, this package's code that reads, and the versions below it. A file of that name is complete, and never changes.
+by half a step of 65,535 between the slice's own lowest and highest value at most) and ``label`` [1, H, W] uint8, with
+the place of the file among those that were given (``record``) and of the slice in it, from 0. The file's name is a hash
+of all that decides what is in it: the bytes of every scan and mask, the transforms with their settings, this package's
+code that reads, and the versions below it. A file of that name is complete, and never changes.
 """
 
 from __future__ import annotations
@@ -140,6 +141,8 @@ def pack(item: Slice) -> NDArray:
         "image": (np.round((image - low) * (STEPS / (high - low or 1.0))) - 2**15).astype("<i2"),
         "scale": np.float32((high - low) / STEPS),
         "offset": np.float32(low + (high - low) / STEPS * 2**15),
+        "record": np.int32(item.get("record", 0)),
+        "slice": np.int32(item.get("slice", 0)),
     }
     if "label" in item:
         fields["label"] = item["label"].numpy().astype(np.uint8)

@@ -80,10 +80,15 @@ class Slices(Dataset):
         self.seed, self.epoch = seed, 0
         self.keys, self.augment = tuple(keys), augment or Augment()
         self.random = Compose(random_transform)
+        self.files = [(record.image, record.slice or 0) for record in records]
         self.stored = cache.kept(
             Path(str(cache_dir)) if cache_dir is not None and records else None,
             lambda: cache.name_of(records, transform, keys),
-            lambda: (piece for volume in reading(records, transform, keys) for piece in self._cut(volume)),
+            lambda: (
+                {**piece, "record": torch.tensor(n), "slice": torch.tensor(z)}
+                for n, volume in enumerate(reading(records, transform, keys))
+                for z, piece in enumerate(self._cut(volume))
+            ),
         )
         self.held: dict[str, Tensor] = {}
 
@@ -95,7 +100,8 @@ class Slices(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One slice as training sees it: image [C, H, W] and, unless it shall stay unseen, label [1, H, W]."""
-        return {key: value[0] for key, value in self.finished(self.__getitems__([index]), "cpu").items()}
+        item = self.finished(self.__getitems__([index]), "cpu")
+        return {key: value[0] for key, value in item.items() if key != "index"}
 
     def plain(self, index: int) -> dict[str, Tensor]:
         """One slice without random changes."""
@@ -120,12 +126,18 @@ class Slices(Dataset):
 
     def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
         """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
-        index = batch.pop("index")
+        index = batch["index"]
         if self.held:
             place = (index % len(self)).to(self.held["image"].device, non_blocking=True)
             batch = {key: value.index_select(0, place) for key, value in self.held.items()}
-        rows = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        return self.augment(rows, index.tolist(), self.seed, self.epoch)
+        rows = {key: value.to(device, non_blocking=True) for key, value in batch.items() if key != "index"}
+        return self.augment(rows, index.tolist(), self.seed, self.epoch) | {"index": index}
+
+    def where(self, index: Tensor) -> list[str]:
+        """The files and slices (from 1) of some indices."""
+        rows = self.stored[index.numpy() % len(self)]
+        found = [(*self.files[row["record"]], row["slice"]) for row in rows]
+        return [f"{file} slice {first + place + 1}" for file, first, place in found]
 
     @property
     def random_by_slice(self) -> bool:
@@ -267,6 +279,12 @@ class Pairs:
         for stream, sampler in self.samplers.items():
             self.datasets[stream].epoch = sampler.epoch = epoch
 
+    def where(self, batch: Any) -> list[str]:
+        """The files and slices of a batch, decollated or not."""
+        parts = [pair for each in (batch if isinstance(batch, list) else [batch]) for pair in each.items()]
+        named = ((self.datasets[stream], torch.as_tensor(part["index"]).reshape(-1)) for stream, part in parts)
+        return [name for dataset, index in named for name in dataset.where(index)]
+
     def skip(self, batches: int) -> None:
         """Begin the next epoch behind so many of its batches."""
         for share in self.shares.values():
@@ -281,7 +299,7 @@ class Pairs:
                 dataset.finished(batch, self.device)
                 for dataset, batch in zip(self.datasets.values(), batches, strict=True)
             )
-            yield {"labelled": labelled, "unlabelled": {"image": unlabelled["image"]}}
+            yield {"labelled": labelled, "unlabelled": {key: unlabelled[key] for key in ("image", "index")}}
         self.skip(0)
 
 
