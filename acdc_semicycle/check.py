@@ -8,6 +8,7 @@ cannot be found: a mask of a square plane that was transposed and keeps its imag
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -21,12 +22,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from acdc_semicycle.data import acdc, cityscapes, folder, voc
+from acdc_semicycle import distributed
+from acdc_semicycle.data import acdc, cache, cityscapes, folder, voc
 from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
 from acdc_semicycle.data.volumes import NIFTI
 from acdc_semicycle.errors import InputError
+
+log = logging.getLogger("semicycle")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,49 @@ def check(
     for record in progress(records):
         cases.check(record)
     return sorted(cases.found, key=lambda finding: (finding.severity, str(finding.path)))
+
+
+def before_training(
+    records: Sequence[Record],
+    folder: str | Path,
+    dataset: str = "folder",
+    **rules: Any,
+) -> None:
+    """Refuse the images of a training and their masks, all that is wrong with them at once.
+
+    What was found faultless is not read again as long as no file changes.
+
+    Args:
+        records: those that are trained on, validated or tested.
+        folder: keeps an empty file for each data set without a fault.
+        dataset: a key of KINDS, or ``"phantom"``.
+        rules: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
+
+    Raises:
+        InputError: every fault, a line each.
+    """
+    if distributed.rank() == 0:
+        records = list({(record.image, record.label): record for record in records}.values())  # split by slice: once
+        kind = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**rules)
+        name = cache.name_of(records, list(kind), ("image", "label"))
+        stamp = Path(str(folder)) / (name or "").replace("slices", "checked").replace(".npy", "")
+        if not name or not stamp.exists():
+            _refuse(_Cases(kind, Counts()), records)
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            if name:
+                stamp.touch()
+    distributed.wait()
+
+
+def _refuse(cases: _Cases, records: Sequence[Record]) -> None:
+    for record in bar(records):
+        cases.check(record)
+    said = [finding.text for finding in cases.found if finding.severity == "fault"]
+    for finding in cases.found:
+        if finding.severity == "warning":
+            log.warning("%s", finding.text)
+    if said:
+        raise InputError("\n  ".join([f"{len(said)} faults in the data set:", *sorted(said)][len(said) == 1 :]))
 
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:
@@ -334,7 +381,7 @@ class _Cases:
         if drawn is None:
             return
         voxels = self.drawn[record.case] = _voxels(drawn["label"])
-        if self._lacks(path, set(torch.unique(drawn["label"].as_tensor()).tolist())):
+        if self._lacks(path, set(np.flatnonzero(np.bincount(drawn["label"].as_tensor().numpy().ravel())).tolist())):
             return
         if fits and self.rules.everywhere and tuple(self.rules.classes or ()) == acdc.CLASSES:
             labels = drawn["label"].as_tensor()[0].numpy()

@@ -97,6 +97,8 @@ def load(path: str | Path, content: bytes | None = None) -> Any:
         with zipfile.ZipFile(source) as packed:
             if damaged := packed.testzip():  # torch was built not to look at the checksums
                 raise zipfile.BadZipFile(damaged)
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
         return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise whatever they happen to mean
         reason = type(error).__name__  # torch's own text is a page on how to trust the file after all

@@ -1,6 +1,7 @@
 """Every fault that is planted in a data set is named with its file, all at once, and nothing else is."""
 
 import contextlib
+import codecs
 import gzip
 import os
 import shutil
@@ -341,6 +342,7 @@ def test_what_may_not_be_read_is_named(root, what):
         copy = Path(shutil.copytree(root, folder / "data"))
         path = {"image": image(copy, 2), "Info.cfg": info(copy, 2), "folder": info(copy, 2).parent}[what]
         path.chmod(0)
+        codecs.lookup("utf-8-sig")  # whose module nobody need be allowed to import
         give_up_rights()
         [found] = check.check(copy, progress=iter)
         os.seteuid(os.getuid())
@@ -501,3 +503,41 @@ def test_a_mask_that_no_heart_has_is_a_warning(tmp_path, change, said):
     nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine, image.header), path)
     (found,) = check.check(tmp_path / "p")
     assert (found.severity, found.path.name) == ("warning", path.name) and said in found.text
+
+
+def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(root, tmp_path, caplog):
+    records, kept = acdc.records(root), tmp_path / "kept"
+    rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
+    check.before_training(records, kept, "acdc", **rules)
+    [stamp] = kept.iterdir()
+    reads, whole = [], check.LoadCheckedd.__call__
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(check.LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item))
+        check.before_training(records, kept, "acdc", **rules)
+        assert not reads
+        put(mask(root, 1), (0, 0, 0), 9)
+        cut(image(root, 2))
+        with pytest.raises(InputError) as caught:
+            check.before_training(records, kept, "acdc", **rules)
+        assert reads
+    head, *faults = str(caught.value).splitlines()
+    assert head == "2 faults in the data set:" and [stamp] == list(kept.iterdir())
+    assert str(mask(root, 1)) in faults[0] and "label 9" in faults[0]
+    assert str(image(root, 2)) in faults[1] and "truncated" in faults[1]
+    with pytest.raises(InputError) as caught:
+        check.before_training([r for r in records if r.patient == "patient001"], kept, "acdc", **rules)
+    assert "\n" not in str(caught.value)
+
+
+def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):
+    both(image(root, 1), lambda each: patch(each, 123, bytes([3])))  # microns
+    check.before_training(
+        acdc.records(root),
+        tmp_path / "kept",
+        "phantom",
+        classes=acdc.CLASSES,
+        colours=None,
+        values=None,
+        intensity_range=None,
+    )
+    assert "spacing is in microns" in caplog.text

@@ -32,6 +32,7 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
 
     head, start = _header(path)
     files = _voxels_files(path, head)
+    _check_spacing(path, dict(head))
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -73,7 +74,10 @@ def _header(path: Path) -> tuple[Fields, int]:
     """The header's fields, names in lower case, and where it ends."""
     with path.open("rb") as stream:
         block = stream.read(LONGEST_HEADER)
-    if path.suffix.lower() in (".nrrd", ".nhdr"):
+    nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    if not (block.startswith(b"NRRD") if nrrd else re.search(rb"^[ \t]*ElementDataFile", block, re.M | re.I)):
+        raise InputError(f"{path} is truncated, damaged or no {'NRRD' if nrrd else 'MetaImage'}: {COPY}")
+    if nrrd:
         end = re.search(rb"\r?\n\r?\n", block)
         size = end.end() if end else len(block)
         field = rb"^([^#:\n]+):=?[ \t]*(.*?)[ \t\r]*$"
@@ -89,6 +93,8 @@ def _header(path: Path) -> tuple[Fields, int]:
 def _voxels_files(path: Path, head: Fields) -> list[Path]:
     """The files with the voxels, if not the header's own; refused are all but plain names beside it."""
     names = _named(head)
+    if path.name in names:
+        raise InputError(f"{path} says that its voxels are the header itself: {COPY}")
     for name in names:
         if name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST"):
             raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
@@ -109,6 +115,13 @@ def _check_bytes(path: Path, start: int, said: dict[str, str], expected: int) ->
     if raw and found != expected:
         what = "truncated" if found < expected else "longer than its header says"
         raise InputError(f"{path} is {what}: {found:,} bytes of voxels, not {expected:,}: {COPY}")
+
+
+def _check_spacing(path: Path, said: dict[str, str]) -> None:
+    """Refuse what SimpleITK mends in silence."""
+    for word in " ".join(said.get(key, "") for key in ("elementspacing", "spacings")).split():
+        if not float(word) > 0 and word.lower() != "nan":  # which NRRD has for axes that are none of space's
+            raise InputError(f"{path} has a spacing of {word} in its header: restore it from its source")
 
 
 def _check_size(path: Path, files: list[Path], count: int, one: int) -> None:

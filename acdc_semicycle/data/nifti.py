@@ -22,7 +22,7 @@ from acdc_semicycle.errors import InputError
 
 IN_MM = {1: 1000.0, 3: 0.001}  # NIfTI's codes of metres and microns
 CONFLICT_MM = 1.0  # between the places where qform and sform put one corner of a volume
-SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-5, 1e4, 1e6  # of a spacing, and of an origin: beyond is no scanner's
+SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-4, 1e4, 1e6  # of a spacing, and of an origin: beyond is no scanner's
 DEFLATE = 1032  # times as small as what it holds can a compressed file be, and no more
 BOMB_BYTES, BOMB_RATIO = 2**28, 200  # a compressed file of more than both is packed nothing
 COPY = "copy it again from its source"
@@ -235,7 +235,7 @@ def check_affine(path: Path | str, affine: NDArray) -> None:
         sizes = np.linalg.norm(affine[:3, :3], axis=0)
         sane = np.isfinite(affine).all() and sizes.min() >= SMALLEST_MM and sizes.max() <= LARGEST_MM
         sane = sane and np.abs(affine[:3, 3]).max() <= FARTHEST_MM
-        sane = sane and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-4
+        sane = sane and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3
     if not sane:
         raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
 

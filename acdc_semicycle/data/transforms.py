@@ -266,6 +266,10 @@ class CheckLabeld(MapTransform):
         if not torch.allclose(label.affine, image.affine, atol=1e-3):
             raise InputError(f"{name} lies elsewhere in space than its image: give both the same affine")
         stored, values = label.as_tensor(), self.classes if label.meta.get(BY_COLOUR) else self.values
+        small = stored.numpy().astype(np.uint8)
+        if np.array_equal(small, stored.numpy()) and set(np.flatnonzero(np.bincount(small.ravel()))) <= set(values):
+            known = np.array([values.get(value, 0) for value in range(256)], np.uint8)
+            return MetaTensor(torch.as_tensor(known[small]), meta=label.meta)
         low, top = min(values), max(values)
         table = torch.tensor([values.get(value, -1) for value in range(low, top + 2)], dtype=torch.int16)
         whole = (stored >= low) & (stored <= top) & (stored == stored.round())
