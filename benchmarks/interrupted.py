@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,11 @@ TINY = "--image_size [32,32] --filters 2 --blocks 1 --d_filters 2 --epochs 3 --s
 Saved = Callable[[int], None]  # is told each epoch whose save has returned
 
 
-def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str]]:
-    """Tool, name and what was lost, of processes killed at as many random times, and as many points within a save.
+def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str, str]]:
+    """Tool, kind of checkpoint, name of the case, and what was lost.
 
-    Of these every second one is ended by the kernel at a random byte of some file, the others end themselves before or
-    after a call that the file system sees.
+    Of each kind as many processes are killed at random times as within a save: of these every second one is ended by
+    the kernel at a random byte of some file, the others end themselves before or after a call that changes names.
     """
     draw = random.Random(0)
     objective = SemiCycle(
@@ -54,7 +56,16 @@ def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str]]:
     for optimizer in optimizers:
         optimizer.step()
     objects: dict[str, Any] = {"objective": objective, "optimizer": optimizers[0], "d_optimizer": optimizers[1]}
-    for tool, save, lost in (("MONAI", _monai, _lost_monai), ("ours", _ours, _lost_ours)):
+    newest, best = (
+        {"save_interval": 1, "n_saved": 1},
+        {"save_key_metric": True, "key_metric_filename": "best.pt", "key_metric_save_state": True},
+    )
+    savers: list[tuple[str, str, Callable[..., None], Callable[..., str]]] = [
+        ("MONAI", "n_saved=1", partial(_monai, options=newest), _lost_monai),
+        ("MONAI", "key metric", partial(_monai, options=best), _lost_monai),
+        ("ours", "last and best", _ours, _lost_ours),
+    ]
+    for tool, kind, save, lost in savers:
         for n in range(2 * each):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -65,7 +76,7 @@ def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str]]:
             else:
                 name, trap, wait = f"file call {n}", _at_call(draw.randrange(10), draw.random() < 0.5), None
             done = _killed(lambda tell, save=save: save(folder, objects, tell), trap, wait)
-            yield tool, name, lost(folder, objects, done)
+            yield tool, kind, name, lost(folder, objects, done)
 
 
 def _killed(save: Callable[[Saved], None], trap: Callable[[], None] | None, wait: float | None) -> int:
@@ -178,8 +189,8 @@ def _lost_ours(folder: Path, objects: dict[str, Any], done: int) -> str:
     return "" if epoch >= done else f"that of epoch {epoch}, but {done} were saved"
 
 
-def _monai(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
-    """Its CheckpointSaver, the newest and the best."""
+def _monai(folder: Path, objects: dict[str, Any], tell: Saved, options: dict[str, Any]) -> None:
+    """Its CheckpointSaver, of the newest or of the best."""
     engine = Engine(lambda *_: None)
     engine.state.key_metric_name = "dice"  # type: ignore[attr-defined]
 
@@ -187,24 +198,17 @@ def _monai(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
     def validate(engine: Engine) -> None:
         engine.state.metrics = {"dice": float(engine.state.epoch)}
 
-    saver = CheckpointSaver(str(folder), objects, save_interval=1, n_saved=1, save_key_metric=True)
-    saver.attach(engine)
+    CheckpointSaver(str(folder), objects, **options).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: tell(engine.state.epoch))
     engine.run([0], max_epochs=1 << 30)
 
 
 def _lost_monai(folder: Path, objects: dict[str, Any], done: int) -> str:
-    """The newest state is lost where none of its files loads; the best network by itself is no state to go on with."""
-    epochs = []
-    for path in folder.glob("checkpoint_epoch=*.pt"):
-        try:
+    for path in folder.glob("*.pt"):
+        with contextlib.suppress(Exception):
             torch.load(path, weights_only=True)
-        except Exception:
-            continue
-        epochs.append(int(path.stem.split("=")[1]))
-    if not epochs:
-        return "none"
-    return "" if max(epochs) >= done else f"that of epoch {max(epochs)}, but {done} were saved"
+            return ""
+    return "none that can be loaded"
 
 
 # trainings
