@@ -5,9 +5,10 @@
 
 All inputs are made here, good ones among the bad, so neither to take everything nor to refuse everything is a score. A
 cell is the number of cases that end well, of all. ``--short`` does fewer of each, without the trainings, in a minute on
-one core. Linux only: what is tried is forked, limited and killed. In the code's order:
+one core. Linux only: what is tried is forked, limited and killed. MONAI is as installed here, with nibabel; NRRD and
+MetaImage it reads with the package itk besides. In the code's order:
 
-    files       245 odd and bad files (odd_files.py): right voxels at the right place, or refused; then file to mask
+    files       243 odd and bad files (odd_files.py): right voxels at the right place, or refused; then file to mask
     damage      one file cut at random places, and with single bits flipped
     headers     random bytes in a header: what is taken up has to be what the header says, or what it said before
     kills       a process that saves checkpoints, killed at random times, at random bytes of a file, around file calls
@@ -581,20 +582,23 @@ def trainings(bench: Bench) -> list[Row]:
         return []
     rows: dict[str, dict[str, Cell]] = {}
     for row, tool, name, well, how in stopped_trainings(bench.folder / "trainings", ROOT):
-        rows.setdefault(row, {}).setdefault(tool, Cell()).add(name, well, how)
+        cell = rows.setdefault(row, {}).setdefault(tool, Cell())
+        cell.add(name, well, how)
+        if how and well:  # seconds, say
+            cell.note = ", ".join(filter(None, (cell.note, how)))
     return list(rows.items())
 
 
 def main() -> None:
+    parts = [files, damage, headers, kills, orders, pairs, batch, trainings]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reliability"), help="for the JSON and the table")
     parser.add_argument("--short", action="store_true", help="fewer of everything, and no trainings")
-    parser.add_argument("--only", nargs="+", help="some of the parts, by their names above")
+    parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in parts], help="some of the parts")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # a forked process has only the thread that forked
-    parts = [files, damage, headers, kills, orders, pairs, batch, trainings]
     on = machine("cpu")
     print(on)
     rows: list[Row] = []
