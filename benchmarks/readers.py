@@ -39,9 +39,8 @@ def read_itk(path: Path) -> Read:
 
 
 def read_monai(path: Path, stock: Stock) -> Read:
-    for load in stock.load.transforms[:2]:  # LoadImaged, EnsureChannelFirstd
-        item = load(item if load is not stock.load.transforms[0] else {"image": str(path)})
-    image = item["image"]
+    load, channel_first = stock.load.transforms[:2]
+    image: Any = channel_first(load({"image": str(path)}))["image"]
     voxels = image.as_tensor().numpy()
     assert voxels.shape[0] == 1, f"{voxels.shape[0]} channels"
     return voxels[0], image.affine.numpy()
@@ -118,7 +117,8 @@ def judge(found: Read, file: File) -> str:
 
 def verdict(error: BaseException, path: Path, own: bool) -> tuple[str, str]:
     """What an exception is: a refusal, an attempt on the memory, or, of ours, no refusal that a user can read."""
-    chain, texts = error, []
+    chain: BaseException | None = error
+    texts = []
     while chain is not None:
         texts.append(f"{type(chain).__name__}: {chain}")
         chain = chain.__cause__ or chain.__context__

@@ -168,10 +168,10 @@ def files(bench: Bench) -> list[Row]:
     whole = {tool: Cell() for tool in ("ours", *bench.segmenters)}
     for tool in TOOLS:
         work = partial(_read, bench.readers[tool], tool == "ours")
-        _note(reading[tool], found, each(work, found, seconds=bench.few(20, 4)))
+        _note(reading[tool], found, each(work, found, seconds=bench.few(20, 10)))
         if tool in bench.segmenters:
             work = partial(_segment, bench.segmenters[tool], bench.folder / "odd" / tool)
-            _note(whole[tool], found, each(work, found, seconds=bench.few(20, 4)))
+            _note(whole[tool], found, each(work, found, seconds=bench.few(20, 10)))
     code, masks, said = predict(bench.folder / "odd" / "in", bench.folder / "odd" / "ours", bench.model)
     for file in filter(lambda file: file.segmented, found):
         name, scan = file.path.name, str(file.path)
@@ -557,8 +557,7 @@ def _all(bench: Bench, segment: Any, folder: Path, scans: Sequence[Path]) -> tup
             load = Compose([*bench.stock.load.transforms, *bench.stock.prepare.transforms])
             for path, item in zip(scans, DataLoader(Dataset([{"image": str(p)} for p in scans], load)), strict=True):
                 labels = bench.stock.inferer(item["image"], bench.stock.network).argmax(1)
-                np.save(folder / path.name, labels.numpy())
-                (folder / f"{path.name}.npy").rename(folder / path.name)
+                (folder / path.name).write_bytes(labels.numpy().tobytes())
     except Exception as error:
         return verdict(error, folder, own=False)
     return "done", ""
