@@ -198,6 +198,8 @@ def reason(scan: Scan, error: BaseException) -> str:
     for cause in causes(error):
         if isinstance(cause, InputError):
             return str(cause)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{scan.path} cannot be read or written ({error.strerror}): see that it is there, and whole"
     if isinstance(error, MemoryError) or "memory" in str(error):
         return f"{scan.path} does not fit in memory: crop it, or use a larger machine"
     lines = str(error).strip().splitlines()

@@ -150,7 +150,8 @@ class Scans:
         return output != root and output.is_relative_to(root) and path.resolve().is_relative_to(output)
 
     def _files(self, root: Path) -> list[Path]:
-        files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes) and p.is_file())
+        named = (p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes))
+        files = sorted(p for p in named if p.is_file() or not p.exists())  # a link to nothing gets its line, too
         files = [path for path in files if not _hidden(path, root) and not self._ours(path)]
         stems = {(path.parent, stem(path)) for path in files}
 

@@ -1,7 +1,7 @@
 """Every fault that is planted in a data set is named with its file, all at once, and nothing else is."""
 
-import contextlib
 import codecs
+import contextlib
 import gzip
 import os
 import shutil
