@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import logging
+import os
 import pydoc
 import re
 import statistics
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
 
 from acdc_semicycle import distributed
 from acdc_semicycle.data import phantom
@@ -40,6 +42,17 @@ def begin() -> None:
     config = _running_config()
     check_paths(sys.argv, config)
     check(config)
+
+
+def seed(number: int, deterministic: bool = False) -> None:
+    """Seed all that draws at random.
+
+    Args:
+        deterministic: on a GPU too, the same numbers each time; an operation that cannot then ends the run.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
+    set_determinism(number, use_deterministic_algorithms=deterministic)
 
 
 def run(config_file: Path, settings: dict[str, Any]) -> None:
