@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import stat
 import sys
 import zlib
 from collections.abc import Callable
@@ -217,9 +218,13 @@ def _member(path: Path, name: str) -> bytes | None:
 def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
     """The members that are read, by their name below the bundle's folder, none too large for the memory.
 
+    All others are looked at, too: who is told that a zip is a network may unpack it.
+
     Raises:
-        InputError: it is no bundle's zip, or unpacks to more than it should.
+        InputError: it is no bundle's zip, or would unpack to more than it should, or elsewhere.
     """
+    for info in archive.infolist():
+        _check_member(path, info)
     end = "models/model.pt"
     roots = {name.removesuffix(end) for name in archive.namelist() if ("/" + name).endswith("/" + end)}
     root = roots.pop() if len(roots) == 1 else None
@@ -227,13 +232,17 @@ def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
         missing = end if root is None else root + SUMS
         raise InputError(f"{path} holds no {missing}: give a zip that `semicycle export` has made")
     wanted = {root + name: name for name in (SUMS, *(f"models/{name}" for name in NAMES))}
-    members = {wanted[info.filename]: info for info in archive.infolist() if info.filename in wanted}
-    for name, info in members.items():
-        ratio = info.file_size / max(info.compress_size, 1)
-        odd = info.compress_type not in (ZIP_STORED, ZIP_DEFLATED)  # zipfile does not bound what others unpack to
-        if odd or info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO):
-            raise InputError(
-                f"{path}: {name} would unpack from {info.compress_size} to {info.file_size} bytes, which no network"
-                " does: give a zip that `semicycle export` has made"
-            )
-    return members
+    return {wanted[info.filename]: info for info in archive.infolist() if info.filename in wanted}
+
+
+def _check_member(path: Path, info: ZipInfo) -> None:
+    name, ratio = info.filename, info.file_size / max(info.compress_size, 1)
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in name or stat.S_ISLNK(info.external_attr >> 16):
+        raise InputError(f"{path}: {name!r} is a link or lies outside: give a zip that `semicycle export` has made")
+    odd = info.compress_type not in (ZIP_STORED, ZIP_DEFLATED)  # zipfile does not bound what others unpack to
+    if odd or info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO):
+        raise InputError(
+            f"{path}: {name} would unpack from {info.compress_size} to {info.file_size} bytes, which no network"
+            " does: give a zip that `semicycle export` has made"
+        )
