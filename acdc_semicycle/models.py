@@ -8,7 +8,7 @@ import logging
 import stat
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -52,7 +52,10 @@ class Model:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What it takes to use the network; the paper's where nothing is said."""
+        """What it takes to use the network; the paper's where nothing is said.
+
+        It gets into an exported bundle's configuration, so nothing in it may be code to MONAI.
+        """
         return CARD | {"classes": CLASSES} | (self._json("model.json") or {})
 
     @cached_property
@@ -108,11 +111,23 @@ class Model:
             value = json.loads(content)
             if not isinstance(value, dict):
                 raise TypeError(f"it is a {type(value).__name__}, expected an object")
+            if (code := next(_code(value), None)) is not None:
+                raise ValueError(f"it holds {code!r}, which MONAI would run or look up")
         except (ValueError, TypeError, RecursionError) as error:
             zipped = self.split is None
             where = f"{self.path}: {name}" if zipped else self.path.with_name(_beside(self.path, name))
             raise InputError(f"{where} cannot be read ({error}): restore it, or train again") from error
         return value
+
+
+def _code(value: Any) -> Iterator[str]:
+    """All keys and texts in a JSON value that mean something to MONAI's configuration."""
+    if isinstance(value, str) and value.startswith(("$", "@", "%")):
+        yield value
+    if isinstance(value, dict):
+        yield from (key for key in value if key.startswith(("_", "$", "@", "%")))
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _code(item)
 
 
 def open_model(given: str | Path) -> Model:
