@@ -27,6 +27,7 @@ from acdc_semicycle import distributed
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError, speak_in_turn
 from acdc_semicycle.places import folder, misread
+from acdc_semicycle.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
 
@@ -38,6 +39,8 @@ def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
+    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
+        warn_below_floors()
     config = _running_config()
     check_paths(sys.argv, config)
     check(config)
