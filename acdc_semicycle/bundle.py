@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import logging
+import os
 import pydoc
 import re
 import statistics
@@ -20,15 +21,16 @@ from types import TracebackType
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
 
 from acdc_semicycle import distributed, signals
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError, causes, speak_in_turn
-from acdc_semicycle.places import folder
+from acdc_semicycle.places import folder, misread
+from acdc_semicycle.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
 
-PATHS = ("dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir")
 STARTED = time.monotonic()
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
@@ -38,15 +40,29 @@ def begin() -> None:
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
     signals.listen()
+    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
+        warn_below_floors()
     config = _running_config()
     check_paths(sys.argv, config)
     check(config)
 
 
-def run(config_file: Path, settings: dict[str, Any]) -> None:
+def seed(number: int, deterministic: bool = False) -> None:
+    """Seed all that draws at random.
+
+    Args:
+        deterministic: on a GPU too, the same numbers each time; an operation that cannot then ends the run.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
+    set_determinism(number, use_deterministic_algorithms=deterministic)
+
+
+def run(config_files: Sequence[str], settings: dict[str, Any], run_id: str | None = None) -> None:
     """Run a configuration in this process, some of its keys set to values that MONAI does not read as code."""
+    kind, names = ("train", {"run_id": run_id}) if run_id else ("infer", {})
     try:
-        flow = ConfigWorkflow(str(config_file), workflow_type="infer", **settings)
+        flow = ConfigWorkflow(list(config_files), workflow_type=kind, **names, **settings)
         flow.initialize()
         flow.run()
         flow.finalize()
@@ -172,13 +188,10 @@ def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) 
     words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
     for option, path in pairwise(words):
         given = (config or {}).get(option.removeprefix("--"))
-        if (
-            isinstance(given, str | None)
-            and option.removeprefix("--") in PATHS
-            and (path[:1] in ("$", "@", "%") or any(s in path for s in ("#", "@::", "%::")))
-        ):
+        if isinstance(given, str | None) and misread(option, path):
             raise InputError(
-                f"{option} is {path!r}, which MONAI reads as code or as a key of its own: rename the folder"
+                f"{option} is {path!r}, which MONAI reads as code or as a key of its own: rename the folder, or say"
+                " semicycle train, evaluate or predict, which take any name"
             )
 
 

@@ -18,18 +18,21 @@ evaluating a network, and predict, are runs of the bundle, whose command is prin
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import json
 import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
 from acdc_semicycle.errors import speak_in_turn
-from acdc_semicycle.places import folder, overlays_and_options
+from acdc_semicycle.places import folder, misread, overlays_and_options
 
 
 def main() -> int:
@@ -115,7 +118,7 @@ def predict(arguments: list[str]) -> int:
     if (model := values.pop("model")) is not None:
         settings["checkpoint"] = model
     settings |= {key: value for key, value in values.items() if value is not None}
-    return run_here("inference.json", settings, _options(more))
+    return run_here(None, ["inference.json"], settings, _options(more))
 
 
 def report(arguments: list[str]) -> int:
@@ -218,26 +221,25 @@ def _options(arguments: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except ValueError:
-        return text
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError):
+            return read(text)
+    return text
 
 
-def run_here(file: str, paths: dict[str, Any], options: dict[str, Any]) -> int:
+def run_here(run_id: str | None, files: list[str], paths: dict[str, Any], options: dict[str, Any]) -> int:
     """Run the bundle in this process, its command printed first.
 
     What the user names as files reaches the configuration as paths, which MONAI leaves as they are; as text it would
     read a ``$`` or an ``@`` in a name as its own.
     """
-    configs = folder("bundles/semicycle") / "configs"
     words = [f"--{key}={_text(value)}" for key, value in (paths | options).items()]
-    print(shlex.join(["python", "-m", "monai.bundle", "run", "--config_file", str(configs / file), *words]), flush=True)
+    config_files = _announce(run_id, files, words)[0]
     gc.disable()  # imports make no garbage, and looking for it takes a fifth of their time
     from acdc_semicycle.bundle import run
 
     gc.enable()
-    run(configs / file, paths | options)
+    run(config_files, paths | options, run_id)
     return 0
 
 
@@ -248,10 +250,22 @@ def _text(value: Any) -> str:
 
 
 def become(run_id: str, files: list[str], options: list[str]) -> int:
-    """Become the bundle's own command, printed first."""
+    """Become the bundle's own command, printed first; where that would take a path for code, do what it does here."""
+    words = [piece for word in options for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    if any(misread(*pair) for pair in pairwise(words)):
+        given = _options(options)
+        paths = {key: Path(str(value)) for key, value in given.items() if misread(key, str(value))}
+        return run_here(run_id, files, paths, {key: value for key, value in given.items() if key not in paths})
+    command = _announce(run_id, files, options)[1]
+    os.execv(sys.executable, [sys.executable, *command[1:]])
+
+
+def _announce(run_id: str | None, files: list[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """Print the bundle's command; the paths of its configuration's files, and its words."""
     configs = folder("bundles/semicycle") / "configs"
     paths = [str(configs / file) if (configs / file).is_file() else file for file in files]
     config_file = paths[0] if len(paths) == 1 else json.dumps(paths)
-    command = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *options]
+    command = ["python", "-m", "monai.bundle", "run", *([run_id] if run_id else []), "--config_file", config_file]
+    command += options
     print(shlex.join(command), flush=True)
-    os.execv(sys.executable, [sys.executable, *command[1:]])
+    return paths, command

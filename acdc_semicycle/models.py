@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import stat
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -51,7 +52,10 @@ class Model:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What it takes to use the network; the paper's where nothing is said."""
+        """What it takes to use the network; the paper's where nothing is said.
+
+        It gets into an exported bundle's configuration, so nothing in it may be code to MONAI.
+        """
         return CARD | {"classes": CLASSES} | (self._json("model.json") or {})
 
     @cached_property
@@ -107,11 +111,23 @@ class Model:
             value = json.loads(content)
             if not isinstance(value, dict):
                 raise TypeError(f"it is a {type(value).__name__}, expected an object")
+            if (code := next(_code(value), None)) is not None:
+                raise ValueError(f"it holds {code!r}, which MONAI would run or look up")
         except (ValueError, TypeError, RecursionError) as error:
             zipped = self.split is None
             where = f"{self.path}: {name}" if zipped else self.path.with_name(_beside(self.path, name))
             raise InputError(f"{where} cannot be read ({error}): restore it, or train again") from error
         return value
+
+
+def _code(value: Any) -> Iterator[str]:
+    """All keys and texts in a JSON value that mean something to MONAI's configuration."""
+    if isinstance(value, str) and value.startswith(("$", "@", "%")):
+        yield value
+    if isinstance(value, dict):
+        yield from (key for key in value if key.startswith(("_", "$", "@", "%")))
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _code(item)
 
 
 def open_model(given: str | Path) -> Model:
@@ -217,9 +233,13 @@ def _member(path: Path, name: str) -> bytes | None:
 def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
     """The members that are read, by their name below the bundle's folder, none too large for the memory.
 
+    All others are looked at, too: who is told that a zip is a network may unpack it.
+
     Raises:
-        InputError: it is no bundle's zip, or unpacks to more than it should.
+        InputError: it is no bundle's zip, or would unpack to more than it should, or elsewhere.
     """
+    for info in archive.infolist():
+        _check_member(path, info)
     end = "models/model.pt"
     roots = {name.removesuffix(end) for name in archive.namelist() if ("/" + name).endswith("/" + end)}
     root = roots.pop() if len(roots) == 1 else None
@@ -227,13 +247,17 @@ def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
         missing = end if root is None else root + SUMS
         raise InputError(f"{path} holds no {missing}: give a zip that `semicycle export` has made")
     wanted = {root + name: name for name in (SUMS, *(f"models/{name}" for name in NAMES))}
-    members = {wanted[info.filename]: info for info in archive.infolist() if info.filename in wanted}
-    for name, info in members.items():
-        ratio = info.file_size / max(info.compress_size, 1)
-        odd = info.compress_type not in (ZIP_STORED, ZIP_DEFLATED)  # zipfile does not bound what others unpack to
-        if odd or info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO):
-            raise InputError(
-                f"{path}: {name} would unpack from {info.compress_size} to {info.file_size} bytes, which no network"
-                " does: give a zip that `semicycle export` has made"
-            )
-    return members
+    return {wanted[info.filename]: info for info in archive.infolist() if info.filename in wanted}
+
+
+def _check_member(path: Path, info: ZipInfo) -> None:
+    name, ratio = info.filename, info.file_size / max(info.compress_size, 1)
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in name or stat.S_ISLNK(info.external_attr >> 16):
+        raise InputError(f"{path}: {name!r} is a link or lies outside: give a zip that `semicycle export` has made")
+    odd = info.compress_type not in (ZIP_STORED, ZIP_DEFLATED)  # zipfile does not bound what others unpack to
+    if odd or info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO):
+        raise InputError(
+            f"{path}: {name} would unpack from {info.compress_size} to {info.file_size} bytes, which no network"
+            " does: give a zip that `semicycle export` has made"
+        )

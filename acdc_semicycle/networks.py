@@ -47,6 +47,17 @@ class InstanceNorm(nn.GroupNorm):
         return group_norm(x, self.num_groups, None, None, self.eps)
 
 
+class ReflectionPad(nn.ReflectionPad2d):
+    """Reflection padding; by slices where deterministic algorithms are asked for, as torch's own has none on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.are_deterministic_algorithms_enabled():
+            return super().forward(x)
+        n = self.padding[0]  # the same on all sides
+        x = torch.cat([x[..., 1 : n + 1, :].flip(-2), x, x[..., -n - 1 : -1, :].flip(-2)], -2)
+        return torch.cat([x[..., 1 : n + 1].flip(-1), x, x[..., -n - 1 : -1].flip(-1)], -1)
+
+
 class ResidualBlock(nn.Module):
     """x + f(x), f being two 3x3 convolutions with instance norm; dropout between them, if any.
 
@@ -58,12 +69,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.checkpointing = checkpointing
         self.f = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
             InstanceNorm(channels),
             nn.ReLU(),
             *([nn.Dropout(dropout)] if dropout else []),
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
             InstanceNorm(channels),
         )
@@ -105,14 +116,14 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         n = filters
         self.layers = nn.Sequential(
-            nn.ReflectionPad2d(3),
+            ReflectionPad(3),
             *self._layer(nn.Conv2d(in_channels, n, 7)),
             *self._layer(nn.Conv2d(n, 2 * n, 3, stride=2, padding=1)),
             *self._layer(nn.Conv2d(2 * n, 4 * n, 3, stride=2, padding=1)),
             *(ResidualBlock(4 * n, dropout, checkpointing) for _ in range(blocks)),
             *self._layer(nn.ConvTranspose2d(4 * n, 2 * n, 3, stride=2, padding=1, output_padding=1)),
             *self._layer(nn.ConvTranspose2d(2 * n, n, 3, stride=2, padding=1, output_padding=1)),
-            nn.ReflectionPad2d(3),
+            ReflectionPad(3),
             nn.Conv2d(n, out_channels, 7),
             *([activation] if activation is not None else []),
         )

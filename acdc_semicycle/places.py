@@ -5,6 +5,15 @@ from pathlib import Path
 
 from acdc_semicycle.errors import InputError
 
+PATHS = ["dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir"]
+PATHS += ["train_list", "validation_list", "test_list"]  # keys of the bundle that name what is the user's own
+
+
+def misread(option: str, path: str) -> bool:
+    """Whether ``--option path`` is a path that MONAI would read as code or as a key of the configuration."""
+    odd = path[:1] in ("$", "@", "%") or any(sign in path for sign in ("#", "@::", "%::"))
+    return odd and option.removeprefix("--") in PATHS
+
 
 def folder(name: str) -> Path:
     """``"bundles/semicycle"`` or ``"configs"``: in the installed package, else in the clone beside it.

@@ -17,7 +17,7 @@ from PIL import Image
 
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
-from acdc_semicycle.data.transforms import is_picture
+from acdc_semicycle.data.transforms import BOMB, is_picture
 from acdc_semicycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def ours(path: Path) -> bool:
             with Image.open(path) as picture:
                 return picture.info.get("Software") == volumes.MARK
         return volumes.ours(path)
-    except (*volumes.DAMAGE, SyntaxError):
+    except (*volumes.DAMAGE, *BOMB, SyntaxError):
         return False
 
 

@@ -149,6 +149,15 @@ def test_a_path_that_monai_would_read_as_code_is_refused(path):
     bundle.check_paths(["run", "training", "--images", "a b/me@work/100%", "--notes", path])
 
 
+@pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "cache_dir", "train_list"])
+def test_a_path_that_is_code_is_refused_before_it_runs(capsys, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    code = "$__import__('pathlib').Path('planted').touch()"
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "training", f"--{option}", code])
+    assert "rename the folder" in refused(capsys, lambda: workflow(**{option: code}).initialize())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("classes", [["a"], ["a", "a"], ["cell", "background"], "cells", [1, 2]])
 def test_classes_that_cannot_be_told_apart_are_refused(classes):
     with pytest.raises(InputError, match=r"classes is .*: give"):

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -531,6 +532,17 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_harmless(tmp_path):
         except InputError:
             refused += 1
     assert refused > len(whole) / 7 * 0.6  # the rest is padding
+
+
+def test_weights_that_unpack_without_bound_are_refused(tmp_path):
+    with (
+        zipfile.ZipFile(io.BytesIO(WHOLE)) as given,
+        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in given.infolist():
+            packed.writestr(entry.filename, given.read(entry))
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        load(tmp_path / "a.pt")
 
 
 def test_weights_that_are_not_finite_are_never_written(tmp_path):

@@ -68,8 +68,8 @@ def test_predict_hands_files_over_as_paths_and_prints_the_bundles_command(semicy
     ran = []
     monkeypatch.setattr(bundle, "run", lambda *given: ran.append(given))
     semicycle("predict", "$scan.nii.gz", "b.mha", "-o", "@out", "--model", "m.zip", "--flips", "--sw_batch", "3")
-    file, settings = ran[0]
-    assert file == CONFIGS / "inference.json"
+    files, settings, run_id = ran[0]
+    assert files == [str(CONFIGS / "inference.json")] and run_id is None
     assert settings == {
         "input": [Path("$scan.nii.gz"), Path("b.mha")],
         "output_dir": Path("@out"),
@@ -80,6 +80,45 @@ def test_predict_hands_files_over_as_paths_and_prints_the_bundles_command(semicy
     assert capsys.readouterr().out.startswith(
         "python -m monai.bundle run --config_file bundles/semicycle/configs/infer"
     )
+
+
+@pytest.mark.parametrize("name", ["$HOME x", "@a", "%b", "a#b"])
+@pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "images", "train_list"])
+def test_a_path_that_monai_would_read_as_code_reaches_a_training_as_a_path(
+    semicycle, monkeypatch, capsys, name, option
+):
+    ran = []
+    monkeypatch.setattr(bundle, "run", lambda *given: ran.append(given))
+    for words in ([f"--{option}", name], [f"--{option}={name}"]):
+        assert semicycle("train", "small", *words, "--classes", "['a','b']", "--epochs", "3", "--amp", "True") == (
+            0,
+            None,
+        )
+    files, settings, run_id = ran[0]
+    assert files == [str(CONFIGS / "train.json"), "configs/small.yaml"] and run_id == "training"
+    assert settings == {option: Path(name), "classes": ["a", "b"], "epochs": 3, "amp": True} and ran[1] == ran[0]
+    assert capsys.readouterr().out.startswith("python -m monai.bundle run training --config_file ")
+
+
+@pytest.mark.slow
+def test_a_data_set_of_any_name_is_trained_on_evaluated_and_predicted(semicycle, tmp_path, phantom_dir, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.chdir(tmp_path)
+    data, out, scratch = "$(touch planted)", "@out #1", "data$(rm)"
+    Path(data).symlink_to(phantom_dir)
+    tiny = {"image_size": [32, 32], "filters": 2, "blocks": 1, "d_filters": 2, "epochs": 1, "batch_size": 2}
+    options = [word for key, value in tiny.items() for word in (f"--{key}", json.dumps(value))]
+    where = ["--dataset_dir", data, "--output_dir", out]
+    assert semicycle("train", *where, *options) == (0, None)
+    assert semicycle("evaluate", *where, *options) == (0, None)
+    assert (Path(out) / "test" / "report.json").is_file()
+    assert semicycle("predict", data, "-o", scratch, "--model", out)[0] == 0
+    assert semicycle("report", scratch) == (0, None) and (Path(scratch) / "report.html").is_file()
+    assert semicycle("evaluate", "--pred", scratch, "--truth", data) == (0, None)
+    assert semicycle("check", data) == (0, None)
+    monkeypatch.setenv("ACDC_DIR", data)
+    assert semicycle("train", "--output_dir", "@other", *options) == (0, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([data, out, scratch, "@other"])
 
 
 def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_path, monkeypatch):

@@ -330,3 +330,21 @@ def test_without_scans_the_phantoms_slices_are_taken(model, tmp_path):
     slices = export._slices(parser, models.open_model(model).card, [], tmp_path / "phantom")
     assert [tuple(batch.shape) for batch in slices] == [(8, 1, 24, 32)] * 2
     assert all(-1 <= batch.min() < -0.5 < 0.5 < batch.max() <= 1 for batch in slices)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"dataset": "$__import__('pathlib').Path('PLANTED').touch() #"},
+        {"validation": {"dice": "$__import__('pathlib').Path('PLANTED').touch()"}},
+        {"validation": {"dice": {"_target_": "pathlib.Path.touch", "self": "$__import__('pathlib').Path('PLANTED')"}}},
+        {"image_size": [24, "$__import__('pathlib').Path('PLANTED').touch() or 32"]},
+    ],
+)
+def test_no_code_in_a_networks_card_is_run(tmp_path, monkeypatch, planted):
+    monkeypatch.chdir(tmp_path)
+    model = train(tmp_path)
+    model.with_suffix(".json").write_text(json.dumps(CARD | planted))
+    with pytest.raises(InputError, match=r"model\.json cannot be read .*MONAI would run"):
+        export.export(model, tmp_path / "out")
+    assert not (tmp_path / "PLANTED").exists()

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -58,7 +60,7 @@ def test_a_network_is_found_by_its_file_its_run_or_the_runs_models(model):
 @pytest.mark.parametrize("root", ["bundle/", ""])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_is_the_network_that_is_in_it_and_nothing_is_unpacked(tmp_path, model, root, method, monkeypatch):
-    path = zipped(tmp_path / "b.zip", contents(model) | {"../outside": b"x", "/etc/outside": b"x"}, root, method=method)
+    path = zipped(tmp_path / "b.zip", contents(model) | {"notes.txt": b"x"}, root, method=method)
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
     found, plain = models.open_model(path), models.open_model(model)
@@ -150,6 +152,59 @@ def test_a_member_that_is_too_large_or_packed_without_bound_is_not_read(tmp_path
     monkeypatch.setattr(models, "LARGEST", 1000)
     with pytest.raises(InputError, match="which no network does"):
         models.open_model(path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "bundle/../../outside", "/etc/outside", "..\\outside", "C:outside"])
+def test_a_zip_that_would_be_unpacked_elsewhere_is_refused(tmp_path, model, name):
+    path = zipped(tmp_path / "b.zip", contents(model))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"x")
+    with pytest.raises(InputError, match=r"b\.zip: .*outside' is a link or lies outside"):
+        models.open_model(path)
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path, model):
+    path, link = zipped(tmp_path / "b.zip", contents(model)), zipfile.ZipInfo("bundle/models/elsewhere")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, b"/etc/passwd")
+    with pytest.raises(InputError, match="is a link or lies outside"):
+        models.open_model(path)
+
+
+BOMB = """
+import resource, sys
+from acdc_semicycle.models import open_model
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_model(sys.argv[1]).weights()
+except ValueError as error:
+    print(type(error).__name__, error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", ["truth", "lie"])
+@pytest.mark.parametrize("name", ["models/model.pt", "models/notes.txt"])
+def test_a_zip_bomb_is_refused_before_it_fills_the_memory(tmp_path, model, name, said):
+    """A member of 2,000 MB in 2 MB; in the second case its header says 1,000 bytes."""
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for other, content in (contents(model) | {"SHA256SUMS": b""}).items():
+            if other != name:
+                archive.writestr(f"bundle/{other}", content)
+        with archive.open(f"bundle/{name}", "w", force_zip64=True) as stream:
+            for _ in range(200):
+                stream.write(bytes(10_000_000))
+        if said == "lie":
+            archive.getinfo(f"bundle/{name}").file_size = 1000
+    assert path.stat().st_size < 3_000_000
+    names = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", BOMB, path], capture_output=True, text=True, env=names, check=True)
+    *refused, taken = done.stdout.splitlines()
+    assert int(taken) < 100
+    assert [line.split()[0] for line in refused] == ["InputError"]
 
 
 def test_a_training_state_is_no_network_wherever_it_lies(tmp_path, model):

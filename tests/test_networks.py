@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_semicycle.networks import InstanceNorm, PixelDiscriminator, ResidualBlock, ResidualGenerator
+from acdc_semicycle.networks import InstanceNorm, PixelDiscriminator, ReflectionPad, ResidualBlock, ResidualGenerator
 
 
 def count(network: nn.Module) -> int:
@@ -40,11 +40,11 @@ def test_the_generator_is_laid_out_as_in_the_paper():
     def kinds(place: int, length: int) -> list[type]:
         return [type(layer) for layer in layers[place : place + length]]
 
-    assert kinds(0, 4) == [nn.ReflectionPad2d, nn.Conv2d, InstanceNorm, nn.ReLU]
+    assert kinds(0, 4) == [ReflectionPad, nn.Conv2d, InstanceNorm, nn.ReLU]
     assert kinds(4, 6) == 2 * [nn.Conv2d, InstanceNorm, nn.ReLU]
     assert kinds(10, 9) == 9 * [ResidualBlock]
     assert kinds(19, 6) == 2 * [nn.ConvTranspose2d, InstanceNorm, nn.ReLU]
-    assert kinds(25, 9) == [nn.ReflectionPad2d, nn.Conv2d]
+    assert kinds(25, 9) == [ReflectionPad, nn.Conv2d]
 
     sizes = [
         (layer.in_channels, layer.out_channels, *layer.kernel_size, *layer.stride)
@@ -62,7 +62,7 @@ def test_the_generator_is_laid_out_as_in_the_paper():
 
 
 def test_a_residual_block_is_two_convolutions_and_dropout_only_if_asked_for():
-    plain = [nn.ReflectionPad2d, nn.Conv2d, InstanceNorm]
+    plain = [ReflectionPad, nn.Conv2d, InstanceNorm]
     assert [type(layer) for layer in ResidualBlock(4).f] == [*plain, nn.ReLU, *plain]
     dropping = ResidualBlock(4, dropout=0.3)
     assert [type(layer) for layer in dropping.f] == [*plain, nn.ReLU, nn.Dropout, *plain]

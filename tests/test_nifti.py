@@ -262,3 +262,13 @@ assert peak < 2**20, "more than a gigabyte"
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("line", ["type: PLANTEDNAME", "PatientName: PLANTEDNAME"])
+def test_a_damaged_header_is_refused_without_its_words(tmp_path, line):
+    path = tmp_path / "a.nrrd"
+    head = f"NRRD0004\n{line}\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\nendian: little\n\n"
+    path.write_bytes(head.encode() + bytes(128))
+    with pytest.raises(InputError, match=r"a\.nrrd is truncated, damaged or no NRRD") as caught:
+        volumes.read(path)
+    assert "PLANTEDNAME" not in str(caught.value)

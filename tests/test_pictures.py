@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -1050,3 +1053,67 @@ def test_void_stays_ignored_where_values_number_classes_otherwise(tmp_path):
     path = write(tmp_path / "a.png", mask)
     label = classes(path, 2, {"0": 0, "255": 1}, [(0, 0, 0), (255, 0, 0)])
     assert label.unique().tolist() == [0, 1, 255]
+
+
+# bombs
+
+
+def bomb(path: Path, side: int) -> Path:
+    """A black PNG of side x side pixels in some kilobytes."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + -(-side // 8))
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    return path
+
+
+READ = """
+import resource, sys
+from pathlib import Path
+from acdc_semicycle.data.transforms import intensities, read_picture
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print(intensities(Path(sys.argv[1]), read_picture(Path(sys.argv[1])), 1).shape)
+except ValueError as error:
+    print(type(error).__name__, error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def read_alone(path: Path, **environment: str) -> tuple[str, int]:
+    """What reading a picture says in a process of its own, and how many MB it took."""
+    names = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, env=names, check=True)
+    assert not done.stderr
+    said, taken = done.stdout.splitlines()
+    return said, int(taken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [13000, 20000])
+def test_a_picture_that_would_fill_the_memory_is_refused_before_it_does(tmp_path, side):
+    path = bomb(tmp_path / "bomb.png", side)
+    assert path.stat().st_size < 60_000
+    said, taken = read_alone(path)
+    assert said.startswith("InputError") and "bomb.png has more than 134217728 pixels" in said
+    assert "SEMICYCLE_MAX_VOXELS" in said and taken < 100
+
+
+@pytest.mark.slow
+def test_large_pictures_pass_and_whoever_trusts_one_can_raise_the_limit(tmp_path):
+    assert read_alone(bomb(tmp_path / "a.png", 10000))[0] == "(10000, 10000, 1)"
+    assert read_alone(bomb(tmp_path / "b.png", 13000), SEMICYCLE_MAX_VOXELS="200000000")[0] == "(13000, 13000, 1)"
+    assert "'many'" in read_alone(tmp_path / "a.png", SEMICYCLE_MAX_VOXELS="many")[0]
+    assert "more than 100 pixels" in read_alone(tmp_path / "a.png", SEMICYCLE_MAX_VOXELS="100")[0]
+
+
+def test_a_file_that_pillow_would_hand_to_another_program_is_no_picture(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(InputError, match=r"a\.png is truncated, damaged or no picture"):
+        read_picture(path)

@@ -477,9 +477,8 @@ def test_a_file_may_be_called_as_it_likes(tmp_path, model, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["semicycle", "predict", str(tmp_path / "in"), "-o", str(tmp_path / "$out")])
     volume(tmp_path / "in" / name / f"{name}.nii")
-    cli.run_here(
-        "inference.json", {"input": [tmp_path / "in"], "output_dir": tmp_path / "$out", "checkpoint": model}, {}
-    )
+    paths = {"input": [tmp_path / "in"], "output_dir": tmp_path / "$out", "checkpoint": model}
+    cli.run_here(None, ["inference.json"], paths, {})
     assert made(tmp_path / "$out") == [f"{name}/{name}_seg.nii.gz"]
 
 

@@ -218,6 +218,14 @@ def test_an_unknown_patient_in_a_list_is_named(tmp_path, name):
         splits.split(FORTY, 1.0, **lists)
 
 
+@pytest.mark.parametrize("entry", ["../patient004", "/etc/passwd", "patient004/..", "./patient004", "$HOME"])
+def test_an_entry_that_is_a_path_is_no_patient(tmp_path, entry):
+    lists = {"train_list": listed(tmp_path / "t", 1, 2), "validation_list": listed(tmp_path / "v", 3)}
+    (tmp_path / "test.txt").write_text(f"patient005\n{entry}\n")
+    with pytest.raises(InputError, match=f"test.txt lists {re.escape(entry)}, not in the data set"):
+        splits.split(FORTY, 1.0, **lists, test_list=tmp_path / "test.txt")
+
+
 @pytest.mark.parametrize("name", ["train_list", "validation_list", "test_list"])
 def test_a_missing_list_is_named(tmp_path, name):
     lists = {"train_list": listed(tmp_path / "t", 1, 2), "validation_list": listed(tmp_path / "v", 3)}

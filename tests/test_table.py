@@ -398,7 +398,7 @@ def test_a_run_that_another_runner_is_at_is_skipped(run, capsys, tmp_path):
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{runs.socket.gethostname()} {os.getpid()} {os.getpid()}")
+        lock.write(f"{runs.platform.node()} {os.getpid()} {os.getpid()}")
         lock.flush()
         assert run("acdc labels=10 method=partial,semicycle") == 0
     assert "acdc 10 % partial seed 0: skipped, another runner is at it; " in capsys.readouterr().out

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from monai.handlers import LrScheduleHandler
-from monai.transforms import RandFlipd
+from monai.transforms import RandFlipd, RandGaussianNoised
 from monai.utils.enums import AdversarialIterationEvents as AdversarialEvents
 from torch import nn
 from torch.optim import Adam
@@ -316,6 +316,18 @@ def test_the_same_seed_trains_the_same_networks_twice():
     for objective in objectives:
         tiny_trainer(objective, max_epochs=2).run()
     assert same(weights_of(objectives[0]), weights_of(objectives[1]))
+
+
+def test_workers_that_draw_at_random_change_no_bit_of_the_training():
+    def trained(workers):
+        flip = [RandFlipd("image", prob=0.5, spatial_axis=0), RandGaussianNoised("image", prob=0.5)]
+        labelled, unlabelled = (slices(*cases, random_transform=flip) for cases in ((1,), (2, 3)))
+        objective = tiny_objective()
+        tiny_trainer(objective, Pairs(labelled, unlabelled, batch_size=2, num_workers=workers), max_epochs=2).run()
+        return weights_of(objective)
+
+    alone = trained(0)
+    assert same(alone, trained(2)) and not same(alone, weights_of(tiny_objective()))
 
 
 def test_each_epoch_has_its_own_order_and_its_own_random_transforms():

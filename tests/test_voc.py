@@ -186,6 +186,14 @@ def test_an_entry_that_climbs_out_is_refused(tmp_path, entry):
     refused(tmp_path, f"{path} lists {entry.split()[0]}", "without '..'")
 
 
+@pytest.mark.parametrize("entry", ["/elsewhere/d.jpg", "elsewhere/d.jpg", "d"])
+def test_of_an_entry_that_is_a_path_only_the_name_counts(tmp_path, entry):
+    home = write_voc(tmp_path)
+    write(tmp_path / "elsewhere" / "d.jpg", "RGB")
+    write_list(home, "train", "a", entry.replace("/elsewhere", str(tmp_path / "elsewhere")))
+    refused(tmp_path, f"{home / 'JPEGImages' / 'd.jpg'} is not there, but listed for training", "restore it")
+
+
 @pytest.mark.parametrize(("name", "part"), [("a", "training"), ("c", "testing")])
 def test_a_listed_image_that_is_not_there_is_refused(tmp_path, name, part):
     image = write_voc(tmp_path) / "JPEGImages" / f"{name}.jpg"

@@ -9,6 +9,7 @@ As in the published code (hfslyc/AdvSemiSeg, 841d546), the discriminator learns 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log
 from typing import ClassVar, NamedTuple
@@ -52,7 +53,19 @@ class FullyConvolutionalDiscriminator(nn.Module):
     def forward(self, mask: Mask) -> Score:
         if min(mask.shape[-2:]) < 32:
             raise InputError(f"image_size is {list(mask.shape[-2:])}: Hung's discriminator needs at least 32 x 32")
-        return interpolate(self.layers(mask), size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        return enlarged(self.layers(mask), mask.shape[-2:])
+
+
+def enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Images [B, C, h, w] brought to a size bilinearly; where deterministic algorithms are asked for by two matrices,
+    as torch's own backward on CUDA adds in any order."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return interpolate(x, size=size, mode="bilinear", align_corners=False)
+    rows, columns = (
+        interpolate(torch.eye(given, device=x.device)[None], size=wanted, mode="linear")[0].to(x.dtype)
+        for given, wanted in zip(x.shape[-2:], size, strict=True)
+    )
+    return rows.T @ x @ columns
 
 
 class Hung(Objective):

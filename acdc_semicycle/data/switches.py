@@ -1,6 +1,6 @@
 """What a user may allow beyond what is safe, in the environment: the same for every command, and for all its workers.
 
-``SEMICYCLE_MAX_VOXELS``  the most voxels that an image may have; 2^30 unless it is set
+``SEMICYCLE_MAX_VOXELS``  the most voxels that an image may have; 2^30 unless it is set, of a picture 2^27
 ``SEMICYCLE_GEOMETRY``    ``sform`` or ``qform``: which of a NIfTI's two to take where they disagree; either also takes
                           a file without both, and Analyze files, whose sides are anybody's guess
 ``SEMICYCLE_REPAIR``      ``1``: NaN and infinite voxels of images become the image's lowest number
@@ -18,10 +18,10 @@ def chosen() -> dict[str, str]:
     return {name: value for name in NAMES if (value := os.environ.get(name))}
 
 
-def most_voxels() -> int:
-    given = os.environ.get(NAMES[0]) or str(2**30)
-    if not given.isdigit() or not int(given):
-        raise InputError(f"{NAMES[0]} is {given!r}: give a number of voxels")
+def most_voxels(default: int = 2**30) -> int:
+    given = os.environ.get(NAMES[0]) or str(default)
+    if not given.isdecimal() or not int(given):
+        raise InputError(f"{NAMES[0]} is {given!r}: give a whole number, such as {default}")
     return int(given)
 
 

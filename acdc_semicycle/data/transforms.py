@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from acdc_semicycle.data.records import IGNORED, PICTURES
 from acdc_semicycle.errors import InputError
 
 BY_COLOUR = "by_colour"  # of a mask's metadata: its values are classes already
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content: others, such as EPS, start other programs
+MOST_PIXELS = 1 << 27  # of a picture, 134 million, unless SEMICYCLE_MAX_VOXELS says otherwise
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 
 
@@ -98,20 +102,35 @@ def read_picture(path: Path) -> Image.Image:
     """A picture that is complete, turned as its EXIF note says.
 
     Raises:
-        InputError: missing, truncated, damaged or no picture.
+        InputError: missing, truncated, damaged, no picture, or one that would fill the memory.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
+    limit = _limit_pixels()
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
-    except (*volumes.DAMAGE, SyntaxError, Image.DecompressionBombError) as error:
+    except BOMB as error:
+        raise InputError(
+            f"{path} has more than {limit} pixels: give a smaller picture, or, if you trust it and have the memory, set"
+            " SEMICYCLE_MAX_VOXELS higher"
+        ) from error
+    except (*volumes.DAMAGE, SyntaxError) as error:
         raise InputError(
             f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
         ) from error
     if pages > 1:
         raise InputError(f"{path} has {pages} pages: give one picture a file")
     return turned
+
+
+def _limit_pixels() -> int:
+    """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
+    limit = switches.most_voxels(MOST_PIXELS)
+    if limit != Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limit
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on
+    return limit
 
 
 def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from glob import escape
@@ -137,7 +138,7 @@ def _read(path: Path | Series, mask: bool) -> Volume:
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
-        reason = str(error).strip().splitlines()
+        reason = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
         raise InputError(
             f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
             f" ({reason[-1] if reason else type(error).__name__}): copy it again from its source"

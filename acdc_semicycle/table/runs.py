@@ -6,10 +6,10 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -234,7 +234,7 @@ def _sign(lock: IO[str], child: int) -> None:
     """Write down who is at it: the machine, the runner, the bundle's process (0: none yet)."""
     lock.seek(0)
     lock.truncate()
-    lock.write(f"{socket.gethostname()} {os.getpid()} {child}")
+    lock.write(f"{platform.node()} {os.getpid()} {child}")
     lock.flush()
 
 
@@ -242,7 +242,7 @@ def _end_orphan(lock: IO[str]) -> bool:
     """Whether a child that its killed runner left on this machine held the lock, and has been ended."""
     lock.seek(0)
     host, *processes = lock.read().split() or [""]
-    if host != socket.gethostname() or len(processes) != 2:
+    if host != platform.node() or len(processes) != 2:
         return False
     runner, child = map(int, processes)
     if not child or _lives(runner):
