@@ -147,7 +147,7 @@ class Scans:
     def _ours(self, path: Path) -> bool:
         """Whether it lies in the output folder, where that is a folder within the input."""
         output, root = self.folder.resolve(), self.root.resolve()
-        return output != root and output.is_relative_to(root) and path.resolve().is_relative_to(output)
+        return output != root and output.is_relative_to(root) and Path(os.path.realpath(path)).is_relative_to(output)
 
     def _files(self, root: Path) -> list[Path]:
         named = (p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes))
@@ -169,7 +169,7 @@ class Scans:
 
 def id_of(source: Path | Series) -> str:
     """What makes a source the same as another."""
-    return str(source.resolve()) if isinstance(source, Path) else f"{source.folder.resolve()}/{source.uid}"
+    return os.path.realpath(source) if isinstance(source, Path) else f"{source.folder.resolve()}/{source.uid}"
 
 
 def stem(path: Path) -> str:

@@ -23,7 +23,7 @@ from odd_files import File, measured
 from predict import Stock
 from torch.nn.functional import interpolate
 
-from acdc_semicycle.data import volumes
+from acdc_semicycle.data import itk, volumes
 from acdc_semicycle.errors import InputError
 
 TOOLS = ("SimpleITK", "MONAI", "ours")
@@ -35,7 +35,7 @@ Read = tuple[NDArray, NDArray]
 
 def read_itk(path: Path) -> Read:
     image = sitk.ReadImage(str(path))
-    return sitk.GetArrayFromImage(image).transpose(), volumes.itk_affine(image)
+    return sitk.GetArrayFromImage(image).transpose(), itk.affine(image)
 
 
 def read_monai(path: Path, stock: Stock) -> Read:

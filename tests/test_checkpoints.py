@@ -535,10 +535,8 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_harmless(tmp_path):
 
 
 def test_weights_that_unpack_without_bound_are_refused(tmp_path):
-    with (
-        zipfile.ZipFile(io.BytesIO(WHOLE)) as given,
-        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
+    packed = zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(io.BytesIO(WHOLE)) as given, packed:
         for entry in given.infolist():
             packed.writestr(entry.filename, given.read(entry))
     with pytest.raises(InputError, match="no readable checkpoint"):

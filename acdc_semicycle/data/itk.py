@@ -43,7 +43,7 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
     one = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).itemsize
     count = int(np.prod([int(n) for n in reader.GetSize()], dtype=object))
     _check_size(path, files, count, one)
-    _check_bytes(files[0] if files else path, 0 if files else start, dict(head), count * one)
+    _check_bytes(path, files[0] if files else path, 0 if files else start, dict(head), count * one)
     image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image).transpose()
     return voxels[..., None] if image.GetDimension() == 2 else voxels, affine(image), None
@@ -103,18 +103,18 @@ def _voxels_files(path: Path, head: Fields) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _check_bytes(path: Path, start: int, said: dict[str, str], expected: int) -> None:
+def _check_bytes(header: Path, path: Path, start: int, said: dict[str, str], expected: int) -> None:
     """Refuse voxels, from ``start`` on, that are not as many bytes as expected; of text nothing can be said."""
     if {"byte skip", "byteskip", "line skip", "lineskip", "headersize"} & set(said):
         return
     if said.get("compresseddata", "").lower() == "true" or said.get("encoding", "").lower() in ("gzip", "gz"):
-        _unpack(path, start, expected)
+        _unpack(header, path, start, expected)
         return
     raw = said.get("encoding", "raw").lower() == "raw" and said.get("binarydata", "true").lower() == "true"
     found = path.stat().st_size - start
     if raw and found != expected:
         what = "truncated" if found < expected else "longer than its header says"
-        raise InputError(f"{path} is {what}: {found:,} bytes of voxels, not {expected:,}: {COPY}")
+        raise InputError(f"{header} is {what}: {found:,} bytes of voxels in {path.name}, not {expected:,}: {COPY}")
 
 
 def _check_spacing(path: Path, said: dict[str, str]) -> None:
@@ -141,7 +141,7 @@ def _check_size(path: Path, files: list[Path], count: int, one: int) -> None:
         )
 
 
-def _unpack(path: Path, start: int, expected: int) -> None:
+def _unpack(header: Path, path: Path, start: int, expected: int) -> None:
     """Read a compressed stream to its end, where its checksum is: SimpleITK does not look at it."""
     found = 0
     with path.open("rb") as stream:
@@ -167,5 +167,5 @@ def _unpack(path: Path, start: int, expected: int) -> None:
                 found = min(found, expected - 1)  # its end, and with it the checksum, is missing
     if found != expected:
         raise InputError(
-            f"{path} is truncated, damaged or not what its header says ({found:,} of {expected:,} bytes): {COPY}"
+            f"{header} is truncated, damaged or not what its header says ({found:,} of {expected:,} bytes): {COPY}"
         )

@@ -16,7 +16,7 @@ from monai.transforms import MapTransform, ScaleIntensityRange
 from PIL import Image, ImageOps
 from scipy.ndimage import correlate1d
 
-from acdc_semicycle.data import volumes
+from acdc_semicycle.data import switches, volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.data.records import IGNORED, PICTURES
 from acdc_semicycle.errors import InputError
