@@ -5,6 +5,7 @@ MONAI's ``CheckpointSaver`` writes in place, deletes the old file first and forg
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import json
@@ -17,12 +18,14 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import distributed, signals
@@ -194,6 +197,7 @@ class Checkpoints:
         self.painter = painter
         self.settings, self.card = json.loads(json.dumps(settings)), card
         self.best, self.best_epoch = float("-inf"), 0
+        self.at_end: dict[str, Any] = {}
 
     @property
     def last(self) -> Path:
@@ -232,12 +236,24 @@ class Checkpoints:
     def _stop_if_asked(self, *engines: Engine) -> None:
         """Save within the epoch and end, if a signal has asked for it: the trainer's step, or a validation image."""
         engine = engines[-1]
+        if len(engines) == 1 and engine.state.iteration % (engine.state.epoch_length or 1) == 0:
+            self.at_end = self._light()  # what the epoch's end may have changed when a validation image is asked
         if not (code := distributed.largest(signals.asked())):
             return
         length = engine.state.epoch_length or 0
         done, steps = divmod(engine.state.iteration - 1, length)  # of the epoch that is not over
-        self._save_last(engine, done, steps + 1)
+        self._save_last(engine, done, steps + 1, self.at_end if len(engines) > 1 else {})
         self._end(code, engine)
+
+    def _light(self) -> dict[str, Any]:
+        """Schedules, rates and random states: all that is neither a weight nor as large as the weights."""
+        found: dict[str, Any] = {"random": _random_state()}
+        for name, item in self.objects.items():
+            if isinstance(item, Optimizer):
+                found[name] = {"param_groups": copy.deepcopy(item.state_dict()["param_groups"])}
+            elif not isinstance(item, nn.Module):
+                found[name] = copy.deepcopy(item.state_dict())
+        return found
 
     def _end(self, code: int, engine: Engine) -> None:
         log.info("stopped after step %d: the same command goes on from there", engine.state.iteration)
@@ -245,8 +261,10 @@ class Checkpoints:
             each.logger.setLevel(logging.CRITICAL)  # to ignite it is an error
         raise SystemExit(code)
 
-    def _save_last(self, engine: Engine, epoch: int, steps: int) -> None:
-        """Everything, after so many whole epochs and so many steps of the next one."""
+    def _save_last(
+        self, engine: Engine, epoch: int, steps: int, light: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Everything, after so many whole epochs and so many steps of the next one; ``light`` as it was before."""
         self._check_finite()
         others = self._others()
         if distributed.rank() == 0:
@@ -258,6 +276,7 @@ class Checkpoints:
                 "random": _random_state(),
                 "others": others,
             }
+            state |= {name: {**state[name], **part} for name, part in light.items()}
             save(self.last, state, self.previous)
         distributed.wait()  # for the files, which any process may read next
 

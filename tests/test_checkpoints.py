@@ -367,7 +367,7 @@ def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, 
     """Four epochs of three iterations with everything random switched on; from what is in the folder, if anything.
 
     A real run starts from the same seed each time; another seed here shows that nothing of it is left. ``asked`` is a
-    signal and the step in which it comes.
+    signal and the step in which it comes, or, below 0, the epoch in whose validation.
     """
     for start in (random.seed, np.random.seed, torch.manual_seed):
         start(seed)
@@ -402,6 +402,9 @@ def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, 
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine):
+        if asked and asked[1] == -engine.state.epoch:
+            os.kill(os.getpid(), asked[0])
+            evaluator.fire_event(Events.ITERATION_COMPLETED)
         evaluator.state.metrics = {"dice": [0.5, 0.8, 0.7, 0.6][engine.state.epoch - 1]}
         evaluator.state.epoch = engine.state.epoch
         G_IS.eval()
@@ -479,16 +482,16 @@ def listening():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("steps", [[1], [3], [7], [12], [2, 3, 5], [6, 8]])
+@pytest.mark.parametrize("steps", [[1], [3], [7], [12], [-1], [-4], [2, 3, 5], [6, 8]])
 def test_a_run_that_was_asked_to_stop_goes_on_from_that_very_step(tmp_path, uninterrupted, listening, steps):
-    """Three steps an epoch: within one, behind its last step, and so before its validation, or both."""
+    """Three steps an epoch: within one, behind its last step, and so before its validation, in that, or several."""
     for place, step in enumerate(steps):
         number = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT][place]
         with pytest.raises(SystemExit) as end:
-            train(tmp_path, seed=step if place else 0, asked=(number, step))
+            train(tmp_path, seed=place, asked=(number, step))
         assert end.value.code == (130 if number == signal.SIGINT else 75)
         progress = load(tmp_path / "last.pt")["progress"]
-        assert progress["iteration"] == step == 3 * progress["epoch"] + progress["steps"]
+        assert progress["iteration"] == (step if step > 0 else -3 * step) == 3 * progress["epoch"] + progress["steps"]
     train(tmp_path, seed=99)
     for name in ("last.pt", "model.pt"):
         assert differences(load(uninterrupted / name), load(tmp_path / name)) == []
