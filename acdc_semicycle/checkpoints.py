@@ -18,7 +18,6 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -242,7 +241,7 @@ class Checkpoints:
             return
         length = engine.state.epoch_length or 0
         done, steps = divmod(engine.state.iteration - 1, length)  # of the epoch that is not over
-        self._save_last(engine, done, steps + 1, self.at_end if len(engines) > 1 else {})
+        self._save_last(engine, done, steps + 1, self.at_end if len(engines) > 1 else None)
         self._end(code, engine)
 
     def _light(self) -> dict[str, Any]:
@@ -261,9 +260,7 @@ class Checkpoints:
             each.logger.setLevel(logging.CRITICAL)  # to ignite it is an error
         raise SystemExit(code)
 
-    def _save_last(
-        self, engine: Engine, epoch: int, steps: int, light: Mapping[str, Any] = MappingProxyType({})
-    ) -> None:
+    def _save_last(self, engine: Engine, epoch: int, steps: int, light: Mapping[str, Any] | None = None) -> None:
         """Everything, after so many whole epochs and so many steps of the next one; ``light`` as it was before."""
         self._check_finite()
         others = self._others()
@@ -276,7 +273,7 @@ class Checkpoints:
                 "random": _random_state(),
                 "others": others,
             }
-            state |= {name: {**state[name], **part} for name, part in light.items()}
+            state |= {name: {**state[name], **part} for name, part in (light or {}).items()}
             save(self.last, state, self.previous)
         distributed.wait()  # for the files, which any process may read next
 
