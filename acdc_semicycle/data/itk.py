@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from pathlib import Path
@@ -19,6 +18,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 LONGEST_HEADER = 1 << 20
 CHUNK = 1 << 20
 Fields = list[tuple[str, str]]
+SKIPPED = {"byte skip", "byteskip", "line skip", "lineskip", "headersize"}  # something is before the voxels
 
 
 def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
@@ -40,17 +40,22 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
         raise InputError(f"{path} has {reader.GetNumberOfComponents()} numbers a voxel: give a scan of one channel")
     if reader.GetDimension() not in (2, 3, 4):
         raise InputError(f"{path} has {reader.GetDimension()} axes: give a 3D volume, or a cine of such frames")
-    one = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).itemsize
+    kind = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).dtype
     count = int(np.prod([int(n) for n in reader.GetSize()], dtype=object))
-    _check_size(path, files, count, one)
-    _check_bytes(path, files[0] if files else path, 0 if files else start, dict(head), count * one)
-    image = reader.Execute()
-    voxels = sitk.GetArrayFromImage(image).transpose()
-    return voxels[..., None] if image.GetDimension() == 2 else voxels, affine(image), None
+    _check_size(path, files, count, kind.itemsize)
+    said, (file, first) = dict(head), (files[0], 0) if files else (path, start)
+    if _is_packed(said):
+        kind = kind.newbyteorder(">" if _is_big_endian(said) else "<")
+        content = _unpacked(path, file, first, count * kind.itemsize)
+        voxels = np.ndarray(reader.GetSize(), kind, content, order="F")
+    else:
+        _check_length(path, file, first, said, count * kind.itemsize)
+        voxels = sitk.GetArrayFromImage(reader.Execute()).transpose()
+    return voxels[..., None] if voxels.ndim == 2 else voxels, affine(reader), None
 
 
 def affine(image: Any) -> NDArray[np.float64]:
-    """The affine to RAS of a SimpleITK image of two, three or four axes."""
+    """The affine to RAS of a SimpleITK image, or a reader that knows of one, of two, three or four axes."""
     n = image.GetDimension()
     direction = np.array(image.GetDirection()).reshape(n, n)
     result = np.eye(4)
@@ -103,14 +108,21 @@ def _voxels_files(path: Path, head: Fields) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _check_bytes(header: Path, path: Path, start: int, said: dict[str, str], expected: int) -> None:
+def _is_packed(said: dict[str, str]) -> bool:
+    """Whether the voxels are deflated, and nothing is before them."""
+    deflated = said.get("compresseddata", "").lower() == "true" or said.get("encoding", "").lower() in ("gzip", "gz")
+    return deflated and not SKIPPED & set(said)
+
+
+def _is_big_endian(said: dict[str, str]) -> bool:
+    msb = (said.get(key, "").lower() for key in ("binarydatabyteordermsb", "elementbyteordermsb"))
+    return "true" in msb or said.get("endian", "").lower() == "big"
+
+
+def _check_length(header: Path, path: Path, start: int, said: dict[str, str], expected: int) -> None:
     """Refuse voxels, from ``start`` on, that are not as many bytes as expected; of text nothing can be said."""
-    if {"byte skip", "byteskip", "line skip", "lineskip", "headersize"} & set(said):
-        return
-    if said.get("compresseddata", "").lower() == "true" or said.get("encoding", "").lower() in ("gzip", "gz"):
-        _unpack(header, path, start, expected)
-        return
     raw = said.get("encoding", "raw").lower() == "raw" and said.get("binarydata", "true").lower() == "true"
+    raw = raw and said.get("compresseddata", "").lower() != "true" and not SKIPPED & set(said)
     found = path.stat().st_size - start
     if raw and found != expected:
         what = "truncated" if found < expected else "longer than its header says"
@@ -141,31 +153,19 @@ def _check_size(path: Path, files: list[Path], count: int, one: int) -> None:
         )
 
 
-def _unpack(header: Path, path: Path, start: int, expected: int) -> None:
-    """Read a compressed stream to its end, where its checksum is: SimpleITK does not look at it."""
-    found = 0
-    with path.open("rb") as stream:
+def _unpacked(header: Path, path: Path, start: int, expected: int) -> bytearray:
+    """A compressed stream to its end, where its checksum is: SimpleITK does not look at it."""
+    content, found = bytearray(expected), 0
+    with path.open("rb") as stream, memoryview(content) as view:
         stream.seek(start)
-        packed = stream.read(2)
-        stream.seek(start)
-        if packed == b"\x1f\x8b":
-            with gzip.open(stream) as unpacked:
-                while piece := unpacked.read(CHUNK):
-                    found += len(piece)
-                    if found > expected:
-                        break
-        else:
-            reader = zlib.decompressobj()
-            while not reader.eof and found <= expected:
-                piece = stream.read(CHUNK)
-                if not piece:
-                    break
-                found += len(reader.decompress(piece, expected + 1 - found))
-                while reader.unconsumed_tail and found <= expected:
-                    found += len(reader.decompress(reader.unconsumed_tail, expected + 1 - found))
-            if not reader.eof:
-                found = min(found, expected - 1)  # its end, and with it the checksum, is missing
-    if found != expected:
+        kind = 31 if stream.peek(2)[:2] == b"\x1f\x8b" else 15  # gzip, or zlib
+        reader, packed = zlib.decompressobj(kind), b""
+        while not reader.eof and found <= expected and (packed := reader.unconsumed_tail or stream.read(CHUNK)):
+            piece = reader.decompress(packed, expected + 1 - found)
+            view[found : found + len(piece)] = piece[: expected - found]
+            found += len(piece)
+    if found != expected or not reader.eof:
         raise InputError(
             f"{header} is truncated, damaged or not what its header says ({found:,} of {expected:,} bytes): {COPY}"
         )
+    return content
