@@ -217,6 +217,16 @@ def test_a_damaged_file_is_made_anew(damage, records, tmp_path, caplog):
     assert f"{path} is damaged" in caplog.text
 
 
+def test_one_flipped_bit_is_noticed(records, tmp_path, caplog):
+    before = made(records, tmp_path / "cache").stored.tobytes()
+    (path,) = (tmp_path / "cache").glob("slices-*.npy")
+    content = bytearray(path.read_bytes())
+    content[-500] ^= 4
+    path.write_bytes(content)
+    assert made(records, tmp_path / "cache").stored.tobytes() == before
+    assert f"{path} is damaged" in caplog.text
+
+
 def test_a_cut_file_is_made_anew(records, tmp_path):
     before = made(records, tmp_path / "cache").stored.tobytes()
     (path,) = (tmp_path / "cache").glob("slices-*.npy")

@@ -4,7 +4,8 @@ A NumPy ``.npy`` of one record a slice: ``image`` [C, H, W] int16 (its value is 
 by half a step of 65,535 between the slice's own lowest and highest value at most) and ``label`` [1, H, W] uint8, with
 the place of the file among those that were given (``record``) and of the slice in it, from 0. The file's name is a hash
 of all that decides what is in it: the bytes of every scan and mask, the transforms with their settings, this package's
-code that reads, and the versions below it. A file of that name is complete, and never changes.
+code that reads, and the versions below it, and behind that a checksum, which is looked at each time. A file of that
+name is complete, and never changes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import json
 import logging
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,7 @@ def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[],
             return found
         with _alone(path):
             if (found := _mapped(path)) is None:  # nobody made it meanwhile
-                _write(path, make)
-                found = np.load(path, mmap_mode="c")
+                found = _read(_write(path, make))
         return found
     except OSError as error:
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
@@ -70,10 +71,24 @@ def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[],
 
 
 def _mapped(path: Path) -> NDArray | None:
-    try:
-        return np.load(path, mmap_mode="c")  # "c": torch wants to be allowed to write; the file stays as it is
-    except (FileNotFoundError, ValueError, EOFError):  # not there, or damaged
-        return None
+    """The file, if there is one whose content has the checksum in its name."""
+    for made in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        with suppress(FileNotFoundError, ValueError, EOFError):
+            if made.stem.endswith(_checksum(made)):
+                return _read(made)
+    return None
+
+
+def _read(path: Path) -> NDArray:
+    return np.load(path, mmap_mode="c")  # "c": torch wants to be allowed to write; the file stays as it is
+
+
+def _checksum(path: Path) -> str:
+    found = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 22):
+            found = zlib.crc32(piece, found)
+    return f"{found:08x}"
 
 
 @contextmanager
@@ -88,9 +103,10 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> None:
-    if path.exists():
-        log.warning("%s is damaged: it is made anew", path)
+def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> Path:
+    damaged = list(path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    for each in damaged:
+        log.warning("%s is damaged: it is made anew", each)
     for left in path.parent.glob(".part-*-slices-*.npy"):  # by a process that was killed: nobody else writes now
         left.unlink(missing_ok=True)
     beside = path.with_name(f".part-{os.getpid()}-{path.name}")
@@ -99,7 +115,11 @@ def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> None:
             _stream(stream, make())
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        made = path.with_name(f"{path.stem}-{_checksum(beside)}{path.suffix}")
+        beside.replace(made)
+        for each in set(damaged) - {made}:
+            each.unlink(missing_ok=True)
+        return made
     finally:
         beside.unlink(missing_ok=True)
 
