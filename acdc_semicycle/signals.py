@@ -46,4 +46,5 @@ def _take(number: int, frame: FrameType | None) -> None:
     elif number == signal.SIGINT:
         raise KeyboardInterrupt
     else:
+        log.warning("%s: ended; the same command, given again, goes on", _asked.name)
         raise SystemExit(STOPPED)

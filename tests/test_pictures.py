@@ -796,7 +796,7 @@ def test_own_scans_are_trained_on(tmp_path):
 def test_a_cityscapes_layout_is_trained_on_and_scored_on_its_val(tmp_path):
     for part, count in (("train", 12), ("val", 2)):
         for n in range(count):
-            mask = blocks((24, 48), 34, n)
+            mask = blocks((24, 48), 34, 20 * count + n)  # no two alike
             mask[-3:] = 255
             stem = f"ulm_{part}{n:02d}"
             write(tmp_path / "leftImg8bit" / part / "ulm" / f"{stem}_leftImg8bit.png", np.dstack([mask * 7] * 3))
