@@ -272,3 +272,10 @@ def test_a_damaged_header_is_refused_without_its_words(tmp_path, line):
     with pytest.raises(InputError, match=r"a\.nrrd is truncated, damaged or no NRRD") as caught:
         volumes.read(path)
     assert "PLANTEDNAME" not in str(caught.value)
+
+
+def test_a_note_in_an_nrrd_is_no_field_of_its_header(tmp_path):
+    path = tmp_path / "a.nrrd"
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\nendian: little\nencoding:=gzip\n\n"
+    path.write_bytes(head.encode() + VOXELS.tobytes("F"))
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)

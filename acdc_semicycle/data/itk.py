@@ -85,7 +85,7 @@ def _header(path: Path) -> tuple[Fields, int]:
     if nrrd:
         end = re.search(rb"\r?\n\r?\n", block)
         size = end.end() if end else len(block)
-        field = rb"^([^#:\n]+):=?[ \t]*(.*?)[ \t\r]*$"
+        field = rb"^([^#:\n]+):[ \t]+(.*?)[ \t\r]*$"  # and not KEY:=VALUE, which may say anything
     else:
         end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)", block, re.MULTILINE | re.IGNORECASE)
         size = end.end() if end else len(block)
@@ -110,19 +110,23 @@ def _voxels_files(path: Path, head: Fields) -> list[Path]:
 
 def _is_packed(said: dict[str, str]) -> bool:
     """Whether the voxels are deflated, and nothing is before them."""
-    deflated = said.get("compresseddata", "").lower() == "true" or said.get("encoding", "").lower() in ("gzip", "gz")
+    deflated = _true(said, "compresseddata") or said.get("encoding", "").lower() in ("gzip", "gz")
     return deflated and not SKIPPED & set(said)
 
 
 def _is_big_endian(said: dict[str, str]) -> bool:
-    msb = (said.get(key, "").lower() for key in ("binarydatabyteordermsb", "elementbyteordermsb"))
-    return "true" in msb or said.get("endian", "").lower() == "big"
+    msb = (_true(said, key) for key in ("binarydatabyteordermsb", "elementbyteordermsb"))
+    return any(msb) or said.get("endian", "").lower() == "big"
+
+
+def _true(said: dict[str, str], key: str) -> bool:
+    return said.get(key, "")[:1] in ("T", "t", "1")  # as MetaImage's own library has it
 
 
 def _check_length(header: Path, path: Path, start: int, said: dict[str, str], expected: int) -> None:
     """Refuse voxels, from ``start`` on, that are not as many bytes as expected; of text nothing can be said."""
-    raw = said.get("encoding", "raw").lower() == "raw" and said.get("binarydata", "true").lower() == "true"
-    raw = raw and said.get("compresseddata", "").lower() != "true" and not SKIPPED & set(said)
+    binary = said.get("encoding", "raw").lower() == "raw" and ("binarydata" not in said or _true(said, "binarydata"))
+    raw = binary and not _true(said, "compresseddata") and not SKIPPED & set(said)
     found = path.stat().st_size - start
     if raw and found != expected:
         what = "truncated" if found < expected else "longer than its header says"
