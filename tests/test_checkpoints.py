@@ -585,3 +585,19 @@ def test_that_training_has_everything_random_in_it(uninterrupted):
     assert len(histories["seen_S"]["pool"]) == len(histories["seen_I"]["pool"]) == 4
     assert not torch.equal(histories["seen_S"]["random"], torch.Generator().manual_seed(0).get_state())
     assert not torch.equal(state["random"]["torch"], torch.Generator().manual_seed(0).get_state())
+
+
+def test_a_second_signal_ends_a_run_at_once(listening):
+    signals.look_after_them(True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.asked() == 75
+    with pytest.raises(SystemExit) as end:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert end.value.code == 75
+    signals.look_after_them(True)
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    signals.look_after_them(False)
+    with pytest.raises(SystemExit):
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -279,3 +279,48 @@ def test_a_note_in_an_nrrd_is_no_field_of_its_header(tmp_path):
     head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\nendian: little\nencoding:=gzip\n\n"
     path.write_bytes(head.encode() + VOXELS.tobytes("F"))
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+
+
+def meta(path: Path, *lines: str, content: bytes = b"") -> Path:
+    sizes = " ".join(map(str, SHAPE))
+    head = ["ObjectType = Image", "NDims = 3", f"DimSize = {sizes}", "ElementType = MET_SHORT", *lines]
+    path.write_bytes("\n".join([*head, ""]).encode() + content)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gz", "raw"])
+@pytest.mark.parametrize("endian", ["big", "little"])
+def test_either_byte_order_is_read_packed_or_not(encoding, endian, tmp_path):
+    content = VOXELS.astype(">i2" if endian == "big" else "<i2").tobytes("F")
+    path = tmp_path / "a.nrrd"
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: {encoding}\nendian: {endian}\n\n"
+    path.write_bytes(head.encode() + (content if encoding == "raw" else gzip.compress(content)))
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    order, packed = f"BinaryDataByteOrderMSB = {endian == 'big'}", f"CompressedData = {encoding != 'raw'}"
+    content = content if encoding == "raw" else zlib.compress(content)
+    path = meta(tmp_path / "a.mha", "BinaryData = True", order, packed, "ElementDataFile = LOCAL", content=content)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "../b.raw", "/etc/hostname", "b%02d.raw 1 3 1", "LIST", "none.raw"])
+def test_voxels_that_are_not_in_a_file_beside_the_header_are_refused(name, tmp_path):
+    (tmp_path / "b.raw").write_bytes(VOXELS.tobytes("F"))
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match=r"takes its voxels from|voxels are the header itself"):
+        volumes.read(meta(tmp_path / "in" / "a.mhd", f"ElementDataFile = {name}"))
+
+
+def test_several_numbers_a_voxel_are_refused(tmp_path):
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5, 2), np.int16), isVector=True)
+    SimpleITK.WriteImage(image, str(tmp_path / "a.nrrd"))
+    with pytest.raises(InputError, match="has 2 numbers a voxel"):
+        volumes.read(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("spacing", ["1 0 2", "1 -1 2"])
+def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
+    path = meta(
+        tmp_path / "a.mha", f"ElementSpacing = {spacing}", "ElementDataFile = LOCAL", content=VOXELS.tobytes("F")
+    )
+    with pytest.raises(InputError, match="has a spacing of"):
+        volumes.read(path)
