@@ -24,7 +24,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Config
 from monai.utils import set_determinism
 
 from acdc_semicycle import distributed, signals
-from acdc_semicycle.data import phantom
+from acdc_semicycle.data import phantom, switches
 from acdc_semicycle.errors import InputError, causes, speak_in_turn
 from acdc_semicycle.places import folder, misread
 from acdc_semicycle.versions import warn_below_floors
@@ -40,6 +40,7 @@ def begin() -> None:
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
     signals.listen()
+    switches.chosen()
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
         warn_below_floors()
     config = _running_config()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle import distributed
-from acdc_semicycle.data import acdc, cache, cityscapes, folder, voc
+from acdc_semicycle.data import acdc, cache, cityscapes, folder, switches, voc
 from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
@@ -113,6 +113,7 @@ def check(
     Raises:
         InputError: no such folder, or mask_values that are none.
     """
+    switches.chosen()
     root = given_folder(root, "DATASET", "the folder of a data set")
     counts = counts or Counts()
     counts.kind = "folder" if masks else kind(root)

@@ -321,6 +321,8 @@ class Segmenter:
         labels = np.arange(len(self.card["classes"]))
         few = volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)]  # the whole takes longer
         if np.isin(few, labels).all() and np.isin(held := np.unique(volume.voxels), labels).all():
+            if len(held) == 1:
+                raise InputError(f"{scan.path} is constant ({held[0]:g} in every voxel): nothing is to be seen")
             raise InputError(
                 f"{scan.path} holds nothing but the labels {held[0]:g} to {held[-1]:g}: give a scan, no mask"
             )

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.data import nifti
-from acdc_semicycle.data.volumes import NIFTI, Volume, ending, orthogonal
+from acdc_semicycle.data.volumes import COARSEST_MM, FINEST_MM, NIFTI, Volume, ending, orthogonal
 from acdc_semicycle.errors import InputError
 
-FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
 OFF_GRID = 0.1  # of the smallest spacing: how far a corner of two grids may be apart
 UNITS = {1: "metres", 3: "microns"}  # by NIfTI's codes, as in IN_MM
 

@@ -14,7 +14,12 @@ NAMES = ("SEMICYCLE_MAX_VOXELS", "SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR")
 
 
 def chosen() -> dict[str, str]:
-    """Those that are set, as they change what is read."""
+    """Those that are set, as they change what is read.
+
+    Raises:
+        InputError: one is set to what it cannot be.
+    """
+    most_voxels(), geometry(), repair()
     return {name: value for name in NAMES if (value := os.environ.get(name))}
 
 

@@ -294,7 +294,10 @@ class CheckLabeld(MapTransform):
         whole = (stored >= low) & (stored <= top) & (stored == stored.round())
         classes = table[torch.where(whole, stored - low, top + 1 - low).long()]
         if (classes < 0).any():
-            raise InputError(f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(values))}")
+            raise InputError(
+                f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(values))}, or mask_values"
+                " that say which class each value is"
+            )
         return MetaTensor(classes.to(torch.uint8), meta=label.meta)
 
 

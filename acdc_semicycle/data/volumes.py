@@ -32,6 +32,7 @@ NIFTI = (".nii", ".nii.gz", ".hdr")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = (*NIFTI, *ITK)
 FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
+FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
 MARK = "acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
 GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
@@ -93,6 +94,9 @@ class Volume:
             return self.doubt
         if np.allclose(self.spacing_mm, 1, atol=1e-6):
             return "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
+        if min(self.spacing_mm) < FINEST_MM or max(self.spacing_mm) > COARSEST_MM:
+            spacing = " x ".join(f"{n:.4g}" for n in self.spacing_mm)
+            return f"its spacing of {spacing} mm is not between {FINEST_MM:g} and {COARSEST_MM:g}"
         return None
 
 
