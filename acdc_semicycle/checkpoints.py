@@ -351,7 +351,7 @@ class Checkpoints:
                 faults.append(error)
                 continue
             if faults:
-                log.warning("%s; going on from %s", faults[0], path)
+                log.warning("%s; going on from %s", str(faults[0]).rsplit(": ", 1)[0], path)
             self._check_settings(state["settings"])
             return state
         if faults:
@@ -386,7 +386,7 @@ class Checkpoints:
         if state["progress"].get("epoch_length", length) != length:  # other processes, other steps
             steps = 0
         words = "going on" if done < (engine.state.max_epochs or 0) else "complete: nothing to do"
-        log.info("%s after epoch %d%s", words, done, f" and {steps} steps" if steps else "")
+        log.info("%s after %sepoch %d", words, f"step {steps} of " if steps else "", done + bool(steps))
         # not the iteration of then: of another number of processes an epoch has another number of steps
         engine.state.iteration, engine.state.epoch = done * length + steps, done
         self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]

@@ -591,7 +591,7 @@ def trainings(bench: Bench) -> list[Row]:
 def main() -> None:
     parts = [files, damage, headers, kills, orders, pairs, batch, trainings]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("reliability"), help="for the JSON and the table")
+    parser.add_argument("--out", type=Path, default=Path("runs/reliability"), help="for the JSON and the table")
     parser.add_argument("--short", action="store_true", help="fewer of everything, and no trainings")
     parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in parts], help="some of the parts")
     given = parser.parse_args()
