@@ -324,3 +324,13 @@ def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
     )
     with pytest.raises(InputError, match="has a spacing of"):
         volumes.read(path)
+
+
+@pytest.mark.parametrize("harm", [b"", b"1234"])
+def test_the_last_bytes_of_a_file_are_its_voxels_only_if_no_others_are_there(harm, tmp_path):
+    content = VOXELS.tobytes("F")
+    path = meta(tmp_path / "a.mha", "HeaderSize = -1", "ElementDataFile = LOCAL", content=content)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    content = content + harm if harm else content[:-2]
+    with pytest.raises(InputError, match=r"truncated|longer than its header says"):
+        volumes.read(meta(path, "HeaderSize = -1", "ElementDataFile = LOCAL", content=content))

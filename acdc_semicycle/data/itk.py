@@ -128,6 +128,10 @@ def _check_length(header: Path, path: Path, start: int, said: dict[str, str], ex
     binary = said.get("encoding", "raw").lower() == "raw" and ("binarydata" not in said or _true(said, "binarydata"))
     raw = binary and not _true(said, "compresseddata") and not SKIPPED & set(said)
     found = path.stat().st_size - start
+    if (
+        "-1" in (said.get("headersize"), said.get("byte skip")) and header == path
+    ):  # the last bytes: no others are there
+        raw = binary and not _true(said, "compresseddata")
     if raw and found != expected:
         what = "truncated" if found < expected else "longer than its header says"
         raise InputError(f"{header} is {what}: {found:,} bytes of voxels in {path.name}, not {expected:,}: {COPY}")
