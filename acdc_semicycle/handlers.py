@@ -136,11 +136,11 @@ class TermsLog:
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """The rows of a learning_curve.csv; none if it is not there."""
+    """The rows of a learning_curve.csv, but for damaged ones; none if it is not there."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+        return [row for row in csv.DictReader(stream) if (row.get("epoch") or "").isdecimal()]
 
 
 def clock(seconds: float) -> str:

@@ -521,3 +521,11 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert won.startswith("3: D_S tells every fake from the real since epoch 1 (disc_S 0.001")
     assert over.startswith("5: D_S is in the game")
     assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []
+
+
+def test_damaged_rows_of_a_learning_curve_are_left_out(tmp_path):
+    curve = tmp_path / "learning_curve.csv"
+    curve.write_bytes(b"epoch,gen_S\n1,0.5\n\xff\x00,7\n2,0.4\n")
+    assert [row["epoch"] for row in read_curve(curve)] == ["1", "2"]
+    curve.write_bytes(b"a,b\n1,2\n")
+    assert read_curve(curve) == []
