@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.data import switches
-from acdc_semicycle.data.nifti import BOMB_BYTES, BOMB_RATIO, COPY, DEFLATE
+from acdc_semicycle.data.nifti import COPY, check_size
 from acdc_semicycle.errors import InputError
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
@@ -41,10 +41,10 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
     if reader.GetDimension() not in (2, 3, 4):
         raise InputError(f"{path} has {reader.GetDimension()} axes: give a 3D volume, or a cine of such frames")
     kind = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).dtype
-    count = int(np.prod([int(n) for n in reader.GetSize()], dtype=object))
-    _check_size(path, files, count, kind.itemsize)
+    count = math.prod(reader.GetSize())
+    check_size(path, count, count * kind.itemsize, sum(file.stat().st_size for file in files or [path]))
     said, (file, first) = dict(head), (files[0], 0) if files else (path, start)
-    if _is_packed(said):
+    if _is_deflated(said) and not SKIPPED & set(said):
         kind = kind.newbyteorder(">" if _is_big_endian(said) else "<")
         content = _unpacked(path, file, first, count * kind.itemsize)
         voxels = np.ndarray(reader.GetSize(), kind, content, order="F")
@@ -108,10 +108,8 @@ def _voxels_files(path: Path, head: Fields) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _is_packed(said: dict[str, str]) -> bool:
-    """Whether the voxels are deflated, and nothing is before them."""
-    deflated = _true(said, "compresseddata") or said.get("encoding", "").lower() in ("gzip", "gz")
-    return deflated and not SKIPPED & set(said)
+def _is_deflated(said: dict[str, str]) -> bool:
+    return _true(said, "compresseddata") or said.get("encoding", "").lower() in ("gzip", "gz")
 
 
 def _is_big_endian(said: dict[str, str]) -> bool:
@@ -125,14 +123,12 @@ def _true(said: dict[str, str], key: str) -> bool:
 
 def _check_length(header: Path, path: Path, start: int, said: dict[str, str], expected: int) -> None:
     """Refuse voxels, from ``start`` on, that are not as many bytes as expected; of text nothing can be said."""
-    binary = said.get("encoding", "raw").lower() == "raw" and ("binarydata" not in said or _true(said, "binarydata"))
-    raw = binary and not _true(said, "compresseddata") and not SKIPPED & set(said)
+    raw = said.get("encoding", "raw").lower() == "raw" and ("binarydata" not in said or _true(said, "binarydata"))
+    to_the_end = header == path and "-1" in (said.get("headersize"), said.get("byte skip"))
     found = path.stat().st_size - start
-    if (
-        "-1" in (said.get("headersize"), said.get("byte skip")) and header == path
-    ):  # the last bytes: no others are there
-        raw = binary and not _true(said, "compresseddata")
-    if raw and found != expected:
+    if _is_deflated(said) or not raw or (SKIPPED & set(said) and not to_the_end):
+        return
+    if found != expected:
         what = "truncated" if found < expected else "longer than its header says"
         raise InputError(f"{header} is {what}: {found:,} bytes of voxels in {path.name}, not {expected:,}: {COPY}")
 
@@ -142,23 +138,6 @@ def _check_spacing(path: Path, said: dict[str, str]) -> None:
     for word in " ".join(said.get(key, "") for key in ("elementspacing", "spacings")).split():
         if not float(word) > 0 and word.lower() != "nan":  # which NRRD has for axes that are none of space's
             raise InputError(f"{path} has a spacing of {word} in its header: restore it from its source")
-
-
-def _check_size(path: Path, files: list[Path], count: int, one: int) -> None:
-    """Refuse what is too large, or cannot be in so few bytes."""
-    if count > switches.most_voxels():
-        raise InputError(
-            f"{path} says that it has {count:,} voxels, more than {switches.most_voxels():,}: if that is true, set"
-            f" {switches.NAMES[0]} to more"
-        )
-    stored = sum(file.stat().st_size for file in files or [path])
-    if count * one > DEFLATE * stored:
-        raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {count:,} voxels: {COPY}")
-    if count * one > max(BOMB_BYTES, BOMB_RATIO * stored) and not switches.chosen().get(switches.NAMES[0]):
-        raise InputError(
-            f"{path} would unpack to {count * one / stored:.0f} times its size, {count * one / 2**30:.1f} GiB: if that"
-            f" is true, set {switches.NAMES[0]} to its {count:,} voxels"
-        )
 
 
 def _unpacked(header: Path, path: Path, start: int, expected: int) -> bytearray:

@@ -7,6 +7,7 @@ SimpleITK fills what is missing with zeros.
 from __future__ import annotations
 
 import gzip
+import math
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,8 +90,8 @@ def stored_header(path: Path, block: bytes | None = None) -> Any:
     if len(block) < size:
         raise InputError(f"{path} is truncated within its header: {COPY}")
     header = form.kind(block[:size], order, check=False)
-    marks = (form.pair,) if path.suffix.lower() == ".hdr" else (form.single,)
-    if bytes(block[344:348] if size == 348 else block[4:12]) not in marks:
+    mark = form.pair if path.suffix.lower() == ".hdr" else form.single
+    if block[344:348] != mark if size == 348 else block[4:12] != mark:
         return None
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # as the standard's own library has it
     return header
@@ -123,14 +124,7 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
     axes = dim[0]
     if not 1 <= axes <= 7 or min(dim[1 : axes + 1]) < 1:
         raise InputError(f"{path} has the shape {dim[1 : max(0, axes) + 1]} ({axes} axes) in its header: {COPY}")
-    count = 1
-    for n in dim[1 : axes + 1]:
-        count *= n
-    if count > switches.most_voxels():
-        raise InputError(
-            f"{path} says that it has {count:,} voxels, more than {switches.most_voxels():,}: if that is true, set"
-            f" {switches.NAMES[0]} to more"
-        )
+    count = math.prod(dim[1 : axes + 1])
     try:
         kind = header.get_data_dtype()
     except (HeaderDataError, KeyError):
@@ -143,18 +137,36 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
         raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or behind: {COPY}")
     start, end = int(first), int(first) + count * kind.itemsize
     stored = (_image_of(path) if paired else path).stat().st_size
-    if path.suffix.lower() == ".gz":
-        if end > DEFLATE * stored:
-            raise InputError(f"{path} is truncated: {stored:,} bytes cannot hold {end:,}: {COPY}")
-        if end > max(BOMB_BYTES, BOMB_RATIO * stored) and not switches.chosen().get(switches.NAMES[0]):
-            raise InputError(
-                f"{path} would unpack to {end / stored:.0f} times its size, {end / 2**30:.1f} GiB: if that is true, set"
-                f" {switches.NAMES[0]} to its {count:,} voxels"
-            )
-    elif stored != end:
+    check_size(path, count, end, stored)
+    if path.suffix.lower() != ".gz" and stored != end:
         what = "truncated" if stored < end else "longer than its header says"
         raise InputError(f"{path} is {what}: {stored:,} bytes, not {end:,}: {COPY}")
     return start, end
+
+
+def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
+    """Refuse what is too large, or cannot be in so few bytes, before anything is allocated.
+
+    Args:
+        voxels: that the header says.
+        needed: bytes of the file, unpacked.
+        stored: bytes of the file.
+
+    Raises:
+        InputError: says how a user can allow it.
+    """
+    most, switch = switches.most_voxels(), switches.NAMES[0]
+    if voxels > most:
+        raise InputError(
+            f"{path} says that it has {voxels:,} voxels, more than {most:,}: if that is true, set {switch} to more"
+        )
+    if needed > DEFLATE * stored:
+        raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {voxels:,} voxels: {COPY}")
+    if needed > max(BOMB_BYTES, BOMB_RATIO * stored) and switch not in switches.chosen():
+        raise InputError(
+            f"{path} would unpack to {needed / stored:.0f} times its size, {needed / 2**30:.1f} GiB: if that is true,"
+            f" set {switch} to its {voxels:,} voxels"
+        )
 
 
 def _exactly(path: Path, stream: Any, begun: bytes, end: int) -> bytearray:
@@ -179,24 +191,18 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         said = " x ".join(f"{n:.4g}" for n in spacing)
         raise InputError(f"{path} has a spacing of {said} in its header: restore it from its source")
-    forms = {name: (int(header[f"{name}_code"]), form) for name, form in (("sform", _sform), ("qform", _qform))}
-    for name, (code, _) in forms.items():
+    codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
+    for name, code in codes.items():
         if not 0 <= code <= 5:
             raise InputError(f"{path} has the unknown {name}_code {code}: {COPY}")
-    unit = IN_MM.get(int(header["xyzt_units"]) & 7, 1.0)
-    found = {name: form(path, header) for name, (code, form) in forms.items() if code}
-    for affine in found.values():
-        affine[:3] *= unit
-    choice = switches.geometry()
+    choice, found = switches.geometry(), {name: _form(path, header, name) for name, code in codes.items() if code}
     if not found:
         if choice is None:
             raise InputError(
                 f"{path} does not say where it lies in the patient (qform_code and sform_code are 0): restore it from"
                 f" its source, or set {switches.NAMES[1]} to sform, and left may be right"
             )
-        affine = np.array(header.get_base_affine(), float)
-        affine[:3] *= unit
-        return affine
+        return _in_mm(header, header.get_base_affine())
     apart = distance(header, *found.values()) if len(found) == 2 else 0.0
     if apart > CONFLICT_MM and choice is None:
         raise InputError(
@@ -206,16 +212,16 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     return found[choice] if choice in found else next(iter(found.values()))
 
 
-def _sform(path: Path, header: Any) -> NDArray[np.float64]:
-    return np.array(header.get_sform(), float)
-
-
-def _qform(path: Path, header: Any) -> NDArray[np.float64]:
+def _form(path: Path, header: Any, name: str) -> NDArray[np.float64]:
     try:
-        return np.array(header.get_qform(), float)
+        return _in_mm(header, header.get_sform() if name == "sform" else header.get_qform())
     except (HeaderDataError, ValueError):
         numbers = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
         raise InputError(f"{path} has a qform that is no rotation (quaternion {numbers}): {COPY}") from None
+
+
+def _in_mm(header: Any, affine: NDArray) -> NDArray[np.float64]:
+    return np.diag([*[IN_MM.get(int(header["xyzt_units"]) & 7, 1.0)] * 3, 1.0]) @ affine
 
 
 def distance(header: Any, one: NDArray, other: NDArray) -> float:
