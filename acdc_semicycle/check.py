@@ -8,6 +8,7 @@ cannot be found: a mask of a square plane that was transposed and keeps its imag
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
 from acdc_semicycle.data.volumes import NIFTI
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
 
@@ -135,11 +137,11 @@ def before_training(
 ) -> None:
     """Refuse the images of a training and their masks, all that is wrong with them at once.
 
-    What was found faultless is not read again as long as no file changes.
+    What was found faultless is not read again as long as no file changes; its warnings are said again.
 
     Args:
         records: those that are trained on, validated or tested.
-        folder: keeps an empty file for each data set without a fault.
+        folder: keeps a file for each data set without a fault, with its warnings.
         dataset: a key of KINDS, or ``"phantom"``.
         rules: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
 
@@ -149,25 +151,30 @@ def before_training(
     if distributed.rank() == 0:
         records = list({(record.image, record.label): record for record in records}.values())  # split by slice: once
         kind = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**rules)
-        name = cache.name_of(records, list(kind), ("image", "label"))
-        stamp = Path(str(folder)) / (name or "").replace("slices", "checked").replace(".npy", "")
-        if not name or not stamp.exists():
-            _refuse(_Cases(kind, Counts()), records)
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            if name:
-                stamp.touch()
+        digest = cache.digest_of(records, list(kind), ("image", "label"))  # None where a file is missing
+        stamp = Path(str(folder)) / f"checked-{digest}.json"
+        if digest and stamp.is_file():
+            warnings = json.loads(stamp.read_text(encoding="utf-8"))
+        else:
+            warnings = _without_faults(_Cases(kind, Counts()), records)
+            if digest:
+                write_text(stamp, json.dumps(warnings))
+        for text in warnings:
+            log.warning("%s", text)
     distributed.wait()
 
 
-def _refuse(cases: _Cases, records: Sequence[Record]) -> None:
+def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
+    """The warnings; where there are faults these are raised, all at once."""
     for record in bar(records):
         cases.check(record)
-    said = [finding.text for finding in cases.found if finding.severity == "fault"]
-    for finding in cases.found:
-        if finding.severity == "warning":
-            log.warning("%s", finding.text)
-    if said:
-        raise InputError("\n  ".join([f"{len(said)} faults in the data set:", *sorted(said)][len(said) == 1 :]))
+    faults, warnings = (
+        sorted(finding.text for finding in cases.found if finding.severity == severity)
+        for severity in ("fault", "warning")
+    )
+    if faults:
+        raise InputError("\n  ".join([f"{len(faults)} faults in the data set:", *faults][len(faults) == 1 :]))
+    return warnings
 
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:

@@ -36,9 +36,8 @@ class Objective(nn.Module):
 
     G_IS: nn.Module
     terms: tuple[str, ...]  # names of all it gives
-    guessing: ClassVar[
-        Mapping[str, float]
-    ] = {}  # the discriminators' terms, and what each is of one that says the same of all
+    # the discriminators' terms, and what each is of one that says the same of all
+    guessing: ClassVar[Mapping[str, float]] = {}
 
     @property  # not attributes: each weight would stand in the state dict twice
     def generators(self) -> nn.ModuleList:

@@ -150,13 +150,13 @@ class Foreign:
 
 @pytest.mark.parametrize("what", ["code", "version"])
 def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
-    before = cache.name_of(records, preparing(), BOTH)
+    before = cache.digest_of(records, preparing(), BOTH)
     if what == "code":
         whole = cache._hash
         monkeypatch.setattr(cache, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
     else:
         monkeypatch.setattr(cache, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names})
-    assert cache.name_of(records, preparing(), BOTH) != before
+    assert cache.digest_of(records, preparing(), BOTH) != before
 
 
 def test_masks_that_are_not_kept_may_be_broken(records, tmp_path):
@@ -204,7 +204,7 @@ def test_voxels_beside_their_header_count(ending, tmp_path):
         SimpleITK.WriteImage(image, str(tmp_path / f"scan{'.nhdr' if ending == '.nrrd' else ending}"))
         if ending == ".nrrd":
             (tmp_path / "scan.nhdr").replace(path)
-        names.append(cache.name_of([record], preparing(), ["image"]))
+        names.append(cache.digest_of([record], preparing(), ["image"]))
     assert len({*names}) == 2 and len(itk.detached(path)) == 1
 
 
@@ -320,4 +320,4 @@ def test_what_does_not_fit_on_the_device_stays_where_it_is(records, monkeypatch)
 
 def test_a_package_that_is_not_installed_does_not_end_training(records, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "BELOW", (*cache.BELOW, "no-such-package"))
-    assert cache.name_of(records, preparing(), BOTH)
+    assert cache.digest_of(records, preparing(), BOTH)

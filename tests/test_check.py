@@ -541,3 +541,23 @@ def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):
         intensity_range=None,
     )
     assert "spacing is in microns" in caplog.text
+    caplog.clear()
+    check.before_training(
+        acdc.records(root),
+        tmp_path / "kept",
+        "phantom",
+        classes=acdc.CLASSES,
+        colours=None,
+        values=None,
+        intensity_range=None,
+    )
+    assert "spacing is in microns" in caplog.text, "it bears on the result of each run"
+
+
+def test_what_has_no_digest_is_checked_each_time(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(check.cache, "digest_of", lambda *_: None)
+    rules = {"classes": acdc.CLASSES, "colours": None, "values": None, "intensity_range": None}
+    check.before_training(acdc.records(root), tmp_path / "kept", "acdc", **rules)
+    put(mask(root, 1), (0, 0, 0), 9)
+    with pytest.raises(InputError, match="label 9"):
+        check.before_training(acdc.records(root), tmp_path / "kept", "acdc", **rules)

@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,21 @@ BELOW = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  
 Slice = Mapping[str, Tensor]  # image [C, H, W] and label [1, H, W], or the image alone
 
 
-def kept(folder: Path | None, name: Callable[[], str | None], make: Callable[[], Iterator[Slice]]) -> NDArray:
+def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[], Iterator[Slice]]) -> NDArray:
     """The slices as an array of records: mapped from ``folder``, where they are made first if need be.
 
-    Processes that ask at the same time wait for the first one. Without a folder, without a name, or where the
+    Processes that ask at the same time wait for the first one. Without a folder, without a digest, or where the
     folder cannot be written, the slices are in memory, and the same to the bit.
 
     Args:
         folder: of the file, made if need be; None keeps slices in memory.
-        name: what the file is to be called; None if what the slices are made of cannot be told.
+        digest: of what the slices are made of; None if that cannot be told.
         make: gives the slices.
     """
-    called = name() if folder is not None else None
+    called = digest() if folder is not None else None
     if folder is None or called is None:
         return _in_memory(make)
-    path = folder / called
+    path = folder / f"slices-{called}.npy"
     try:
         if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
             log.info("%d prepared slices from %s", len(found), path)
@@ -182,8 +183,9 @@ def unpacked(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"image": image} | ({"label": rows["label"]} if "label" in rows else {})
 
 
-def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
-    """What the slices of these records are called; None where a file is missing or a transform cannot be described.
+def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
+    """A hash of all that decides what these records' slices are; None where a file is missing or a transform cannot be
+    described.
 
     Where files lie makes no difference, and neither do their times.
     """
@@ -199,7 +201,7 @@ def name_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> s
         log.warning("the slices are kept in memory only: %s", error)
         return None
     about += [versions(*BELOW), switches.chosen()]
-    return f"slices-{hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()}.npy"
+    return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
 
 
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
@@ -209,6 +211,13 @@ def _files(record: Record, keys: Sequence[str]) -> list[Path]:
 
 
 def _hash(path: Path) -> str:
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, size: int, changed: int) -> str:
+    """Once a process: the check before a training and both its data sets ask for the same files."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -83,7 +83,7 @@ class Slices(Dataset):
         self.files = [(record.image, record.slice or 0) for record in records]
         self.stored = cache.kept(
             Path(str(cache_dir)) if cache_dir is not None and records else None,
-            lambda: cache.name_of(records, transform, keys),
+            lambda: cache.digest_of(records, transform, keys),
             lambda: (
                 {**piece, "record": torch.tensor(n), "slice": torch.tensor(z)}
                 for n, volume in enumerate(reading(records, transform, keys))
