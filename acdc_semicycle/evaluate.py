@@ -23,7 +23,6 @@ from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
 from acdc_semicycle import __version__, distributed
-from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
@@ -31,6 +30,7 @@ from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
+from acdc_semicycle.states import load_network
 from acdc_semicycle.versions import versions
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn

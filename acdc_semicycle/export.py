@@ -22,11 +22,11 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from torch import Tensor
 
 from acdc_semicycle import __version__
-from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
+from acdc_semicycle.states import load_network
 
 # Of a softmax probability. On real slices ONNX differed by 3e-5 to 9e-5 (other orders of summation, which instance
 # norms magnify); half precision by 3e-3, another epsilon of the norms by 2e-2, another padding by 0.2.

@@ -17,8 +17,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle.checkpoints import load, state_dict
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.states import load, state_dict
 
 log = logging.getLogger("semicycle")
 

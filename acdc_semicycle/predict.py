@@ -26,7 +26,6 @@ from torch import nn
 from tqdm import tqdm
 
 from acdc_semicycle import clinical, distributed, quality
-from acdc_semicycle.checkpoints import load_network
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
@@ -35,6 +34,7 @@ from acdc_semicycle.ledger import Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame, save_panel
 from acdc_semicycle.scans import Scan, Scans, check_target, words
+from acdc_semicycle.states import load_network
 
 log = logging.getLogger("semicycle")
 

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
-from acdc_semicycle import checkpoints
+from acdc_semicycle import checkpoints, states
 from acdc_semicycle.data import phantom
 from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.semicycle import SemiCycle
@@ -180,7 +180,7 @@ def _ours(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
 def _lost_ours(folder: Path, objects: dict[str, Any], done: int) -> str:
     try:
         state = _checkpoints(folder, objects).check()
-        checkpoints.load(folder / "model.pt")
+        states.load(folder / "model.pt")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if state is None:
@@ -289,8 +289,8 @@ class _train_ours:
         return list((self.home / "models").glob("last*.pt"))
 
     def final(self) -> dict[str, torch.Tensor]:
-        state = checkpoints.load(self.home / "models" / "last.pt")["objective"]
-        best = checkpoints.load(self.home / "models" / "model.pt")
+        state = states.load(self.home / "models" / "last.pt")["objective"]
+        best = states.load(self.home / "models" / "model.pt")
         tensors = state | {f"model.pt, {name}": value for name, value in best.items()}
         return {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
 

@@ -51,7 +51,7 @@ from monai.transforms import (
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
-from acdc_semicycle import checkpoints
+from acdc_semicycle import states
 from acdc_semicycle.data import acdc, phantom
 from acdc_semicycle.data.pairs import Slices
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
@@ -97,9 +97,9 @@ def trained(folder: Path, size: int, filters: int, steps: int, device: str) -> P
         loss.backward()
         optimizer.step()
     path, card = folder / "models" / "model.pt", {"filters": filters, "image_size": [size, size]}
-    checkpoints.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
+    states.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
     painter = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
-    checkpoints.save(path.with_name("painter.pt"), painter.state_dict())
+    states.save(path.with_name("painter.pt"), painter.state_dict())
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
     return path
 

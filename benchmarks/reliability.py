@@ -81,7 +81,7 @@ from readers import (
 )
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle import checkpoints
+from acdc_semicycle import states
 from acdc_semicycle.check import check
 from acdc_semicycle.data import phantom
 from acdc_semicycle.data.orientation import Layout
@@ -604,7 +604,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reliability") as name:
         torch.manual_seed(0)
         model = Path(name) / "models" / "model.pt"
-        checkpoints.save(model, ResidualGenerator(1, 4, filters=FILTERS).state_dict())
+        states.save(model, ResidualGenerator(1, 4, filters=FILTERS).state_dict())
         model.with_suffix(".json").write_text(json.dumps({"filters": FILTERS, "image_size": [SIZE, SIZE]}))
         bench = Bench(Path(name), given.short, model, Stock(model, SIZE, FILTERS, "cpu"))
         for part in parts:

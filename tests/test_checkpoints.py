@@ -22,12 +22,13 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import signals
-from acdc_semicycle.checkpoints import Checkpoints, load, load_network, save
+from acdc_semicycle.checkpoints import Checkpoints
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.semicycle import SemiCycle
+from acdc_semicycle.states import load, load_network, save
 from acdc_semicycle.trainer import SemiCycleTrainer, linear_decay
 
 # files

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from acdc_semicycle import __version__, bundle, checkpoints, cli
+from acdc_semicycle import __version__, bundle, cli, states
 from acdc_semicycle.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
@@ -171,7 +171,7 @@ def test_an_evaluation_with_failures_is_exit_code_1(semicycle, tmp_path):
 
 def test_a_prediction_that_failed_is_no_exit_code_0(semicycle, tmp_path, capsys):
     model = tmp_path / "models" / "model.pt"
-    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     model.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [24, 32]}))
     (tmp_path / "a.nii").write_bytes(b"damaged")
     given = ("predict", str(tmp_path / "a.nii"), "-o", str(tmp_path / "out"), "--model", str(model))

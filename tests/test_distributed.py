@@ -24,7 +24,7 @@ from monai.transforms import RandGaussianNoised
 from torch import nn
 from torch.optim import Adam
 
-from acdc_semicycle import bundle, checkpoints, distributed
+from acdc_semicycle import bundle, distributed, states
 from acdc_semicycle.baselines.hung import FullyConvolutionalDiscriminator, Hung
 from acdc_semicycle.baselines.supervised import Supervised
 from acdc_semicycle.data.pairs import Pairs, Slices
@@ -143,7 +143,7 @@ def process(folder: Path) -> None:
     made |= {"trained": two_epochs(), "scores": {volumes: scores(volumes) for volumes in (5, 2)}}
     made |= {"random": torch.rand(3), "mean": distributed.mean(torch.tensor([distributed.rank() + 1.0]))}
     if everything := distributed.gather(made):
-        checkpoints.save(folder / "made.pt", everything)
+        states.save(folder / "made.pt", everything)
     distributed.end()
 
 
@@ -155,7 +155,7 @@ def made(request, tmp_path_factory) -> list[dict]:
     """Of each process, everything."""
     folder = tmp_path_factory.mktemp("processes")
     torchrun(request.param, __file__, folder)
-    everything = checkpoints.load(folder / "made.pt")
+    everything = states.load(folder / "made.pt")
     assert len(everything) == request.param
     return everything
 
@@ -229,7 +229,7 @@ def training(data: Path, output: Path, epochs: int, **more) -> list:
 
 
 def last(folder: Path) -> dict:
-    return checkpoints.load(folder / "models" / "last.pt")
+    return states.load(folder / "models" / "last.pt")
 
 
 def alone(data: Path, output: Path, **given) -> None:
@@ -359,7 +359,7 @@ def test_torchrun_without_the_overlay_is_refused(monkeypatch):
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "model.pt"
-    checkpoints.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [24, 32]}))
     return path
 

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.data import load_net_with_metadata
 from monai.transforms import Compose
 
-from acdc_semicycle import checkpoints, export, models
+from acdc_semicycle import export, models, states
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.networks import ResidualGenerator
 
@@ -33,8 +33,8 @@ def train(folder: Path) -> Path:
     network = ResidualGenerator(1, 4, filters=2, blocks=1)
     for parameter in network.parameters():
         parameter.data *= 20  # probabilities far from 1/4, as a trained network's are
-    checkpoints.save(path, network.state_dict())
-    checkpoints.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    states.save(path, network.state_dict())
+    states.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle import checkpoints, models
+from acdc_semicycle import models, states
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.networks import ResidualGenerator
 
@@ -23,8 +23,8 @@ CARD = {"filters": 2, "blocks": 1, "image_size": [24, 32], "dataset": "acdc"}
 def model(tmp_path) -> Path:
     """What training leaves of a small network, and a fitted quality."""
     path = tmp_path / "run" / "models" / "model.pt"
-    checkpoints.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
-    checkpoints.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    states.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
@@ -94,7 +94,7 @@ def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_painter(m
 def test_what_a_training_writes_meanwhile_does_not_mix_with_what_was_opened(model):
     found = models.open_model(model)
     before = torch.load(model, weights_only=True)
-    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     assert same(found.weights(), before) and found.sha256 != hashlib.sha256(model.read_bytes()).hexdigest()
 
 
@@ -208,7 +208,7 @@ def test_a_zip_bomb_is_refused_before_it_fills_the_memory(tmp_path, model, name,
 
 
 def test_a_training_state_is_no_network_wherever_it_lies(tmp_path, model):
-    checkpoints.save(model, {"settings": {}, "progress": {"epoch": 1}})
+    states.save(model, {"settings": {}, "progress": {"epoch": 1}})
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
         with pytest.raises(InputError, match="a run to be gone on with, not a network"):
             models.open_model(given).weights()
@@ -240,7 +240,7 @@ def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(
     assert models.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
     for age, name in enumerate(("old", "new", "phantom")):
         path = tmp_path / name / "models" / "model.pt"
-        checkpoints.save(path, {"weight": torch.zeros(1)})
+        states.save(path, {"weight": torch.zeros(1)})
         path.with_suffix(".json").write_text(json.dumps({"dataset": name}))
         os.utime(path, (age, age))
     assert models.newest_model("bundle", tmp_path).parts[-3] == "new"

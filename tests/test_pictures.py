@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import DataLoader, Dataset, decollate_batch
 from PIL import Image
 
-from acdc_semicycle import checkpoints, evaluate, figures, models, predict
+from acdc_semicycle import evaluate, figures, models, predict, states
 from acdc_semicycle.data import cityscapes, pairs, splits, voc, volumes
 from acdc_semicycle.data.records import BY_SLICE, Record
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged, read_picture
@@ -532,7 +532,7 @@ def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "model.pt"
     network = ResidualGenerator(3, 21, filters=2, blocks=1)
-    checkpoints.save(path, network.state_dict())
+    states.save(path, network.state_dict())
     card = {"filters": 2, "blocks": 1, "image_size": [24, 32], "in_channels": 3, "intensity_range": [0, 255]}
     card |= {"pictures": True, "classes": list(voc.CLASSES), "colours": voc.COLOURS, "dataset": "voc"}
     path.with_suffix(".json").write_text(json.dumps(card))
@@ -986,7 +986,7 @@ def test_a_legend_of_the_users_own_is_seen_before_anything_is_written(tmp_path, 
 def test_one_picture_beyond_the_networks_range_costs_one_line_and_not_the_others(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "model.pt"
-    checkpoints.save(path, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
+    states.save(path, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
     card = {"filters": 2, "blocks": 1, "image_size": [24, 32], "intensity_range": [0, 255]}
     card |= {"pictures": True, "classes": ["background", "cell"]}
     path.with_suffix(".json").write_text(json.dumps(card))
@@ -1018,7 +1018,7 @@ def test_one_scan_beyond_the_networks_range_costs_one_line_and_not_the_others(tm
     staircase(tmp_path / "in", "a", 3, first=99)
     staircase(tmp_path / "in", "b", 3)
     path = tmp_path / "models" / "model.pt"
-    checkpoints.save(path, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
+    states.save(path, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
     card = {
         "filters": 2,
         "blocks": 1,

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from monai.bundle import ConfigWorkflow
 
-from acdc_semicycle import checkpoints, cli, compare, models, quality
+from acdc_semicycle import cli, compare, models, quality, states
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError
@@ -31,7 +31,7 @@ def model(tmp_path) -> Path:
     """A small network with its card, as training leaves them; not trained."""
     torch.manual_seed(0)
     path = tmp_path / "models" / "model.pt"
-    checkpoints.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [24, 32]}))
     return path
 
@@ -290,7 +290,7 @@ def test_the_newest_model_below_runs_is_taken(tmp_path):
     assert models.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
     for age, name in enumerate(("old", "new")):
         path = tmp_path / name / "models" / "model.pt"
-        checkpoints.save(path, {"weight": torch.zeros(1)})
+        states.save(path, {"weight": torch.zeros(1)})
         os.utime(path, (age, age))
     assert models.newest_model("bundle", tmp_path).parts[-3] == "new"
 
@@ -575,7 +575,7 @@ def test_a_label_map_that_is_gone_is_made_again(tmp_path, model):
 
 def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
     weights = torch.load(model, weights_only=True)
-    checkpoints.save(model, {name: value * float("nan") for name, value in weights.items()})
+    states.save(model, {name: value * float("nan") for name, value in weights.items()})
     with pytest.raises(RuntimeError) as caught:
         run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model)
     assert "NaN" in str(caught.value.__cause__)
@@ -586,7 +586,7 @@ def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     assert set(segmented(scan, tmp_path / "without", model)["scores"]) <= {"sure", "entropy"}
     painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    checkpoints.save(model.with_name("painter.pt"), painter.state_dict())
+    states.save(model.with_name("painter.pt"), painter.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
     assert {"cycle", "alike", "again", "flips"} <= set(case["scores"]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
@@ -686,7 +686,7 @@ def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting
 def test_with_another_network_a_scan_is_segmented_again(tmp_path, model):
     scan = volume(tmp_path / "a.nii.gz")
     run(scan, tmp_path / "out", model)
-    checkpoints.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    states.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     run(scan, tmp_path / "out", model)
     run(scan, tmp_path / "new", model)
     found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
@@ -761,7 +761,7 @@ def test_a_panel_of_a_cine_shows_the_frame_that_is_segmented_in_it(tmp_path, mod
 
 def test_what_is_painted_back_lies_over_its_image_in_the_panel(tmp_path, model):
     painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    checkpoints.save(model.with_name("painter.pt"), painter.state_dict())
+    states.save(model.with_name("painter.pt"), painter.state_dict())
     scan = volume(tmp_path / "scan.nii.gz", (24, 32, 4))  # as large as the network's images: nothing is resampled
     case = segmented(scan, tmp_path / "out", model)
     with np.load(tmp_path / "out" / case["panel"]) as panel:
