@@ -12,6 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,7 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import distributed, signals
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import claimed, write_text
 from acdc_semicycle.states import load, save
 
 log = logging.getLogger("semicycle")
@@ -213,6 +214,15 @@ class Checkpoints:
             for name in own:
                 state[name] = own["random"] if name == "random" else {**state.get(name, {}), **own[name]}
 
+    def claim(self) -> None:
+        """Hold the folder until this process ends: two trainings would write over one another.
+
+        Raises:
+            InputError: another process trains in it.
+        """
+        if distributed.rank() == 0 and not claimed(self.folder):
+            raise InputError(f"{self.folder} is trained in by another process: wait for it, or give another output_dir")
+
     def check(self) -> dict[str, Any] | None:
         """The newest state that is whole, if there is one; call it before anything of a run is written.
 
@@ -288,15 +298,28 @@ class Checkpoints:
             raise InputError(f"{self.folder} is not the same folder to all processes: give one that all machines see")
 
     def _keep_best(self) -> None:
-        """A model.pt that is better than what this state knows of stays until there is a better one."""
-        card = self.model.with_suffix(".json")
-        try:
-            stored = json.loads(card.read_text(encoding="utf-8"))
-            [metric] = stored["validation"].values()
-            if self.model.is_file() and metric > self.best and math.isfinite(metric):
-                self.best, self.best_epoch = metric, stored["epoch"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        """A model.pt that is better than what this state knows of stays until there is a better one.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if not self.model.is_file():
+            if self.best_epoch:
+                log.warning("%s of epoch %d is gone: the best that comes is kept", self.model, self.best_epoch)
+            self.best, self.best_epoch = float("-inf"), 0
             return
+        for path in self.model, self.model.with_name("painter.pt"):
+            try:
+                if path.is_file():
+                    load(path)
+            except InputError as error:
+                fault = str(error).rsplit(": ", 1)[0]
+                raise InputError(f"{fault}: give a copy of it, or remove it: the best that comes is kept") from error
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            stored = json.loads(self.model.with_suffix(".json").read_text(encoding="utf-8"))
+            [metric] = stored["validation"].values()
+            if metric > self.best and math.isfinite(metric):
+                self.best, self.best_epoch = metric, stored["epoch"]
 
     def _check_settings(self, given: dict[str, Any]) -> None:
         for name, value in self.settings.items():

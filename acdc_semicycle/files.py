@@ -1,12 +1,30 @@
 """Files that are there whole or not at all."""
 
+import fcntl
 import os
+from functools import cache
 from pathlib import Path
+from typing import IO
+
+_held: list[IO[str]] = []
 
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
     write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
+
+
+@cache
+def claimed(folder: Path) -> bool:
+    """Whether this process, until it ends, is the only one that has claimed the folder; made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("a")
+    _held.append(lock)  # closed, it would be free
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's no child inherits it
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def flush_folder(folder: Path) -> None:

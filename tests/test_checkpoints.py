@@ -8,6 +8,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -573,6 +575,57 @@ def test_the_best_model_outlives_a_state_that_does_not_know_of_it(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"damaged")
     bare_run(tmp_path, {2: 0.5, 3: 0.6}, 3)
     assert best_epoch(tmp_path) == 2
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, epochs):
+    bare_run(tmp_path, {1: 0.9, 2: 0.5}, 2)
+    content = bytearray((tmp_path / "model.pt").read_bytes())
+    content[content.index(b"weight")] ^= 1
+    (tmp_path / "model.pt").write_bytes(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"model\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
+        bare_run(tmp_path, {3: 0.5}, epochs)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("card", [None, "{", "[]", '{"validation": {"dice": 0.99}, "epoch": 1}'])
+def test_where_the_best_model_is_gone_the_best_that_comes_is_kept_and_that_is_said(tmp_path, caplog, card):
+    """Also where the card that stayed speaks of a better one."""
+    bare_run(tmp_path, {1: 0.9}, 1)
+    (tmp_path / "model.pt").unlink()
+    (tmp_path / "model.json").unlink() if card is None else (tmp_path / "model.json").write_text(card)
+    assert bare_run(tmp_path, {2: 0.3, 3: 0.2}, 3).best_epoch == best_epoch(tmp_path) == 2
+    assert f"{tmp_path / 'model.pt'} of epoch 1 is gone" in caplog.text
+
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from torch import nn
+from ignite.engine import Engine
+from acdc_semicycle.checkpoints import Checkpoints
+Checkpoints(Path(sys.argv[1]), {}, Engine(lambda *_: None), nn.Linear(1, 1), {}, {}).claim()
+print("claimed", flush=True)
+time.sleep(60)
+"""
+
+
+def test_of_two_trainings_in_one_folder_the_second_is_refused(tmp_path):
+    """And the folder is free again once the first is gone, however it ended."""
+
+    def claim() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path], stdout=-1, stderr=-1, text=True)
+
+    with claim() as first:
+        assert first.stdout.readline() == "claimed\n"
+        with claim() as second:
+            assert second.wait() == 1
+            assert f"{tmp_path} is trained in by another process" in second.stderr.read().splitlines()[-1]
+        first.kill()
+    with claim() as third:
+        assert third.stdout.readline() == "claimed\n"
+        third.kill()
 
 
 def test_that_training_has_everything_random_in_it(uninterrupted):
