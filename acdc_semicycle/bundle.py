@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import gc
 import inspect
 import json
@@ -12,6 +13,7 @@ import pydoc
 import re
 import statistics
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from acdc_semicycle.versions import warn_below_floors
 log = logging.getLogger("semicycle")
 
 STARTED = time.monotonic()
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # Python does not say of which file
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
 
@@ -39,6 +42,7 @@ def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
+    threading.excepthook = lambda failed: show_error(*failed[:3])  # TensorBoard writes in one
     signals.listen()
     switches.chosen()
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
@@ -85,7 +89,10 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print("interrupted: the same command, given again, goes on from what was saved last", file=sys.stderr)
             return
         if isinstance(cause, OSError) and cause.filename is not None:
-            print(f"error: {cause.filename}: {cause.strerror}", file=sys.stderr)
+            print(f"error: {os.fsdecode(cause.filename)}: {cause.strerror}", file=sys.stderr)
+            return
+        if isinstance(cause, OSError) and cause.errno in NO_PLACE:
+            print(f"error: {cause.strerror}: make room, and give the same command again", file=sys.stderr)
             return
     traceback.print_exception(kind, error, trace)
 
