@@ -9,7 +9,7 @@ import torch
 import yaml
 from monai.bundle import ConfigWorkflow, verify_net_in_out
 
-from acdc_semicycle import bundle
+from acdc_semicycle import bundle, settings
 from acdc_semicycle.data import acdc
 from acdc_semicycle.errors import InputError
 
@@ -130,7 +130,7 @@ def test_an_overlay_passes_the_check_and_holds_only_differences(overlay):
     base = json.loads((CONFIGS / "train.json").read_text())
     overlaid = yaml.safe_load(overlay.read_text())
     assert all(key not in base or base[key] != value for key, value in overlaid.items())
-    bundle.check(workflow(overlay).parser.get())
+    settings.check(workflow(overlay).parser.get())
 
 
 def test_another_methods_arguments_are_not_those_of_this_one(tmp_path, capsys, phantom_dir):
@@ -138,15 +138,15 @@ def test_another_methods_arguments_are_not_those_of_this_one(tmp_path, capsys, p
     config = workflow(hung).parser.get()
     config["objective_def"]["history_size"] = 3
     with pytest.raises(InputError, match="objective_def::history_size"):
-        bundle.check(config)
+        settings.check(config)
 
 
 @pytest.mark.parametrize("path", ["$HOME/x", "@images", "%x/y", "a#b", "a/@#y", "a/@::y"])
 def test_a_path_that_monai_would_read_as_code_is_refused(path):
     for words in (["--images", path], [f"--output_dir={path}"]):
         with pytest.raises(InputError, match="rename the folder"):
-            bundle.check_paths(["run", "training", *words])
-    bundle.check_paths(["run", "training", "--images", "a b/me@work/100%", "--notes", path])
+            settings.check_paths(["run", "training", *words])
+    settings.check_paths(["run", "training", "--images", "a b/me@work/100%", "--notes", path])
 
 
 @pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "cache_dir", "train_list"])
@@ -161,7 +161,7 @@ def test_a_path_that_is_code_is_refused_before_it_runs(capsys, tmp_path, monkeyp
 @pytest.mark.parametrize("classes", [["a"], ["a", "a"], ["cell", "background"], "cells", [1, 2]])
 def test_classes_that_cannot_be_told_apart_are_refused(classes):
     with pytest.raises(InputError, match=r"classes is .*: give"):
-        bundle.check_classes(classes, None)
+        settings.check_classes(classes, None)
 
 
 def test_a_dollar_expression_is_short():
@@ -223,7 +223,7 @@ def test_yaml_text_for_a_number_is_refused(capsys, tmp_path):
 
 
 def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
-    bundle.check(workflow(my_rate=0.001, learning_rate="@my_rate").parser.get())
+    settings.check(workflow(my_rate=0.001, learning_rate="@my_rate").parser.get())
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_evaluating_wants_the_training_runs_data_and_settings(capsys, tmp_path, 
 
 
 def test_what_a_component_takes_beyond_the_bundle_its_signature_says():
-    bundle.check(workflow(**{"network_def::dropout": 0.5, "optimizer::weight_decay": 0.01}).parser.get())
+    settings.check(workflow(**{"network_def::dropout": 0.5, "optimizer::weight_decay": 0.01}).parser.get())
 
 
 def test_a_file_that_cannot_be_written_is_one_line(capsys):
