@@ -36,7 +36,7 @@ def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
     sys.excepthook = show_error
-    threading.excepthook = lambda failed: show_error(*failed[:3])  # TensorBoard writes in one
+    threading.excepthook = _show_of_thread  # TensorBoard writes in one
     signals.listen()
     switches.chosen()
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
@@ -89,6 +89,10 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print(f"error: {cause.strerror}: make room, and give the same command again", file=sys.stderr)
             return
     traceback.print_exception(kind, error, trace)
+
+
+def _show_of_thread(failed: threading.ExceptHookArgs) -> None:
+    show_error(failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
 
 
 def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 import pydoc
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,49 @@ from monai.bundle import ComponentLocator, ConfigComponent
 
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.places import folder, misread
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _whole(least: int, *others: None) -> Rule:
+    words = f"a whole number of at least {least}" + (", or null" if others else "")
+    return words, lambda value: value in others or (type(value) is int and value >= least)
+
+
+def _real(words: str, within: Callable[[float], bool], count: int = 0) -> Rule:
+    def kept(value: Any) -> bool:
+        values = value if count and isinstance(value, list | tuple) else [value]
+        return len(values) == (count or 1) and all(type(v) in (int, float) and within(v) for v in values)
+
+    return words, kept
+
+
+CODE = ("$", "@", "%")  # begins what MONAI evaluates
+SWITCH: Rule = "True or False", lambda value: isinstance(value, bool)
+AMOUNT = _real("a number of at least 0", lambda v: 0 <= v < math.inf)
+PAIR = _real("two numbers", math.isfinite, 2)
+PROBABILITY = _real("a probability, 0 to 1", lambda v: 0 <= v <= 1)
+RULES: dict[str, Rule] = {  # of what stands there as it is; an expression shows itself only later
+    "amp": SWITCH,
+    "deterministic": SWITCH,
+    "checkpointing": SWITCH,
+    "filters": _whole(1),
+    "d_filters": _whole(1),
+    "blocks": _whole(0),
+    "history_size": _whole(0),
+    "num_workers": _whole(0),
+    "steps_an_epoch": _whole(1, None),
+    "learning_rate": _real("a number above 0", lambda v: 0 < v < math.inf),
+    "dropout": _real("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
+    "betas": _real("two numbers of at least 0 and below 1", lambda v: 0 <= v < 1, 2),
+    "intensity_range": (
+        "the lowest and the highest intensity, or null",
+        lambda value: value is None or (PAIR[1](value) and value[0] < value[1]),
+    ),
+    "train::augment::flips": _real("two probabilities, of rows and of columns", lambda v: 0 <= v <= 1, 2),
+    **{f"train::augment::{name}": AMOUNT for name in ("rotate", "scale", "shift", "elastic", "gain", "offset")},
+    **{f"train::augment::{name}": PROBABILITY for name in ("geometry", "intensity")},
+}
 
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
@@ -107,8 +151,11 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: take it out"
             raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
+        words, kept = RULES.get(name, ("", None))
+        if kept and not (isinstance(value, str) and value[:1] in CODE) and not kept(value):
+            raise InputError(f"{name} is {value!r}: give {words}")
         expected = known.get(key)
-        if isinstance(expected, int | float) and isinstance(value, str) and value[:1] not in "$@%":
+        if isinstance(expected, int | float) and isinstance(value, str) and value[:1] not in CODE:
             raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
         if isinstance(value, dict) and isinstance(expected, dict):
             # what a component takes beyond what the bundle gives it, its signature says
@@ -126,8 +173,8 @@ def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
     if wrong := sorted(set(weights) - set(target.terms)):
         raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
     for name, value in weights.items():
-        if not isinstance(value, int | float) and str(value)[:1] not in "$@%":
-            raise InputError(f"weights::{name} is {value!r}: give a number")
+        if str(value)[:1] not in CODE and not AMOUNT[1](value):
+            raise InputError(f"weights::{name} is {value!r}: give {AMOUNT[0]}")
 
 
 def _target(component: dict[str, Any]) -> Any:
