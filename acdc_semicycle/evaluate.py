@@ -23,7 +23,7 @@ from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
 from acdc_semicycle import __version__, distributed
-from acdc_semicycle.data import volumes
+from acdc_semicycle.data import switches, volumes
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
@@ -264,13 +264,14 @@ def _trivial(case: Case) -> Case:
 
 
 def provenance() -> dict[str, Any]:
-    """The command, the versions and the machine's size."""
+    """The command with what its environment told it, the versions and the machine's size."""
+    told = [f"{name}={shlex.quote(value)}" for name in ("ACDC_DIR", *switches.NAMES) if (value := os.environ.get(name))]
     arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
     machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()  # type: ignore[assignment]
     found = {"acdc_semicycle": __version__, "python": platform.python_version(), **versions(*PACKAGES)}
-    return {"command": shlex.join(arguments), "versions": found, "machine": machine}
+    return {"command": " ".join([*told, shlex.join(arguments)]), "versions": found, "machine": machine}
 
 
 def table(content: dict[str, Any], structures: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow, verify_net_in_out
 from acdc_semicycle import bundle, settings
 from acdc_semicycle.data import acdc
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.evaluate import provenance
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
@@ -180,6 +181,19 @@ def test_without_data_it_says_where_it_looked_and_takes_the_phantom(tmp_path, ca
     monkeypatch.setattr(bundle.phantom, "write", lambda root: None)
     assert bundle.data_root(None, tmp_path) == tmp_path / "phantom"
     assert "--dataset_dir" in caplog.text and "ACDC_DIR" in caplog.text and "phantom" in caplog.text
+
+
+def test_the_small_preset_keeps_the_phantom_out_of_a_real_runs_folder(monkeypatch, tmp_path):
+    small = ROOT / "configs" / "small.yaml"
+    assert workflow(small).parser.get_parsed_content("output_dir") == "runs/phantom-small"
+    monkeypatch.setenv("ACDC_DIR", str(tmp_path))
+    assert workflow(small).parser.get_parsed_content("output_dir") == "runs/acdc-small"
+
+
+def test_a_recorded_command_has_what_the_environment_told_it(monkeypatch):
+    monkeypatch.setenv("ACDC_DIR", "/a b")
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
+    assert provenance()["command"].startswith("ACDC_DIR='/a b' SEMICYCLE_GEOMETRY=sform ")
 
 
 def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
