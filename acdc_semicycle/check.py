@@ -14,6 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
 from acdc_semicycle.data.volumes import NIFTI
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, refuse
 from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
@@ -153,15 +154,22 @@ def before_training(
         kind = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**rules)
         digest = cache.digest_of(records, list(kind), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"
-        if digest and stamp.is_file():
-            warnings = json.loads(stamp.read_text(encoding="utf-8"))
-        else:
+        warnings = _warnings(stamp) if digest else None
+        if warnings is None:
             warnings = _without_faults(_Cases(kind, Counts()), records)
             if digest:
                 write_text(stamp, json.dumps(warnings))
         for text in warnings:
             log.warning("%s", text)
     distributed.wait()
+
+
+def _warnings(stamp: Path) -> list[str] | None:
+    """Those that were found when these files were faultless; None where that is not known."""
+    with suppress(OSError, ValueError):
+        found = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+        return found if isinstance(found, list) else None
+    return None
 
 
 def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
@@ -172,8 +180,7 @@ def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
         sorted(finding.text for finding in cases.found if finding.severity == severity)
         for severity in ("fault", "warning")
     )
-    if faults:
-        raise InputError("\n  ".join([f"{len(faults)} faults in the data set:", *faults][len(faults) == 1 :]))
+    refuse(faults, "the data set")
     return warnings
 
 

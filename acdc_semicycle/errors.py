@@ -2,11 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class InputError(ValueError):
     """A mistake in what the user gave: its text says what was given, what was expected, what to do."""
+
+
+def refuse(faults: Sequence[str], what: str) -> None:
+    """Raise one InputError of all faults, a line each; none where there are none."""
+    if faults:
+        raise InputError("\n  ".join([f"{len(faults)} faults in {what}:", *faults][len(faults) == 1 :]))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

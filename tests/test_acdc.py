@@ -165,6 +165,16 @@ def test_a_patient_without_info_is_refused(tmp_path):
     refused(tmp_path, f"{folder} has no Info.cfg", "restore it")
 
 
+def test_all_patients_that_lack_something_are_named_at_once(tmp_path):
+    folders = [write_patient(tmp_path, 1, info=None), write_patient(tmp_path, 3, frames=(1,))]
+    write_patient(tmp_path, 2)
+    with pytest.raises(InputError) as caught:
+        acdc.records(tmp_path)
+    head, *faults = str(caught.value).splitlines()
+    assert head == f"2 faults in {tmp_path}:"
+    assert [fault.split(" has no ")[0].strip() for fault in faults] == [str(folder) for folder in folders]
+
+
 @pytest.mark.parametrize(
     ("info", "phase"),
     [

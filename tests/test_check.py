@@ -529,6 +529,20 @@ def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(ro
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", ["{", "7", ""])
+def test_where_what_was_found_is_damaged_or_of_other_rules_the_data_are_read_again(root, tmp_path, content):
+    records, kept = acdc.records(root), tmp_path / "kept"
+    rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
+    check.before_training(records, kept, "acdc", **rules)
+    with pytest.raises(InputError, match="label 3"):
+        check.before_training(records, kept, "acdc", **rules | {"classes": acdc.CLASSES[:3]})
+    [stamp] = kept.iterdir()
+    whole = stamp.read_text()
+    stamp.write_text(content)
+    check.before_training(records, kept, "acdc", **rules)
+    assert stamp.read_text() == whole
+
+
 def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):
     both(image(root, 1), lambda each: patch(each, 123, bytes([3])))  # microns
     check.before_training(

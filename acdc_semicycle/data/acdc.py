@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, refuse
 
 CLASSES = ("background", "RV", "MYO", "LV")
 COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
@@ -33,12 +33,17 @@ def records(root: str | Path) -> list[Record]:
         root: the unpacked challenge: a folder of patientNNN folders, or of ``training`` and ``testing``.
 
     Raises:
-        InputError: no such folder, no patient in it, a patient without a usable Info.cfg or without a frame
+        InputError: no such folder, no patient in it; or all patients without a usable Info.cfg or without a frame
             which that file names.
     """
-    return sorted(
-        record(folder, phase, frame, part) for part, folder in patients(root) for phase, frame in frames(folder).items()
-    )
+    found, faults = [], []
+    for part, folder in patients(root):
+        try:
+            found += [record(folder, phase, frame, part) for phase, frame in frames(folder).items()]
+        except InputError as error:
+            faults.append(str(error))
+    refuse(faults, str(root))
+    return sorted(found)
 
 
 def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
