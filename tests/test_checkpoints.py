@@ -23,6 +23,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+import acdc_semicycle.checkpoints
 from acdc_semicycle import signals
 from acdc_semicycle.checkpoints import Checkpoints
 from acdc_semicycle.data.pairs import Pairs, Slices
@@ -499,6 +500,44 @@ def test_a_run_that_was_asked_to_stop_goes_on_from_that_very_step(tmp_path, unin
     for name in ("last.pt", "model.pt"):
         assert differences(load(uninterrupted / name), load(tmp_path / name)) == []
     assert (tmp_path / "model.json").read_text() == (uninterrupted / "model.json").read_text()
+
+
+def test_a_run_that_is_asked_to_stop_while_it_saves_stops_when_it_has(tmp_path, monkeypatch, listening):
+    def kept(*arguments) -> None:
+        save(*arguments)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(acdc_semicycle.checkpoints, "save", kept)
+    with pytest.raises(SystemExit) as end:
+        bare_run(tmp_path, {}, 3)
+    assert end.value.code == 75
+    assert load(tmp_path / "last.pt")["progress"]["epoch"] == 1
+
+
+def test_once_a_run_is_over_a_signal_ends_the_process_at_once(tmp_path, listening):
+    bare_run(tmp_path, {1: 0.5}, 1)
+    with pytest.raises(SystemExit) as end:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert end.value.code == 75
+
+
+def test_more_epochs_go_on_at_the_rate_that_so_many_ask_for(tmp_path):
+    """Of two epochs the second one's rate is half the first's; of four it is three quarters."""
+
+    def rates(epochs: int) -> list[float]:
+        network, evaluator, engine, seen = nn.Linear(1, 1), evaluator_stub(), Engine(lambda *_: None), []
+        optimizer = Adam(network.parameters(), 0.01)
+        schedule = LambdaLR(optimizer, lambda epoch: 1 - epoch / epochs)
+        engine.state.max_epochs = epochs
+        objects = {"network": network, "optimizer": optimizer, "lr_scheduler": schedule}
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: seen.append(optimizer.param_groups[0]["lr"]))
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: (optimizer.step(), schedule.step()))
+        Checkpoints(tmp_path, objects, evaluator, network, {}, {}).attach(engine)
+        engine.run([0], max_epochs=epochs)
+        return seen
+
+    assert rates(2) == pytest.approx([0.01, 0.005])
+    assert rates(4) == pytest.approx([0.005, 0.0025])
 
 
 def test_where_the_last_state_is_damaged_the_one_before_is_taken_and_said(tmp_path, uninterrupted, caplog):

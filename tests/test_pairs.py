@@ -1,6 +1,7 @@
 """The stream of pairs: who is shown how often, in which order, with which random transform, and what never."""
 
 import collections
+import dataclasses
 import random
 from pathlib import Path
 
@@ -263,3 +264,30 @@ def test_drawing_leaves_the_slices_in_memory_as_they_were():
         data.epoch = number
         _ = [data[i] for i in range(3)]
     assert data.stored.tobytes() == before
+
+
+@pytest.mark.parametrize("decollate", [False, True])
+def test_the_files_and_slices_of_a_batch_are_named(decollate):
+    pairs = Pairs(slices(3, 2), slices(4, mask=False), batch_size=2)
+    for batch in epoch(pairs):
+        expected = [
+            f"{int(value) // 100} slice {int(value) % 100 + 1}"
+            for part in batch.values()
+            for value in shown(part["image"])
+        ]
+        given = batch
+        if decollate:
+            given = [{key: {k: v[n] for k, v in part.items()} for key, part in batch.items()} for n in range(2)]
+            expected = [expected[n + m] for n in range(2) for m in (0, 2)]
+        assert pairs.where(given) == expected
+
+
+def test_of_a_volume_split_by_slice_the_volumes_own_number_is_named():
+    data = Slices([dataclasses.replace(record(3), slice=2), dataclasses.replace(record(1), slice=0)], _first)
+    assert data.where(torch.tensor([0, 1])) == ["3 slice 3", "1 slice 1"]
+
+
+def _first(item: dict) -> dict:
+    """One slice, as of a record that is one."""
+    whole = volume(item)
+    return whole | {key: whole[key][..., :1] for key in ("image", "label")}

@@ -521,6 +521,7 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert won.startswith("3: D_S tells every fake from the real since epoch 1 (disc_S 0.001")
     assert over.startswith("5: D_S is in the game")
     assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []
+    assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of guessing, not of 1"
 
 
 def test_damaged_rows_of_a_learning_curve_are_left_out(tmp_path):
