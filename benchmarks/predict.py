@@ -268,7 +268,7 @@ def compare(
     rows.append((f"{len(paths)} volumes, each", *(statistics.median(many[which]) / len(paths) for which in many)))
     rows.append(("the network alone", lowest, lowest))
     cells = [[label, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{a / b:.1f}"] for label, a, b in rows]
-    print(table([f"ms, median of {repeats}", "stock", "ours", "stock of ours"], cells))
+    print(table([f"ms, median of {repeats}", "stock", "ours", "times as fast"], cells))
     share = differing(paths, folder / "stock 0", folder / "ours 0")
     print(f"labels that differ: {share:.2e} of all voxels (at most {CLOSE:g})")
     whole, _ = ours(paths, folder / "default", model, given.device, cycle=True, largest=True)

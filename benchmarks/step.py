@@ -240,7 +240,7 @@ def main() -> None:
     } | ({"bf16": peak_flops(given.device, torch.bfloat16, 4096)} if cuda else {})
     print(machine(given.device))
     print(", ".join(f"{name} matrix product {value / 1e12:.2f} TFLOP/s" for name, value in given.peak.items()))
-    heads = ["pixels", "batch", "form", "ms a step", "of plain", "images/s", "of peak", "GiB", "losses differ by"]
+    heads = ["pixels", "batch", "form", "ms a step", "times as fast", "images/s", "of peak", "GiB", "losses differ by"]
     forms: dict[str, set[str]] = {"plain": set(), "ours": set(OURS)}
     if cuda:
         forms |= {"ours, bf16": {*OURS, "bf16"}, "ours, all": {*LEVERS} - {"compile"}, "ours, compiled": {*LEVERS}}
