@@ -545,26 +545,11 @@ def test_where_what_was_found_is_damaged_or_of_other_rules_the_data_are_read_aga
 
 def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):
     both(image(root, 1), lambda each: patch(each, 123, bytes([3])))  # microns
-    check.before_training(
-        acdc.records(root),
-        tmp_path / "kept",
-        "phantom",
-        classes=acdc.CLASSES,
-        colours=None,
-        values=None,
-        intensity_range=None,
-    )
+    rules = {"classes": acdc.CLASSES, "colours": None, "values": None, "intensity_range": None}
+    check.before_training(acdc.records(root), tmp_path / "kept", "phantom", **rules)
     assert "spacing is in microns" in caplog.text
     caplog.clear()
-    check.before_training(
-        acdc.records(root),
-        tmp_path / "kept",
-        "phantom",
-        classes=acdc.CLASSES,
-        colours=None,
-        values=None,
-        intensity_range=None,
-    )
+    check.before_training(acdc.records(root), tmp_path / "kept", "phantom", **rules)
     assert "spacing is in microns" in caplog.text, "it bears on the result of each run"
 
 
