@@ -1,5 +1,6 @@
 """A NIfTI, NRRD or MetaImage file is what its header says, or is refused in one line before anything is allocated."""
 
+import bz2
 import gzip
 import resource
 import struct
@@ -19,6 +20,17 @@ from acdc_semicycle.errors import InputError
 SHAPE = (5, 4, 3)
 VOXELS = np.arange(60, dtype=np.int16).reshape(SHAPE)
 AFFINE = np.array([[0, -1.5, 0, 7], [2, 0, 0, -3], [0, 0, 9, 11], [0, 0, 0, 1.0]])
+# where AFFINE is, in the words of NRRD and of MetaImage
+NRRD_PLACE = {
+    "space": "left-posterior-superior",
+    "space directions": "(0,-2,0) (1.5,0,0) (0,0,9)",
+    "space origin": "(-7,3,11)",
+}
+META_PLACE = {
+    "TransformMatrix": "0 -1 0 1 0 0 0 0 1",
+    "Offset": "-7 3 11",
+    "ElementSpacing": "2 1.5 9",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +207,33 @@ def test_itks_formats_are_read_to_their_end(end, packed, tmp_path):
                 volumes.read(path)
 
 
+def lines(fields: dict, between: str) -> str:
+    return "".join(f"{name}{between}{value}\n" for name, value in fields.items() if value is not None)
+
+
+def nrrd(path: Path, fields: dict | None = None, content: bytes = b"\n" + VOXELS.tobytes("F")) -> Path:
+    """A plain one of VOXELS; ``fields`` replace its own, and None takes one out."""
+    head = {
+        "type": "short",
+        "dimension": 3,
+        "space dimension": None,
+        **NRRD_PLACE,
+        "sizes": "5 4 3",
+        "encoding": "raw",
+        "endian": "little",
+    }
+    path.write_bytes(f"NRRD0004\n{lines(head | (fields or {}), ': ')}".encode() + content)
+    return path
+
+
+def meta(path: Path, fields: dict | None = None, content: bytes = VOXELS.tobytes("F")) -> Path:
+    head = {"ObjectType": "Image", "NDims": 3, "DimSize": "5 4 3", **META_PLACE, "ElementType": "MET_SHORT"}
+    head |= {"ElementDataFile": "LOCAL"} | (fields or {})
+    head |= {"ElementDataFile": head.pop("ElementDataFile")}  # the last
+    path.write_bytes(lines(head, " = ").encode() + content)
+    return path
+
+
 def bomb(folder: Path, end: str) -> Path:
     """600 MB of zeros that are less than a megabyte."""
     sides, path = (1000, 1000, 300), folder / f"bomb{end}"
@@ -212,7 +251,7 @@ def bomb(folder: Path, end: str) -> Path:
             sizes = " ".join(map(str, sides))
             stream.write(
                 f"ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = True\nDimSize = {sizes}\n"
-                "ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
+                f"{lines(META_PLACE, ' = ')}ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
             )
         stream.write(packer.compress(begun))
         for _ in range(sides[2]):
@@ -275,30 +314,19 @@ def test_a_damaged_header_is_refused_without_its_words(tmp_path, line):
 
 
 def test_a_note_in_an_nrrd_is_no_field_of_its_header(tmp_path):
-    path = tmp_path / "a.nrrd"
-    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\nendian: little\nencoding:=gzip\n\n"
-    path.write_bytes(head.encode() + VOXELS.tobytes("F"))
+    path = nrrd(tmp_path / "a.nrrd", content=b"encoding:=gzip\n\n" + VOXELS.tobytes("F"))
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
-
-
-def meta(path: Path, *lines: str, content: bytes = b"") -> Path:
-    sizes = " ".join(map(str, SHAPE))
-    head = ["ObjectType = Image", "NDims = 3", f"DimSize = {sizes}", "ElementType = MET_SHORT", *lines]
-    path.write_bytes("\n".join([*head, ""]).encode() + content)
-    return path
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gz", "raw"])
 @pytest.mark.parametrize("endian", ["big", "little"])
 def test_either_byte_order_is_read_packed_or_not(encoding, endian, tmp_path):
     content = VOXELS.astype(">i2" if endian == "big" else "<i2").tobytes("F")
-    path = tmp_path / "a.nrrd"
-    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: {encoding}\nendian: {endian}\n\n"
-    path.write_bytes(head.encode() + (content if encoding == "raw" else gzip.compress(content)))
+    packed = content if encoding == "raw" else gzip.compress(content)
+    path = nrrd(tmp_path / "a.nrrd", {"encoding": encoding, "endian": endian}, b"\n" + packed)
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
-    order, packed = f"BinaryDataByteOrderMSB = {endian == 'big'}", f"CompressedData = {encoding != 'raw'}"
-    content = content if encoding == "raw" else zlib.compress(content)
-    path = meta(tmp_path / "a.mha", "BinaryData = True", order, packed, "ElementDataFile = LOCAL", content=content)
+    order = {"BinaryData": True, "BinaryDataByteOrderMSB": endian == "big", "CompressedData": encoding != "raw"}
+    path = meta(tmp_path / "a.mha", order, content if encoding == "raw" else zlib.compress(content))
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
 
 
@@ -307,7 +335,7 @@ def test_voxels_that_are_not_in_a_file_beside_the_header_are_refused(name, tmp_p
     (tmp_path / "b.raw").write_bytes(VOXELS.tobytes("F"))
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match=r"takes its voxels from|voxels are the header itself"):
-        volumes.read(meta(tmp_path / "in" / "a.mhd", f"ElementDataFile = {name}"))
+        volumes.read(meta(tmp_path / "in" / "a.mhd", {"ElementDataFile": name}, b""))
 
 
 def test_several_numbers_a_voxel_are_refused(tmp_path):
@@ -319,9 +347,7 @@ def test_several_numbers_a_voxel_are_refused(tmp_path):
 
 @pytest.mark.parametrize("spacing", ["1 0 2", "1 -1 2"])
 def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
-    path = meta(
-        tmp_path / "a.mha", f"ElementSpacing = {spacing}", "ElementDataFile = LOCAL", content=VOXELS.tobytes("F")
-    )
+    path = meta(tmp_path / "a.mha", {"ElementSpacing": spacing})
     with pytest.raises(InputError, match="has a spacing of"):
         volumes.read(path)
 
@@ -329,8 +355,107 @@ def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
 @pytest.mark.parametrize("harm", [b"", b"1234"])
 def test_the_last_bytes_of_a_file_are_its_voxels_only_if_no_others_are_there(harm, tmp_path):
     content = VOXELS.tobytes("F")
-    path = meta(tmp_path / "a.mha", "HeaderSize = -1", "ElementDataFile = LOCAL", content=content)
+    path = meta(tmp_path / "a.mha", {"HeaderSize": -1}, content)
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
     content = content + harm if harm else content[:-2]
     with pytest.raises(InputError, match=r"truncated|longer than its header says"):
-        volumes.read(meta(path, "HeaderSize = -1", "ElementDataFile = LOCAL", content=content))
+        volumes.read(meta(path, {"HeaderSize": -1}, content))
+
+
+RAW = VOXELS.tobytes("F")
+NUMBERS = " ".join(map(str, VOXELS.ravel("F"))).encode()
+STORED = {  # fields, what is before the voxels, and they
+    "raw.nrrd": ({}, b"\n", RAW),
+    "gzip.nrrd": ({"encoding": "gzip"}, b"\n", gzip.compress(RAW)),
+    "bgzip.nrrd": ({"encoding": "gzip"}, b"\n", gzip.compress(RAW[:50]) + gzip.compress(RAW[50:])),
+    "ascii.nrrd": ({"encoding": "ascii"}, b"\n", NUMBERS),
+    "commas.nrrd": ({"encoding": "txt"}, b"\n", NUMBERS.replace(b" ", b",\n")),
+    "hex.nrrd": ({"encoding": "hex"}, b"\n", RAW.hex().encode()),
+    "bytes.nrrd": ({"byte skip": 4}, b"\nskip", RAW),
+    "lines.nrrd": ({"lineskip": 2}, b"\nthese\ntwo\n", RAW),
+    "both.nrrd": ({"line skip": 1, "byteskip": 2}, b"\nthis line\n..", RAW),
+    "lines, gzip.nrrd": ({"line skip": 1, "encoding": "gzip"}, b"\nthis\n", gzip.compress(RAW)),
+    "bytes, gzip.nrrd": ({"byte skip": 4, "encoding": "gzip"}, b"\n", gzip.compress(b"skip" + RAW)),
+    "raw.mha": ({}, b"", RAW),
+    "zlib.mha": ({"CompressedData": True}, b"", zlib.compress(RAW)),
+    "ascii.mha": ({"BinaryData": False}, b"", NUMBERS),
+    "header.mha": ({"HeaderSize": "0500"}, b".", RAW),
+    "header, zlib.mha": ({"HeaderSize": "0500", "CompressedData": True}, b".", zlib.compress(RAW)),
+}
+
+
+def put(path: Path, fields: dict, before: bytes, content: bytes) -> Path:
+    (nrrd if path.suffix == ".nrrd" else meta)(path, fields, before)
+    if "HeaderSize" in fields:
+        path.write_bytes(path.read_bytes().ljust(500, b"."))
+    path.write_bytes(path.read_bytes() + content)
+    return path
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_voxels_are_read_however_they_are_stored_and_nothing_may_be_behind_them(name, tmp_path):
+    fields, before, content = STORED[name]
+    path = put(tmp_path / name, fields, before, content)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    for harm in (content + b" 1234", content + content, content[:-4]):
+        with pytest.raises(InputError, match=r"truncated|damaged|longer than its header says"):
+            volumes.read(put(path, fields, before, harm))
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if "gzip" in name or "zlib" in name])
+def test_the_checksum_of_packed_voxels_is_read_whatever_is_before_them(name, tmp_path):
+    fields, before, content = STORED[name]
+    wrong = bytearray(content)
+    wrong[-1 if "zlib" in name else -6] ^= 1
+    with pytest.raises(InputError, match=r"is truncated, damaged"):
+        volumes.read(put(tmp_path / name, fields, before, bytes(wrong)))
+
+
+def test_a_gzip_header_may_have_a_checksum_of_its_own(tmp_path):
+    for name, raw in (("a.nii.gz", good(tmp_path / "good.nii")), ("a.nrrd", RAW)):
+        packed = gzip.compress(raw, mtime=0)
+        head = packed[:3] + b"\2" + packed[4:10]
+        content = head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + packed[10:]
+        if name == "a.nrrd":
+            nrrd(tmp_path / name, {"encoding": "gzip"}, b"\n" + content)
+        else:
+            (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(volumes.read(tmp_path / name).voxels[..., 0], VOXELS)
+
+
+@pytest.mark.parametrize("last", ["byte skip", "HeaderSize"])
+def test_the_last_bytes_of_a_file_beside_the_header_are_its_voxels_if_it_says_so(last, tmp_path):
+    (tmp_path / "b.raw").write_bytes(b"another header" + RAW)
+    if last == "byte skip":
+        path = nrrd(tmp_path / "a.nhdr", {last: -1, "data file": "b.raw"}, b"")
+    else:
+        path = meta(tmp_path / "a.mhd", {last: -1, "ElementDataFile": "b.raw"}, b"")
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    (tmp_path / "b.raw").write_bytes(RAW[1:])
+    with pytest.raises(InputError, match="truncated"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "zrl"])
+def test_the_encodings_that_are_known_are_named(encoding, tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", {"encoding": encoding}, b"\n" + bz2.compress(RAW))
+    with pytest.raises(InputError, match="encoding that is not known: store it as raw, gzip, ascii or hex"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize(
+    "skip", [{"byte skip": -2}, {"line skip": "many"}, {"byte skip": 10**17}, {"line skip": 10**17}]
+)
+def test_more_than_a_file_has_is_not_skipped(skip, tmp_path):
+    with pytest.raises(InputError, match=r"no number of lines or bytes|truncated"):
+        volumes.read(nrrd(tmp_path / "a.nrrd", skip))
+
+
+def test_the_fields_of_an_nrrd_mean_nothing_in_a_metaimage(tmp_path):
+    others = {"byteskip": 4, "Encoding": "gzip", "Endian": "big", "DataFile": "none.raw"}
+    np.testing.assert_array_equal(volumes.read(meta(tmp_path / "a.mha", others)).voxels[..., 0], VOXELS)
+
+
+def test_a_file_of_voxels_that_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"takes its voxels from 'none\.raw', which is no file beside it: copy both"):
+        volumes.read(meta(tmp_path / "a.mhd", {"ElementDataFile": "none.raw"}, b""))

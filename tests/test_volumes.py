@@ -166,7 +166,10 @@ def test_a_header_may_not_take_its_voxels_from_elsewhere(tmp_path, name, kind):
 def test_a_header_may_take_its_voxels_from_a_file_beside_it(tmp_path):
     voxels = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     (tmp_path / "a.raw").write_bytes(voxels.tobytes(order="F"))
-    (tmp_path / "a.mhd").write_text("NDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\nElementDataFile = a.raw\n")
+    place = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 5\n"
+    (tmp_path / "a.mhd").write_text(
+        f"NDims = 3\nDimSize = 3 4 5\n{place}ElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+    )
     np.testing.assert_array_equal(volumes.read(tmp_path / "a.mhd").voxels[..., 0], voxels)
 
 

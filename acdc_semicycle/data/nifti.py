@@ -66,7 +66,7 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
         affine = _affine(path, header)
         shape, kind = header.get_data_shape(), header.get_data_dtype()
         if path.suffix.lower() == ".gz":
-            stored = np.ndarray(shape, kind, _exactly(path, stream, block, end), start, order="F")
+            stored = np.ndarray(shape, kind, exactly(path, stream, block, end), start, order="F")
         else:  # whose length is right
             flat = np.fromfile(_image_of(path) if paired else path, kind, offset=start)
             stored = flat.reshape(shape, order="F")
@@ -169,7 +169,7 @@ def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
         )
 
 
-def _exactly(path: Path, stream: Any, begun: bytes, end: int) -> bytearray:
+def exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytearray:
     """All bytes up to the end of the voxels, behind which is nothing; so gzip's checksum has been looked at, too."""
     content = bytearray(end)
     content[: len(begun)] = begun[:end]
