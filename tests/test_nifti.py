@@ -459,3 +459,92 @@ def test_the_fields_of_an_nrrd_mean_nothing_in_a_metaimage(tmp_path):
 def test_a_file_of_voxels_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match=r"takes its voxels from 'none\.raw', which is no file beside it: copy both"):
         volumes.read(meta(tmp_path / "a.mhd", {"ElementDataFile": "none.raw"}, b""))
+
+
+# where an NRRD or a MetaImage lies
+
+NOWHERE = "does not say where it lies in the patient"
+NOT_SAID = {  # fields that replace an NRRD's, or a MetaImage's, and why they say nothing
+    "no space.nrrd": ({"space": None, "space directions": None, "space origin": None, "spacings": "2 1.5 9"}, NOWHERE),
+    "of no patient.nrrd": ({"space": "scanner-xyz"}, f"{NOWHERE} .no anatomical space"),
+    "right-handed.nrrd": ({"space": "3D-right-handed"}, f"{NOWHERE} .no anatomical space"),
+    "a number of axes.nrrd": ({"space": None, "space dimension": 3}, f"{NOWHERE} .no anatomical space"),
+    "no directions.nrrd": ({"space directions": None}, f"{NOWHERE} .no space directions"),
+    "no origin.nrrd": ({"space origin": None}, f"{NOWHERE} .no space origin"),
+    "no matrix.mha": ({"TransformMatrix": None}, f"{NOWHERE} .no TransformMatrix"),
+    "no offset.mha": ({"Offset": None}, f"{NOWHERE} .no Offset"),
+    "no spacing.mha": ({"ElementSpacing": None}, f"{NOWHERE} .no ElementSpacing"),
+}
+WRONG = {
+    "none.nrrd": ({"space directions": "(0,-2,0) none (0,0,9)"}, "too few or too many numbers"),
+    "nan.nrrd": ({"space directions": "(0,-2,0) (nan,nan,nan) (0,0,9)"}, "other than finite numbers"),
+    "origin of NaN.nrrd": ({"space origin": "(nan,nan,nan)"}, "other than finite numbers"),
+    "origin of text.nrrd": ({"space origin": "(0,here,0)"}, "damaged|other than finite"),
+    "origin of two.nrrd": ({"space origin": "(0,0)"}, "damaged|too few"),
+    "flat.nrrd": ({"space directions": "(0,-2,0) (0,0,0) (0,0,9)"}, "no usable affine"),
+    "in inches.nrrd": ({"space units": '"in" "in" "in"'}, "lengths in in, in, in: store millimetres"),
+    "in several.nrrd": ({"space units": '"mm" "mm" "um"'}, "lengths in mm, mm, um: store millimetres"),
+    "offset of text.mha": ({"Offset": "-7 here 11"}, "other than finite numbers in its Offset"),
+    "offset of NaN.mha": ({"Offset": "-7 nan 11"}, "other than finite numbers in its Offset"),
+    "offset of two.mha": ({"Offset": "-7 3"}, "too few or too many numbers"),
+    "empty offset.mha": ({"Offset": ""}, "too few or too many numbers"),
+    "matrix of text.mha": ({"TransformMatrix": "0 -1 0 1 0 0 0 0 one"}, "damaged|other than finite"),
+    "spacing of four.mha": ({"ElementSpacing": "2 1.5 9 1"}, "too few or too many numbers"),
+    "spacing of two.mha": ({"ElementSpacing": "2 1.5"}, "damaged or no MHA .its header cannot be understood"),
+    "spacing of text.mha": ({"ElementSpacing": "2 1.5 thick"}, "has a spacing of thick"),
+    "long.mha": ({"TransformMatrix": "0 -2 0 2 0 0 0 0 2"}, "not of length 1"),
+    "in inches.mha": ({"DistanceUnits": "in"}, "lengths in in: store millimetres"),
+}
+SAID = {  # another way to say AFFINE
+    "short.nrrd": {"space": "LPS"},
+    "upper case.nrrd": {"space": "Left-Posterior-Superior"},
+    "ras.nrrd": {"space": "RAS", "space directions": "(0,2,0) (-1.5,0,0) (0,0,9)", "space origin": "(7,-3,11)"},
+    "las.nrrd": {"space": "left-anterior-superior", "space directions": "(0,2,0) (1.5,0,0) (0,0,9)",
+                 "space origin": "(-7,-3,11)"},
+    "an axis of one.nrrd": {"dimension": 4, "sizes": "1 5 4 3", "kinds": "list domain domain domain",
+                            "space directions": "none (0,-2,0) (1.5,0,0) (0,0,9)"},
+    "of ITK's four axes.nrrd": {"dimension": 4, "sizes": "5 4 3 1", "space": None, "space dimension": 4,
+                                "space directions": "(0,-2,0,0) (1.5,0,0,0) (0,0,9,0) (0,0,0,1)",
+                                "space origin": "(-7,3,11,0)"},
+    "and time.nrrd": {"dimension": 4, "sizes": "5 4 3 1", "space": "RAST",
+                      "space directions": "(0,2,0,0) (-1.5,0,0,0) (0,0,9,0) (0,0,0,1)", "space origin": "(7,-3,11,0)",
+                      "space units": '"mm" "mm" "mm" "s"'},
+    "in mm.nrrd": {"space units": '"mm" "mm" "mm"'},
+    "in microns.nrrd": {"space units": '"um" "um" "um"', "space directions": "(0,-2000,0) (1500,0,0) (0,0,9000)",
+                        "space origin": "(-7000,3000,11000)"},
+    "in metres.nrrd": {"space units": '"m" "m" "m"', "space directions": "(0,-.002,0) (.0015,0,0) (0,0,.009)",
+                       "space origin": "(-.007,.003,.011)"},
+    "other names.mha": {"TransformMatrix": None, "Rotation": META_PLACE["TransformMatrix"], "Offset": None,
+                        "Position": META_PLACE["Offset"], "ElementSpacing": None, "ElementSize": "2 1.5 9"},
+    "four axes.mha": {"NDims": 4, "DimSize": "5 4 3 1", "TransformMatrix": "0 -1 0 0 1 0 0 0 0 0 1 0 0 0 0 1",
+                      "Offset": "-7 3 11 0", "ElementSpacing": "2 1.5 9 1"},
+    "in mm.mha": {"DistanceUnits": "mm"},
+    "in cm.mha": {"DistanceUnits": "cm", "Offset": "-.7 .3 1.1", "ElementSpacing": ".2 .15 .9"},
+    "in who knows what.mha": {"DistanceUnits": "?"},
+}  # fmt: skip
+
+
+def with_fields(path: Path, fields: dict) -> Path:
+    return nrrd(path, fields) if path.suffix == ".nrrd" else meta(path, fields)
+
+
+@pytest.mark.parametrize("name", NOT_SAID | WRONG)
+def test_a_place_that_simpleitk_would_make_up_is_refused(name, tmp_path, monkeypatch):
+    fields, words = (NOT_SAID | WRONG)[name]
+    path = with_fields(tmp_path / name, fields)
+    with pytest.raises(InputError, match=words) as caught:
+        volumes.read(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
+    if name in NOT_SAID:
+        np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    else:
+        with pytest.raises(InputError, match=words):
+            volumes.read(path)
+
+
+@pytest.mark.parametrize("name", ["as it is.nrrd", "as it is.mha", *SAID])
+def test_a_place_is_what_the_header_says(name, tmp_path):
+    volume = volumes.read(with_fields(tmp_path / name, SAID.get(name, {})))
+    np.testing.assert_array_equal(volume.voxels[..., 0], VOXELS)
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-9)

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.data.itk_geometry import stated
 from acdc_semicycle.data.nifti import COPY, check_size, exactly
 from acdc_semicycle.errors import InputError
 
@@ -46,11 +47,13 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
         raise InputError(f"{path} has {reader.GetNumberOfComponents()} numbers a voxel: give a scan of one channel")
     if reader.GetDimension() not in (2, 3, 4):
         raise InputError(f"{path} has {reader.GetDimension()} axes: give a 3D volume, or a cine of such frames")
+    place = stated(path, said, reader.GetDimension())
+    place = affine(reader) if place is None else place
     kind = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).dtype
     kind = kind.newbyteorder(">" if _is_big_endian(said) else "<")
     voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(reader.GetSize()))
     voxels = voxels.reshape(reader.GetSize(), order="F")
-    return voxels[..., None] if voxels.ndim == 2 else voxels, affine(reader), None
+    return voxels[..., None] if voxels.ndim == 2 else voxels, place, None
 
 
 def affine(image: Any) -> NDArray[np.float64]:
