@@ -56,7 +56,8 @@ def patched(at: int, form: str, *values):
     return change
 
 
-# offsets: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, units 123, codes 252, quaternion 256, srow 280
+# offsets: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, slope 112, units 123, codes 252, quaternion 256,
+# srow 280
 BAD = {
     "cut in the voxels": (lambda raw: raw[:-1], "is truncated: 471 bytes, not 472"),
     "cut in the header": (lambda raw: raw[:300], "truncated"),
@@ -79,6 +80,10 @@ BAD = {
     "half a byte": (patched(108, "<f", 352.5), "first voxel"),
     "another mark": (patched(344, "<4s", b"nope"), "no NIfTI mark"),
     "the mark of a pair": (patched(344, "<4s", b"ni1\0"), "no NIfTI mark|no NIfTI"),
+    "an infinite slope": (patched(112, "<2f", float("inf"), 0), "slope inf and the intercept 0"),
+    "a slope below all": (patched(112, "<2f", float("-inf"), 0), "slope -inf"),
+    "an infinite intercept": (patched(112, "<2f", 1, float("inf")), "slope 1 and the intercept inf"),
+    "no intercept": (patched(112, "<2f", 2, float("nan")), "slope 2 and the intercept nan"),
     "no spacing": (patched(80, "<f", 0), "spacing of 0 x 2|spacing of 0 x 1.5"),
     "spacing below zero": (patched(88, "<f", -9), "spacing of"),
     "spacing of NaN": (patched(84, "<f", float("nan")), "spacing of"),
@@ -112,6 +117,13 @@ def test_the_same_file_unharmed_is_read(only, end, tmp_path):
     volume = volumes.read(path)
     np.testing.assert_array_equal(volume.voxels[..., 0], VOXELS)
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
+
+
+@pytest.mark.parametrize("slope", [0, float("nan"), 1])
+def test_a_slope_of_0_or_of_no_number_is_none(slope, tmp_path):
+    path = tmp_path / "a.nii"
+    path.write_bytes(patched(112, "<2f", slope, float("nan") if slope != 1 else 0)(good(path)))
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
 
 
 def test_two_members_and_padding_of_a_gzip_are_one_file(tmp_path):

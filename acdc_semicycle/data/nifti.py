@@ -63,6 +63,7 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
                 return _analyze(path)
             raise InputError(_no_nifti(path, block))
         start, end = _extent(path, header, paired)
+        _check_scaling(path, header)
         affine = _affine(path, header)
         shape, kind = header.get_data_shape(), header.get_data_dtype()
         if path.suffix.lower() == ".gz":
@@ -142,6 +143,16 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
         what = "truncated" if stored < end else "longer than its header says"
         raise InputError(f"{path} is {what}: {stored:,} bytes, not {end:,}: {COPY}")
     return start, end
+
+
+def _check_scaling(path: Path, header: Any) -> None:
+    """Refuse infinite numbers; a slope of 0, or of NaN, which is what libraries leave there, is none."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isinf(slope) or math.isinf(inter) or (slope and not math.isnan(slope) and math.isnan(inter)):
+        raise InputError(
+            f"{path} has the slope {slope:g} and the intercept {inter:g} in its header, and no voxel is a number by"
+            " them: restore it from its source"
+        )
 
 
 def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
