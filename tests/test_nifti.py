@@ -161,6 +161,109 @@ def test_a_users_word_decides_between_two_forms(tmp_path, monkeypatch):
         volumes.read(path)
 
 
+@pytest.fixture
+def plain(tmp_path) -> Path:
+    good(tmp_path / "plain.nii")
+    return tmp_path / "plain.nii"
+
+
+def accepted(path: Path) -> bool:
+    try:
+        return volumes.read(path) is not None
+    except InputError:
+        return False
+
+
+@pytest.mark.parametrize(("apart", "close"), [(-0.9, True), (0.9, True), (1.1, False), (-1.1, False)])
+def test_two_forms_may_be_a_millimetre_apart_and_no_more(apart, close, plain):
+    plain.write_bytes(patched(292, "<f", 7 + apart)(plain.read_bytes()))
+    assert accepted(plain) == close
+
+
+@pytest.mark.parametrize(("axis", "at", "step"), [(0, 296, 2), (1, 284, -1.5), (2, 320, 9)])
+def test_two_forms_are_compared_at_the_end_of_every_axis(axis, at, step, plain):
+    plain.write_bytes(patched(at, "<f", step + 0.6)(plain.read_bytes()))
+    with pytest.raises(InputError, match=rf"disagree by {0.6 * (SHAPE[axis] - 1):.3g} mm"):
+        volumes.read(plain)
+
+
+@pytest.mark.parametrize("at", [252, 254])
+def test_the_codes_of_a_form_are_1_to_5(at, plain):
+    for code in (-1, *range(1, 10), 255, 32767):
+        plain.write_bytes(patched(at, "<h", code)(plain.read_bytes()))
+        assert accepted(plain) == (1 <= code <= 5), code
+
+
+def with_sform(path: Path, affine: np.ndarray) -> Path:
+    raw = patched(252, "<2h", 0, 1)(path.read_bytes())
+    path.write_bytes(patched(280, "<12f", *affine[:3].ravel())(raw))
+    return path
+
+
+@pytest.mark.parametrize(("size_mm", "sane"), [(9e-5, False), (1.1e-4, True), (9.9e3, True), (1.1e4, False)])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_spacing_is_that_of_a_scanner(axis, size_mm, sane, plain):
+    affine = np.diag([2, 1.5, 9, 1.0])
+    affine[axis, axis] = size_mm
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize(("away_mm", "sane"), [(9.9e5, True), (-9.9e5, True), (1.1e6, False), (-1.1e6, False)])
+def test_an_origin_is_that_of_a_scanner(away_mm, sane, plain):
+    affine = AFFINE.copy()
+    affine[1, 3] = away_mm
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize(("off", "sane"), [(2e-3, True), (-2e-3, True), (5e-4, False), (-5e-4, False)])
+def test_axes_that_are_all_but_in_one_plane_are_no_volume(off, sane, plain):
+    affine = np.diag([2, 1.5, 9, 1.0])
+    affine[:3, 2] = [9, 0, 9 * off]
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+def test_a_slope_is_applied_in_double_precision(kind, tmp_path):
+    voxels = (500 * VOXELS).astype(kind)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    nibabel.save(image, tmp_path / "a.nii")
+    (tmp_path / "a.nii").write_bytes(patched(112, "<2f", 0.1, 0.7)((tmp_path / "a.nii").read_bytes()))
+    slope, inter = np.array([0.1, 0.7], np.float32).astype(np.float64)
+    found = volumes.read(tmp_path / "a.nii").voxels[..., 0]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, voxels * slope + inter)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [(1, 1000), (2, 1), (3, 0.001)])
+@pytest.mark.parametrize("code", [252, 254])
+def test_a_unit_is_that_of_the_origin_too(code, unit, mm, plain):
+    raw = patched(252, "<2h", 0, 0)(plain.read_bytes())
+    plain.write_bytes(patched(123, "<b", unit)(patched(code, "<h", 1)(raw)))
+    whole = AFFINE * np.array([[mm]] * 3 + [[1]])
+    np.testing.assert_allclose(volumes.read(plain).affine, whole, rtol=1e-6, atol=1e-4 * mm)
+
+
+@pytest.mark.parametrize("word", ["0", ""])
+def test_repair_is_off_where_it_is_said_to_be(word, plain, monkeypatch):
+    voxels = VOXELS.astype(np.float32)
+    voxels[1, 2, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), plain)
+    monkeypatch.setenv("SEMICYCLE_REPAIR", word)
+    with pytest.raises(InputError, match="1 NaN or infinite"):
+        volumes.read(plain)
+
+
+def test_what_a_user_has_chosen_is_all_that_changes_what_is_read(monkeypatch):
+    assert switches.chosen() == {}
+    given = {"SEMICYCLE_MAX_VOXELS": "9", "SEMICYCLE_GEOMETRY": "qform", "SEMICYCLE_REPAIR": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert switches.chosen() == given
+    monkeypatch.setenv("SEMICYCLE_REPAIR", "yes")
+    with pytest.raises(InputError, match="SEMICYCLE_REPAIR is 'yes': give 1 or 0"):
+        switches.chosen()
+
+
 def test_a_users_word_repairs_images_and_never_masks(tmp_path, monkeypatch):
     voxels = VOXELS.astype(np.float32) + 5
     voxels[1, 2, 0], voxels[0, 0, 0] = np.nan, np.inf
@@ -409,9 +512,18 @@ def test_voxels_are_read_however_they_are_stored_and_nothing_may_be_behind_them(
     fields, before, content = STORED[name]
     path = put(tmp_path / name, fields, before, content)
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
-    for harm in (content + b" 1234", content + content, content[:-4]):
-        with pytest.raises(InputError, match=r"truncated|damaged|longer than its header says"):
+    packed = "zip" in name or "zlib" in name
+    for harm, words in {content[:-4]: "is truncated", content + b" 1234": "is longer than its header says"}.items():
+        with pytest.raises(InputError, match="truncated, damaged" if packed else words):
             volumes.read(put(path, fields, before, harm))
+
+
+@pytest.mark.parametrize("name", ["raw.nrrd", "raw.mha", "ascii.mha"])
+def test_what_is_there_is_said_before_what_should_be(name, tmp_path):
+    fields, before, content = STORED[name]
+    words = "57 numbers, not 60" if name == "ascii.mha" else "111 bytes, not 120"
+    with pytest.raises(InputError, match=rf"is truncated: {words}: copy it again"):
+        volumes.read(put(tmp_path / name, fields, before, content[:-9]))
 
 
 @pytest.mark.parametrize("name", [name for name in STORED if "gzip" in name or "zlib" in name])
@@ -461,6 +573,12 @@ def test_the_encodings_that_are_known_are_named(encoding, tmp_path):
 def test_more_than_a_file_has_is_not_skipped(skip, tmp_path):
     with pytest.raises(InputError, match=r"no number of lines or bytes|truncated"):
         volumes.read(nrrd(tmp_path / "a.nrrd", skip))
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_what_is_to_be_skipped_is_not_unpacked_if_it_cannot_be_there(encoding, tmp_path):
+    with pytest.raises(InputError, match=r"is truncated: \d+ bytes, and its header says 60 voxels"):
+        volumes.read(nrrd(tmp_path / "a.nrrd", {"byte skip": 10**9, "encoding": encoding}))
 
 
 def test_the_fields_of_an_nrrd_mean_nothing_in_a_metaimage(tmp_path):
