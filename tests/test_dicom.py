@@ -390,11 +390,11 @@ def test_more_rows_than_there_are_pixels_are_refused(tmp_path):
     refused(lambda: read(tmp_path), "fewer than the 112 bytes of its pixels")
 
 
-@pytest.mark.parametrize("kind", ["implicit", "OB", "OW", "big", "deflated", "packed"])
+@pytest.mark.parametrize("kind", ["implicit", "OB", "OW", "UN", "big", "deflated", "packed"])
 def test_the_length_of_pixels_is_found_however_it_is_written(kind):
     def content(said: int, held: int) -> bytes:
         icon = PIXELS + (8).to_bytes(4, "little") + bytes(8)
-        words = {"implicit": b"", "OB": b"OB\0\0", "big": b"OW\0\0"}.get(kind, b"OW\0\0")
+        words = {"implicit": b"", "OB": b"OB\0\0", "UN": b"UN\0\0"}.get(kind, b"OW\0\0")
         tag, order = (b"\x7f\xe0\0\x10", "big") if kind == "big" else (PIXELS, "little")
         body = icon + tag + words + said.to_bytes(4, order) + bytes(held)
         syntax = b"1.2.840.10008.1.2.1.99" if kind == "deflated" else b"1.2.840.10008.1.2.1\0"

@@ -30,7 +30,7 @@ UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", r
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
 IMAGES = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
 # how long the pixels are, behind their tag, in either byte order, with or without their type
-PIXELS = re.compile(rb"\xe0\x7f\x10\0(?:O[BW]\0\0)?(.{4})|\x7f\xe0\0\x10O[BW]\0\0(.{4})", re.DOTALL)
+PIXELS = re.compile(rb"\xe0\x7f\x10\0(?:(?:O[BW]|UN)\0\0)?(.{4})|\x7f\xe0\0\x10O[BW]\0\0(.{4})", re.DOTALL)
 PACKED = 2**32 - 1  # is their length where they are compressed
 # the transfer syntax of a file that is deflated behind its meta header
 DEFLATED = re.compile(rb"\x02\0\x10\0UI..1\.2\.840\.10008\.1\.2\.1\.99\0?\x02\0", re.DOTALL)

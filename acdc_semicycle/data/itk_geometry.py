@@ -68,9 +68,9 @@ def _key(name: str) -> str:
 
 def _space(said: dict[str, str]) -> str:
     """Of an NRRD; ITK names none where it writes two or four axes."""
-    if said.get("spacedimension") in ("2", "4"):
-        return ITK
-    return said.get("space", "").lower().removesuffix("-time").removesuffix("t")
+    if "space" in said:
+        return said["space"].lower().removesuffix("-time").removesuffix("t")
+    return ITK if said.get("spacedimension") in ("2", "4") else ""
 
 
 def _numbers(path: Path, said: dict[str, str], name: str) -> NDArray[np.float64]:
