@@ -318,11 +318,12 @@ class Segmenter:
         if count > 1 and scan.phases and max(scan.phases.values()) >= count:
             named = ", ".join(f"{phase} {n + 1}" for phase, n in scan.phases.items())
             raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
+        low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())  # as the network sees them
+        if low == high and volume.voxels.size > 1:
+            raise InputError(f"{scan.path} is constant ({low:g} in every voxel): nothing is to be seen, give a scan")
         labels = np.arange(len(self.card["classes"]))
         few = volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)]  # the whole takes longer
         if np.isin(few, labels).all() and np.isin(held := np.unique(volume.voxels), labels).all():
-            if len(held) == 1:
-                raise InputError(f"{scan.path} is constant ({held[0]:g} in every voxel): nothing is to be seen")
             raise InputError(
                 f"{scan.path} holds nothing but the labels {held[0]:g} to {held[-1]:g}: give a scan, no mask"
             )

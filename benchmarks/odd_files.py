@@ -81,7 +81,7 @@ def nifti(voxels: NDArray, affine: NDArray = PLACE, codes: tuple[int, int] = (1,
 
 
 def nrrd(voxels: NDArray, affine: NDArray = PLACE, encoding: str = "raw", file: str = "", **fields: Any) -> bytes:
-    """A .nrrd, or the .nhdr that names a ``file``; ``fields`` replace its lines, with _ for a space."""
+    """A .nrrd, or the .nhdr that names a ``file``; ``fields`` replace its lines, _ for a space; None takes one out."""
     ras = fields.get("space") == "right-anterior-superior"
     at = affine if ras else LPS @ affine
     vectors = ["(" + ",".join(map(str, column)) + ")" for column in at[:3].T]
@@ -99,7 +99,8 @@ def nrrd(voxels: NDArray, affine: NDArray = PLACE, encoding: str = "raw", file: 
     lines |= {name.replace("_", " "): value for name, value in fields.items()}
     content = voxels.tobytes(order="F")
     stored = b"" if file else gzip.compress(content) if encoding == "gzip" else content
-    return ("NRRD0004\n" + "".join(f"{name}: {value}\n" for name, value in lines.items()) + "\n").encode() + stored
+    head = "".join(f"{name}: {value}\n" for name, value in lines.items() if value is not None)
+    return f"NRRD0004\n{head}\n".encode() + stored
 
 
 def meta(voxels: NDArray, affine: NDArray = PLACE, packed: bool = False, file: str = "LOCAL", **fields: Any) -> bytes:
@@ -120,7 +121,8 @@ def meta(voxels: NDArray, affine: NDArray = PLACE, packed: bool = False, file: s
         "DimSize": " ".join(map(str, voxels.shape)),
         "ElementType": ITK_TYPES[voxels.dtype.str[1:]][1],
     } | fields
-    text = "".join(f"{name} = {value}\n" for name, value in lines.items()) + f"ElementDataFile = {file}\n"
+    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value is not None)
+    text += f"ElementDataFile = {file}\n"
     return text.encode() + (content if file == "LOCAL" else b"")
 
 
@@ -160,6 +162,16 @@ def _containers() -> Iterator[tuple[str, Any, dict[str, bytes]]]:
     yield "pair big-endian.hdr", nifti(V, pair=True, order=">"), {"pair big-endian.img": V.astype(">i2").tobytes("F")}
     yield "plain.nrrd", nrrd(V), {}
     yield "packed.nrrd", nrrd(V, encoding="gzip"), {}
+    numbers = " ".join(map(str, V.ravel("F"))).encode()
+    members = {"members.raw.gz": gzip.compress(raw[:100]) + gzip.compress(raw[100:])}
+    yield "in two members, as of bgzip.nhdr", nrrd(V, encoding="gzip", file="members.raw.gz"), members
+    yield "ascii.nhdr", nrrd(V, encoding="ascii", file="ascii nhdr.txt"), {"ascii nhdr.txt": numbers}
+    yield "hex.nhdr", nrrd(V, encoding="hex", file="hex nhdr.txt"), {"hex nhdr.txt": raw.hex().encode()}
+    yield "ascii.mhd", meta(V, file="ascii mhd.txt", BinaryData=False), {"ascii mhd.txt": numbers}
+    late = {"late nhdr.raw": b"two\nlines\n...." + raw}
+    yield "lines and bytes to skip.nhdr", nrrd(V, file="late nhdr.raw", line_skip=2, byte_skip=4), late
+    yield "a header to skip.mhd", meta(V, file="late mhd.raw", HeaderSize=4), {"late mhd.raw": b"...." + raw}
+    yield "the last bytes.mhd", meta(V, file="late mhd.raw", HeaderSize=-1), {}
     yield "big-endian.nrrd", nrrd(V.astype(">i2")), {}
     yield "ras.nrrd", nrrd(V, space="right-anterior-superior"), {}
     yield "detached.nhdr", nrrd(V, file="detached nhdr.raw"), {"detached nhdr.raw": raw}
@@ -208,6 +220,11 @@ def _geometries() -> Iterator[tuple[str, bytes, tuple[int, ...], NDArray]]:
     for shape in ((12, 10, 1), (1, 12, 10), (12, 1, 10), (1, 1, 1), (7, 9), (6, 5, 4, 1), (6, 5, 4, 1, 1), (200, 3, 2)):
         voxels = measured(PLACE, shape).astype("<i4")
         yield f"of {' x '.join(map(str, shape))}.nii.gz", gzip.compress(nifti(voxels)), shape, PLACE
+    yield "las.nrrd", nrrd(V, np.diag([-1.0, 1, 1, 1]) @ LPS @ PLACE, space="LAS"), SHAPE, PLACE
+    for unit, factor in (("um", 0.001), ("cm", 10)):
+        stored = PLACE / np.array([[factor]] * 3 + [[1]])
+        yield f"in {unit}.nrrd", nrrd(V, stored, space_units=f'"{unit}" "{unit}" "{unit}"'), SHAPE, PLACE
+        yield f"in {unit}.mha", meta(V, stored, DistanceUnits=unit), SHAPE, PLACE
     yield "dims beyond the last are 0.nii", nifti(V, dim=[3, *SHAPE, 0, 0, 0, 0]), SHAPE, PLACE
     yield "one slice.mha", meta(measured(PLACE, (12, 10, 1)).astype("<i2")), (12, 10, 1), PLACE
 
@@ -266,6 +283,9 @@ def _damaged() -> Iterator[tuple[str, bytes]]:
     yield "junk after the voxels.nii.gz", gzip.compress(GOOD + b"junk" * 25)
     yield "junk after the stream.nii.gz", bytes(packed) + b"junk" * 25
     yield "junk after the voxels.mha", meta(V) + b"junk" * 25
+    yield "junk after the stream.nrrd", nrrd(V, encoding="gzip") + b"junk" * 25
+    yield "junk after the stream.mha", meta(V, packed=True) + b"junk" * 25
+    yield "too late by 4 bytes.nrrd", nrrd(V, byte_skip=4) + b"junk" * 25
     yield "no gzip, but named so.nii.gz", b"PK\3\4" + bytes(packed)
     picture = io.BytesIO()
     Image.fromarray(np.full((9, 9), 7, np.uint8)).save(picture, "png")
@@ -305,6 +325,8 @@ def _headers() -> Iterator[tuple[str, bytes]]:
         "8 bits of int16": {"bitpix": 8}, "32 bits of int16": {"bitpix": 32},
         "float32 said, int16 stored": {"datatype": 16},
         "no intercept": {"scl_slope": 2, "scl_inter": np.nan},
+        "slope infinite": {"scl_slope": np.inf, "scl_inter": 0},
+        "intercept infinite": {"scl_slope": 1, "scl_inter": np.inf},
         "140 TB": {"datatype": 16, "bitpix": 32, "dim": _dims(32767, 32767, 32767)},
         "16 GB": {"datatype": 16, "bitpix": 32, "dim": _dims(2048, 2048, 1024)},
     }  # fmt: skip
@@ -339,11 +361,23 @@ def _headers() -> Iterator[tuple[str, bytes]]:
     yield "140 TB.nrrd", nrrd(V, sizes="32767 32767 32767")
     yield "singular.nrrd", nrrd(V, space_directions="(2,0,0) (2,0,0) (0,0,3)")
     yield "spacing NaN.nrrd", nrrd(V, space_directions="(2,0,0) (0,nan,0) (0,0,3)")
+    yield "no space.nrrd", nrrd(V, space=None, space_directions=None, space_origin=None)
+    for space in ("scanner-xyz", "3D-right-handed"):
+        yield f"{space}.nrrd", nrrd(V, space=space)
+    yield "no origin.nrrd", nrrd(V, space_origin=None)
+    yield "origin NaN.nrrd", nrrd(V, space_origin="(nan,nan,nan)")
+    yield "an axis of no space.nrrd", nrrd(V, space_directions="(2,0,0) none (0,0,3)")
+    yield "in inches.nrrd", nrrd(V, space_units='"in" "in" "in"')
+    yield "no bzip2, but named so.nrrd", nrrd(V, encoding="bzip2")
     yield "more slices than voxels.mha", meta(V, DimSize="6 5 9")
     yield "fewer slices than voxels.mha", meta(V, DimSize="6 5 2")
     yield "140 TB.mha", meta(V, DimSize="32767 32767 32767")
     yield "spacing 0.mha", meta(V, ElementSpacing="2 0 3")
     yield "spacing negative.mha", meta(V, ElementSpacing="2 1 -3")
+    for offset in (None, "1 nan 2", "1 here 2", "1 2"):
+        yield f"offset {offset}.mha", meta(V, Offset=offset)
+    yield "no matrix.mha", meta(V, TransformMatrix=None)
+    yield "matrix of other lengths.mha", meta(V, TransformMatrix="2 0 0 0 2 0 0 0 2")
     yield "singular.mha", meta(V, TransformMatrix="1 0 0 1 0 0 0 0 1")
 
 

@@ -159,6 +159,14 @@ def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
     assert cache.digest_of(records, preparing(), BOTH) != before
 
 
+@pytest.mark.parametrize("name", ["SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR", "SEMICYCLE_MAX_VOXELS"])
+def test_what_a_user_allows_the_reader_makes_another_file(name, records, monkeypatch):
+    monkeypatch.delenv(name, raising=False)
+    before = cache.digest_of(records, preparing(), BOTH)
+    monkeypatch.setenv(name, {"SEMICYCLE_GEOMETRY": "sform", "SEMICYCLE_REPAIR": "1"}.get(name, "99999999"))
+    assert cache.digest_of(records, preparing(), BOTH) != before
+
+
 def test_masks_that_are_not_kept_may_be_broken(records, tmp_path):
     for record in records:
         record.label.write_bytes(b"no mask")

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -363,6 +364,55 @@ def test_no_length_of_a_cut_file_changes_the_scan(tmp_path):
         path.write_bytes(content[:300])  # nothing is left that says whose they are
     (only,) = dicom.find(tmp_path)
     refused(lambda: read(only), str(tmp_path), "truncated")
+
+
+PIXELS = b"\xe0\x7f\x10\0"
+BEHIND = b"\xfc\xff\xfc\xff" + (60).to_bytes(4, "little") + bytes(60)  # DataSetTrailingPadding
+
+
+@pytest.mark.parametrize("behind", [b"", BEHIND])
+@pytest.mark.parametrize("length", [2, 40, 94])
+def test_pixels_that_are_fewer_than_the_rows_are_refused(tmp_path, length, behind):
+    """GDCM takes what is left in memory for the others."""
+    path = next(stack(tmp_path).iterdir())
+    content = path.read_bytes()
+    at = content.rindex(PIXELS) + 4
+    assert int.from_bytes(content[at : at + 4], "little") == 2 * ROWS * COLUMNS
+    path.write_bytes(content + behind)
+    assert read(tmp_path).voxels.shape == (COLUMNS, ROWS, 4, 1)
+    path.write_bytes(content[:at] + length.to_bytes(4, "little") + content[at + 4 :][:length] + behind)
+    refused(lambda: read(tmp_path), path.name, "fewer than the 96 bytes of its pixels", "copy it again")
+
+
+def test_more_rows_than_there_are_pixels_are_refused(tmp_path):
+    for path in stack(tmp_path).iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\x28\0\x10\0\2\0\0\0\6\0", b"\x28\0\x10\0\2\0\0\0\7\0"))
+    refused(lambda: read(tmp_path), "fewer than the 112 bytes of its pixels")
+
+
+@pytest.mark.parametrize("kind", ["implicit", "OB", "OW", "UN", "big", "deflated", "packed"])
+def test_the_length_of_pixels_is_found_however_it_is_written(kind):
+    def content(said: int, held: int) -> bytes:
+        icon = PIXELS + (8).to_bytes(4, "little") + bytes(8)
+        words = {"implicit": b"", "OB": b"OB\0\0", "UN": b"UN\0\0"}.get(kind, b"OW\0\0")
+        tag, order = (b"\x7f\xe0\0\x10", "big") if kind == "big" else (PIXELS, "little")
+        body = icon + tag + words + said.to_bytes(4, order) + bytes(held)
+        syntax = b"1.2.840.10008.1.2.1.99" if kind == "deflated" else b"1.2.840.10008.1.2.1\0"
+        meta = b"\2\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax + b"\2\0\x12\0UI\0\0"
+        packer = zlib.compressobj(wbits=-15)
+        body = packer.compress(body) + packer.flush() if kind == "deflated" else body
+        return bytes(128) + b"DICM\2\0\0\0UL\4\0" + len(meta).to_bytes(4, "little") + meta + body
+
+    assert dicom._holds(content(2**32 - 1 if kind == "packed" else 96, 96), 96)
+    assert not dicom._holds(content(95, 95), 96) and not dicom._holds(content(96, 95), 96)
+
+
+@pytest.mark.parametrize("slope", [b"0 ", b"X ", b".0"])
+def test_a_slope_of_nothing_is_refused(tmp_path, slope):
+    path = next(stack(tmp_path).iterdir())
+    tag = b"\x28\0\x53\x10\2\0\0\0"
+    path.write_bytes(path.read_bytes().replace(tag + b"1 ", tag + slope))
+    refused(lambda: read(tmp_path), path.name, "RescaleSlope that is 0 or no number")
 
 
 def test_headers_are_all_that_finding_reads(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A NIfTI, NRRD or MetaImage file is what its header says, or is refused in one line before anything is allocated."""
 
+import bz2
 import gzip
 import resource
 import struct
@@ -19,6 +20,17 @@ from acdc_semicycle.errors import InputError
 SHAPE = (5, 4, 3)
 VOXELS = np.arange(60, dtype=np.int16).reshape(SHAPE)
 AFFINE = np.array([[0, -1.5, 0, 7], [2, 0, 0, -3], [0, 0, 9, 11], [0, 0, 0, 1.0]])
+# where AFFINE is, in the words of NRRD and of MetaImage
+NRRD_PLACE = {
+    "space": "left-posterior-superior",
+    "space directions": "(0,-2,0) (1.5,0,0) (0,0,9)",
+    "space origin": "(-7,3,11)",
+}
+META_PLACE = {
+    "TransformMatrix": "0 -1 0 1 0 0 0 0 1",
+    "Offset": "-7 3 11",
+    "ElementSpacing": "2 1.5 9",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +56,8 @@ def patched(at: int, form: str, *values):
     return change
 
 
-# offsets: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, units 123, codes 252, quaternion 256, srow 280
+# offsets: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, slope 112, units 123, codes 252, quaternion 256,
+# srow 280
 BAD = {
     "cut in the voxels": (lambda raw: raw[:-1], "is truncated: 471 bytes, not 472"),
     "cut in the header": (lambda raw: raw[:300], "truncated"),
@@ -67,6 +80,10 @@ BAD = {
     "half a byte": (patched(108, "<f", 352.5), "first voxel"),
     "another mark": (patched(344, "<4s", b"nope"), "no NIfTI mark"),
     "the mark of a pair": (patched(344, "<4s", b"ni1\0"), "no NIfTI mark|no NIfTI"),
+    "an infinite slope": (patched(112, "<2f", float("inf"), 0), "slope inf and the intercept 0"),
+    "a slope below all": (patched(112, "<2f", float("-inf"), 0), "slope -inf"),
+    "an infinite intercept": (patched(112, "<2f", 1, float("inf")), "slope 1 and the intercept inf"),
+    "no intercept": (patched(112, "<2f", 2, float("nan")), "slope 2 and the intercept nan"),
     "no spacing": (patched(80, "<f", 0), "spacing of 0 x 2|spacing of 0 x 1.5"),
     "spacing below zero": (patched(88, "<f", -9), "spacing of"),
     "spacing of NaN": (patched(84, "<f", float("nan")), "spacing of"),
@@ -102,6 +119,13 @@ def test_the_same_file_unharmed_is_read(only, end, tmp_path):
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.parametrize("slope", [0, float("nan"), 1])
+def test_a_slope_of_0_or_of_no_number_is_none(slope, tmp_path):
+    path = tmp_path / "a.nii"
+    path.write_bytes(patched(112, "<2f", slope, float("nan") if slope != 1 else 0)(good(path)))
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+
+
 def test_two_members_and_padding_of_a_gzip_are_one_file(tmp_path):
     raw, path = good(tmp_path / "good.nii"), tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(raw[:100]) + gzip.compress(raw[100:]))
@@ -135,6 +159,109 @@ def test_a_users_word_decides_between_two_forms(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMICYCLE_GEOMETRY", "neither")
     with pytest.raises(InputError, match="SEMICYCLE_GEOMETRY is 'neither': give sform or qform"):
         volumes.read(path)
+
+
+@pytest.fixture
+def plain(tmp_path) -> Path:
+    good(tmp_path / "plain.nii")
+    return tmp_path / "plain.nii"
+
+
+def accepted(path: Path) -> bool:
+    try:
+        return volumes.read(path) is not None
+    except InputError:
+        return False
+
+
+@pytest.mark.parametrize(("apart", "close"), [(-0.9, True), (0.9, True), (1.1, False), (-1.1, False)])
+def test_two_forms_may_be_a_millimetre_apart_and_no_more(apart, close, plain):
+    plain.write_bytes(patched(292, "<f", 7 + apart)(plain.read_bytes()))
+    assert accepted(plain) == close
+
+
+@pytest.mark.parametrize(("axis", "at", "step"), [(0, 296, 2), (1, 284, -1.5), (2, 320, 9)])
+def test_two_forms_are_compared_at_the_end_of_every_axis(axis, at, step, plain):
+    plain.write_bytes(patched(at, "<f", step + 0.6)(plain.read_bytes()))
+    with pytest.raises(InputError, match=rf"disagree by {0.6 * (SHAPE[axis] - 1):.3g} mm"):
+        volumes.read(plain)
+
+
+@pytest.mark.parametrize("at", [252, 254])
+def test_the_codes_of_a_form_are_1_to_5(at, plain):
+    for code in (-1, *range(1, 10), 255, 32767):
+        plain.write_bytes(patched(at, "<h", code)(plain.read_bytes()))
+        assert accepted(plain) == (1 <= code <= 5), code
+
+
+def with_sform(path: Path, affine: np.ndarray) -> Path:
+    raw = patched(252, "<2h", 0, 1)(path.read_bytes())
+    path.write_bytes(patched(280, "<12f", *affine[:3].ravel())(raw))
+    return path
+
+
+@pytest.mark.parametrize(("size_mm", "sane"), [(9e-5, False), (1.1e-4, True), (9.9e3, True), (1.1e4, False)])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_spacing_is_that_of_a_scanner(axis, size_mm, sane, plain):
+    affine = np.diag([2, 1.5, 9, 1.0])
+    affine[axis, axis] = size_mm
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize(("away_mm", "sane"), [(9.9e5, True), (-9.9e5, True), (1.1e6, False), (-1.1e6, False)])
+def test_an_origin_is_that_of_a_scanner(away_mm, sane, plain):
+    affine = AFFINE.copy()
+    affine[1, 3] = away_mm
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize(("off", "sane"), [(2e-3, True), (-2e-3, True), (5e-4, False), (-5e-4, False)])
+def test_axes_that_are_all_but_in_one_plane_are_no_volume(off, sane, plain):
+    affine = np.diag([2, 1.5, 9, 1.0])
+    affine[:3, 2] = [9, 0, 9 * off]
+    assert accepted(with_sform(plain, affine)) == sane
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+def test_a_slope_is_applied_in_double_precision(kind, tmp_path):
+    voxels = (500 * VOXELS).astype(kind)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    nibabel.save(image, tmp_path / "a.nii")
+    (tmp_path / "a.nii").write_bytes(patched(112, "<2f", 0.1, 0.7)((tmp_path / "a.nii").read_bytes()))
+    slope, inter = np.array([0.1, 0.7], np.float32).astype(np.float64)
+    found = volumes.read(tmp_path / "a.nii").voxels[..., 0]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, voxels * slope + inter)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [(1, 1000), (2, 1), (3, 0.001)])
+@pytest.mark.parametrize("code", [252, 254])
+def test_a_unit_is_that_of_the_origin_too(code, unit, mm, plain):
+    raw = patched(252, "<2h", 0, 0)(plain.read_bytes())
+    plain.write_bytes(patched(123, "<b", unit)(patched(code, "<h", 1)(raw)))
+    whole = AFFINE * np.array([[mm]] * 3 + [[1]])
+    np.testing.assert_allclose(volumes.read(plain).affine, whole, rtol=1e-6, atol=1e-4 * mm)
+
+
+@pytest.mark.parametrize("word", ["0", ""])
+def test_repair_is_off_where_it_is_said_to_be(word, plain, monkeypatch):
+    voxels = VOXELS.astype(np.float32)
+    voxels[1, 2, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), plain)
+    monkeypatch.setenv("SEMICYCLE_REPAIR", word)
+    with pytest.raises(InputError, match="1 NaN or infinite"):
+        volumes.read(plain)
+
+
+def test_what_a_user_has_chosen_is_all_that_changes_what_is_read(monkeypatch):
+    assert switches.chosen() == {}
+    given = {"SEMICYCLE_MAX_VOXELS": "9", "SEMICYCLE_GEOMETRY": "qform", "SEMICYCLE_REPAIR": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert switches.chosen() == given
+    monkeypatch.setenv("SEMICYCLE_REPAIR", "yes")
+    with pytest.raises(InputError, match="SEMICYCLE_REPAIR is 'yes': give 1 or 0"):
+        switches.chosen()
 
 
 def test_a_users_word_repairs_images_and_never_masks(tmp_path, monkeypatch):
@@ -195,6 +322,33 @@ def test_itks_formats_are_read_to_their_end(end, packed, tmp_path):
                 volumes.read(path)
 
 
+def lines(fields: dict, between: str) -> str:
+    return "".join(f"{name}{between}{value}\n" for name, value in fields.items() if value is not None)
+
+
+def nrrd(path: Path, fields: dict | None = None, content: bytes = b"\n" + VOXELS.tobytes("F")) -> Path:
+    """A plain one of VOXELS; ``fields`` replace its own, and None takes one out."""
+    head = {
+        "type": "short",
+        "dimension": 3,
+        "space dimension": None,
+        **NRRD_PLACE,
+        "sizes": "5 4 3",
+        "encoding": "raw",
+        "endian": "little",
+    }
+    path.write_bytes(f"NRRD0004\n{lines(head | (fields or {}), ': ')}".encode() + content)
+    return path
+
+
+def meta(path: Path, fields: dict | None = None, content: bytes = VOXELS.tobytes("F")) -> Path:
+    head = {"ObjectType": "Image", "NDims": 3, "DimSize": "5 4 3", **META_PLACE, "ElementType": "MET_SHORT"}
+    head |= {"ElementDataFile": "LOCAL"} | (fields or {})
+    head |= {"ElementDataFile": head.pop("ElementDataFile")}  # the last
+    path.write_bytes(lines(head, " = ").encode() + content)
+    return path
+
+
 def bomb(folder: Path, end: str) -> Path:
     """600 MB of zeros that are less than a megabyte."""
     sides, path = (1000, 1000, 300), folder / f"bomb{end}"
@@ -212,7 +366,7 @@ def bomb(folder: Path, end: str) -> Path:
             sizes = " ".join(map(str, sides))
             stream.write(
                 f"ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = True\nDimSize = {sizes}\n"
-                "ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
+                f"{lines(META_PLACE, ' = ')}ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
             )
         stream.write(packer.compress(begun))
         for _ in range(sides[2]):
@@ -275,30 +429,19 @@ def test_a_damaged_header_is_refused_without_its_words(tmp_path, line):
 
 
 def test_a_note_in_an_nrrd_is_no_field_of_its_header(tmp_path):
-    path = tmp_path / "a.nrrd"
-    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\nendian: little\nencoding:=gzip\n\n"
-    path.write_bytes(head.encode() + VOXELS.tobytes("F"))
+    path = nrrd(tmp_path / "a.nrrd", content=b"encoding:=gzip\n\n" + VOXELS.tobytes("F"))
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
-
-
-def meta(path: Path, *lines: str, content: bytes = b"") -> Path:
-    sizes = " ".join(map(str, SHAPE))
-    head = ["ObjectType = Image", "NDims = 3", f"DimSize = {sizes}", "ElementType = MET_SHORT", *lines]
-    path.write_bytes("\n".join([*head, ""]).encode() + content)
-    return path
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gz", "raw"])
 @pytest.mark.parametrize("endian", ["big", "little"])
 def test_either_byte_order_is_read_packed_or_not(encoding, endian, tmp_path):
     content = VOXELS.astype(">i2" if endian == "big" else "<i2").tobytes("F")
-    path = tmp_path / "a.nrrd"
-    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: {encoding}\nendian: {endian}\n\n"
-    path.write_bytes(head.encode() + (content if encoding == "raw" else gzip.compress(content)))
+    packed = content if encoding == "raw" else gzip.compress(content)
+    path = nrrd(tmp_path / "a.nrrd", {"encoding": encoding, "endian": endian}, b"\n" + packed)
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
-    order, packed = f"BinaryDataByteOrderMSB = {endian == 'big'}", f"CompressedData = {encoding != 'raw'}"
-    content = content if encoding == "raw" else zlib.compress(content)
-    path = meta(tmp_path / "a.mha", "BinaryData = True", order, packed, "ElementDataFile = LOCAL", content=content)
+    order = {"BinaryData": True, "BinaryDataByteOrderMSB": endian == "big", "CompressedData": encoding != "raw"}
+    path = meta(tmp_path / "a.mha", order, content if encoding == "raw" else zlib.compress(content))
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
 
 
@@ -307,7 +450,7 @@ def test_voxels_that_are_not_in_a_file_beside_the_header_are_refused(name, tmp_p
     (tmp_path / "b.raw").write_bytes(VOXELS.tobytes("F"))
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match=r"takes its voxels from|voxels are the header itself"):
-        volumes.read(meta(tmp_path / "in" / "a.mhd", f"ElementDataFile = {name}"))
+        volumes.read(meta(tmp_path / "in" / "a.mhd", {"ElementDataFile": name}, b""))
 
 
 def test_several_numbers_a_voxel_are_refused(tmp_path):
@@ -319,9 +462,7 @@ def test_several_numbers_a_voxel_are_refused(tmp_path):
 
 @pytest.mark.parametrize("spacing", ["1 0 2", "1 -1 2"])
 def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
-    path = meta(
-        tmp_path / "a.mha", f"ElementSpacing = {spacing}", "ElementDataFile = LOCAL", content=VOXELS.tobytes("F")
-    )
+    path = meta(tmp_path / "a.mha", {"ElementSpacing": spacing})
     with pytest.raises(InputError, match="has a spacing of"):
         volumes.read(path)
 
@@ -329,8 +470,211 @@ def test_a_spacing_that_simpleitk_would_mend_is_refused(spacing, tmp_path):
 @pytest.mark.parametrize("harm", [b"", b"1234"])
 def test_the_last_bytes_of_a_file_are_its_voxels_only_if_no_others_are_there(harm, tmp_path):
     content = VOXELS.tobytes("F")
-    path = meta(tmp_path / "a.mha", "HeaderSize = -1", "ElementDataFile = LOCAL", content=content)
+    path = meta(tmp_path / "a.mha", {"HeaderSize": -1}, content)
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
     content = content + harm if harm else content[:-2]
     with pytest.raises(InputError, match=r"truncated|longer than its header says"):
-        volumes.read(meta(path, "HeaderSize = -1", "ElementDataFile = LOCAL", content=content))
+        volumes.read(meta(path, {"HeaderSize": -1}, content))
+
+
+RAW = VOXELS.tobytes("F")
+NUMBERS = " ".join(map(str, VOXELS.ravel("F"))).encode()
+STORED = {  # fields, what is before the voxels, and they
+    "raw.nrrd": ({}, b"\n", RAW),
+    "gzip.nrrd": ({"encoding": "gzip"}, b"\n", gzip.compress(RAW)),
+    "bgzip.nrrd": ({"encoding": "gzip"}, b"\n", gzip.compress(RAW[:50]) + gzip.compress(RAW[50:])),
+    "ascii.nrrd": ({"encoding": "ascii"}, b"\n", NUMBERS),
+    "commas.nrrd": ({"encoding": "txt"}, b"\n", NUMBERS.replace(b" ", b",\n")),
+    "hex.nrrd": ({"encoding": "hex"}, b"\n", RAW.hex().encode()),
+    "bytes.nrrd": ({"byte skip": 4}, b"\nskip", RAW),
+    "lines.nrrd": ({"lineskip": 2}, b"\nthese\ntwo\n", RAW),
+    "both.nrrd": ({"line skip": 1, "byteskip": 2}, b"\nthis line\n..", RAW),
+    "lines, gzip.nrrd": ({"line skip": 1, "encoding": "gzip"}, b"\nthis\n", gzip.compress(RAW)),
+    "bytes, gzip.nrrd": ({"byte skip": 4, "encoding": "gzip"}, b"\n", gzip.compress(b"skip" + RAW)),
+    "raw.mha": ({}, b"", RAW),
+    "zlib.mha": ({"CompressedData": True}, b"", zlib.compress(RAW)),
+    "ascii.mha": ({"BinaryData": False}, b"", NUMBERS),
+    "header.mha": ({"HeaderSize": "0500"}, b".", RAW),
+    "header, zlib.mha": ({"HeaderSize": "0500", "CompressedData": True}, b".", zlib.compress(RAW)),
+}
+
+
+def put(path: Path, fields: dict, before: bytes, content: bytes) -> Path:
+    (nrrd if path.suffix == ".nrrd" else meta)(path, fields, before)
+    if "HeaderSize" in fields:
+        path.write_bytes(path.read_bytes().ljust(500, b"."))
+    path.write_bytes(path.read_bytes() + content)
+    return path
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_voxels_are_read_however_they_are_stored_and_nothing_may_be_behind_them(name, tmp_path):
+    fields, before, content = STORED[name]
+    path = put(tmp_path / name, fields, before, content)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    packed = "zip" in name or "zlib" in name
+    for harm, words in {content[:-4]: "is truncated", content + b" 1234": "is longer than its header says"}.items():
+        with pytest.raises(InputError, match="truncated, damaged" if packed else words):
+            volumes.read(put(path, fields, before, harm))
+
+
+@pytest.mark.parametrize("name", ["raw.nrrd", "raw.mha", "ascii.mha"])
+def test_what_is_there_is_said_before_what_should_be(name, tmp_path):
+    fields, before, content = STORED[name]
+    words = "57 numbers, not 60" if name == "ascii.mha" else "111 bytes, not 120"
+    with pytest.raises(InputError, match=rf"is truncated: {words}: copy it again"):
+        volumes.read(put(tmp_path / name, fields, before, content[:-9]))
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if "gzip" in name or "zlib" in name])
+def test_the_checksum_of_packed_voxels_is_read_whatever_is_before_them(name, tmp_path):
+    fields, before, content = STORED[name]
+    wrong = bytearray(content)
+    wrong[-1 if "zlib" in name else -6] ^= 1
+    with pytest.raises(InputError, match=r"is truncated, damaged"):
+        volumes.read(put(tmp_path / name, fields, before, bytes(wrong)))
+
+
+def test_a_gzip_header_may_have_a_checksum_of_its_own(tmp_path):
+    for name, raw in (("a.nii.gz", good(tmp_path / "good.nii")), ("a.nrrd", RAW)):
+        packed = gzip.compress(raw, mtime=0)
+        head = packed[:3] + b"\2" + packed[4:10]
+        content = head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + packed[10:]
+        if name == "a.nrrd":
+            nrrd(tmp_path / name, {"encoding": "gzip"}, b"\n" + content)
+        else:
+            (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(volumes.read(tmp_path / name).voxels[..., 0], VOXELS)
+
+
+@pytest.mark.parametrize("last", ["byte skip", "HeaderSize"])
+def test_the_last_bytes_of_a_file_beside_the_header_are_its_voxels_if_it_says_so(last, tmp_path):
+    (tmp_path / "b.raw").write_bytes(b"another header" + RAW)
+    if last == "byte skip":
+        path = nrrd(tmp_path / "a.nhdr", {last: -1, "data file": "b.raw"}, b"")
+    else:
+        path = meta(tmp_path / "a.mhd", {last: -1, "ElementDataFile": "b.raw"}, b"")
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    (tmp_path / "b.raw").write_bytes(RAW[1:])
+    with pytest.raises(InputError, match="truncated"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "zrl"])
+def test_the_encodings_that_are_known_are_named(encoding, tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", {"encoding": encoding}, b"\n" + bz2.compress(RAW))
+    with pytest.raises(InputError, match="encoding that is not known: store it as raw, gzip, ascii or hex"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize(
+    "skip", [{"byte skip": -2}, {"line skip": "many"}, {"byte skip": 10**17}, {"line skip": 10**17}]
+)
+def test_more_than_a_file_has_is_not_skipped(skip, tmp_path):
+    with pytest.raises(InputError, match=r"no number of lines or bytes|truncated"):
+        volumes.read(nrrd(tmp_path / "a.nrrd", skip))
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_what_is_to_be_skipped_is_not_unpacked_if_it_cannot_be_there(encoding, tmp_path):
+    with pytest.raises(InputError, match=r"is truncated: \d+ bytes, and its header says 60 voxels"):
+        volumes.read(nrrd(tmp_path / "a.nrrd", {"byte skip": 10**9, "encoding": encoding}))
+
+
+def test_the_fields_of_an_nrrd_mean_nothing_in_a_metaimage(tmp_path):
+    others = {"byteskip": 4, "Encoding": "gzip", "Endian": "big", "DataFile": "none.raw"}
+    np.testing.assert_array_equal(volumes.read(meta(tmp_path / "a.mha", others)).voxels[..., 0], VOXELS)
+
+
+def test_a_file_of_voxels_that_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"takes its voxels from 'none\.raw', which is no file beside it: copy both"):
+        volumes.read(meta(tmp_path / "a.mhd", {"ElementDataFile": "none.raw"}, b""))
+
+
+# where an NRRD or a MetaImage lies
+
+NOWHERE = "does not say where it lies in the patient"
+NOT_SAID = {  # fields that replace an NRRD's, or a MetaImage's, and why they say nothing
+    "no space.nrrd": ({"space": None, "space directions": None, "space origin": None, "spacings": "2 1.5 9"}, NOWHERE),
+    "of no patient.nrrd": ({"space": "scanner-xyz"}, f"{NOWHERE} .no anatomical space"),
+    "right-handed.nrrd": ({"space": "3D-right-handed"}, f"{NOWHERE} .no anatomical space"),
+    "a number of axes.nrrd": ({"space": None, "space dimension": 3}, f"{NOWHERE} .no anatomical space"),
+    "no directions.nrrd": ({"space directions": None}, f"{NOWHERE} .no space directions"),
+    "no origin.nrrd": ({"space origin": None}, f"{NOWHERE} .no space origin"),
+    "no matrix.mha": ({"TransformMatrix": None}, f"{NOWHERE} .no TransformMatrix"),
+    "no offset.mha": ({"Offset": None}, f"{NOWHERE} .no Offset"),
+    "no spacing.mha": ({"ElementSpacing": None}, f"{NOWHERE} .no ElementSpacing"),
+}
+WRONG = {
+    "none.nrrd": ({"space directions": "(0,-2,0) none (0,0,9)"}, "too few or too many numbers"),
+    "nan.nrrd": ({"space directions": "(0,-2,0) (nan,nan,nan) (0,0,9)"}, "other than finite numbers"),
+    "origin of NaN.nrrd": ({"space origin": "(nan,nan,nan)"}, "other than finite numbers"),
+    "origin of text.nrrd": ({"space origin": "(0,here,0)"}, "damaged|other than finite"),
+    "origin of two.nrrd": ({"space origin": "(0,0)"}, "damaged|too few"),
+    "flat.nrrd": ({"space directions": "(0,-2,0) (0,0,0) (0,0,9)"}, "no usable affine"),
+    "in inches.nrrd": ({"space units": '"in" "in" "in"'}, "lengths in in, in, in: store millimetres"),
+    "in several.nrrd": ({"space units": '"mm" "mm" "um"'}, "lengths in mm, mm, um: store millimetres"),
+    "offset of text.mha": ({"Offset": "-7 here 11"}, "other than finite numbers in its Offset"),
+    "offset of NaN.mha": ({"Offset": "-7 nan 11"}, "other than finite numbers in its Offset"),
+    "offset of two.mha": ({"Offset": "-7 3"}, "too few or too many numbers"),
+    "empty offset.mha": ({"Offset": ""}, "too few or too many numbers"),
+    "matrix of text.mha": ({"TransformMatrix": "0 -1 0 1 0 0 0 0 one"}, "damaged|other than finite"),
+    "spacing of four.mha": ({"ElementSpacing": "2 1.5 9 1"}, "too few or too many numbers"),
+    "spacing of two.mha": ({"ElementSpacing": "2 1.5"}, "damaged or no MHA .its header cannot be understood"),
+    "spacing of text.mha": ({"ElementSpacing": "2 1.5 thick"}, "has a spacing of thick"),
+    "long.mha": ({"TransformMatrix": "0 -2 0 2 0 0 0 0 2"}, "not of length 1"),
+    "in inches.mha": ({"DistanceUnits": "in"}, "lengths in in: store millimetres"),
+}
+SAID = {  # another way to say AFFINE
+    "short.nrrd": {"space": "LPS"},
+    "upper case.nrrd": {"space": "Left-Posterior-Superior"},
+    "ras.nrrd": {"space": "RAS", "space directions": "(0,2,0) (-1.5,0,0) (0,0,9)", "space origin": "(7,-3,11)"},
+    "las.nrrd": {"space": "left-anterior-superior", "space directions": "(0,2,0) (1.5,0,0) (0,0,9)",
+                 "space origin": "(-7,-3,11)"},
+    "an axis of one.nrrd": {"dimension": 4, "sizes": "1 5 4 3", "kinds": "list domain domain domain",
+                            "space directions": "none (0,-2,0) (1.5,0,0) (0,0,9)"},
+    "of ITK's four axes.nrrd": {"dimension": 4, "sizes": "5 4 3 1", "space": None, "space dimension": 4,
+                                "space directions": "(0,-2,0,0) (1.5,0,0,0) (0,0,9,0) (0,0,0,1)",
+                                "space origin": "(-7,3,11,0)"},
+    "and time.nrrd": {"dimension": 4, "sizes": "5 4 3 1", "space": "RAST",
+                      "space directions": "(0,2,0,0) (-1.5,0,0,0) (0,0,9,0) (0,0,0,1)", "space origin": "(7,-3,11,0)",
+                      "space units": '"mm" "mm" "mm" "s"'},
+    "in mm.nrrd": {"space units": '"mm" "mm" "mm"'},
+    "in microns.nrrd": {"space units": '"um" "um" "um"', "space directions": "(0,-2000,0) (1500,0,0) (0,0,9000)",
+                        "space origin": "(-7000,3000,11000)"},
+    "in metres.nrrd": {"space units": '"m" "m" "m"', "space directions": "(0,-.002,0) (.0015,0,0) (0,0,.009)",
+                       "space origin": "(-.007,.003,.011)"},
+    "other names.mha": {"TransformMatrix": None, "Rotation": META_PLACE["TransformMatrix"], "Offset": None,
+                        "Position": META_PLACE["Offset"], "ElementSpacing": None, "ElementSize": "2 1.5 9"},
+    "four axes.mha": {"NDims": 4, "DimSize": "5 4 3 1", "TransformMatrix": "0 -1 0 0 1 0 0 0 0 0 1 0 0 0 0 1",
+                      "Offset": "-7 3 11 0", "ElementSpacing": "2 1.5 9 1"},
+    "in mm.mha": {"DistanceUnits": "mm"},
+    "in cm.mha": {"DistanceUnits": "cm", "Offset": "-.7 .3 1.1", "ElementSpacing": ".2 .15 .9"},
+    "in who knows what.mha": {"DistanceUnits": "?"},
+}  # fmt: skip
+
+
+def with_fields(path: Path, fields: dict) -> Path:
+    return nrrd(path, fields) if path.suffix == ".nrrd" else meta(path, fields)
+
+
+@pytest.mark.parametrize("name", NOT_SAID | WRONG)
+def test_a_place_that_simpleitk_would_make_up_is_refused(name, tmp_path, monkeypatch):
+    fields, words = (NOT_SAID | WRONG)[name]
+    path = with_fields(tmp_path / name, fields)
+    with pytest.raises(InputError, match=words) as caught:
+        volumes.read(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
+    if name in NOT_SAID:
+        np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    else:
+        with pytest.raises(InputError, match=words):
+            volumes.read(path)
+
+
+@pytest.mark.parametrize("name", ["as it is.nrrd", "as it is.mha", *SAID])
+def test_a_place_is_what_the_header_says(name, tmp_path):
+    volume = volumes.read(with_fields(tmp_path / name, SAID.get(name, {})))
+    np.testing.assert_array_equal(volume.voxels[..., 0], VOXELS)
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-9)

@@ -147,6 +147,26 @@ def test_a_mask_is_no_scan(tmp_path, model, phantom_dir):
     assert made(tmp_path / "out") == []
 
 
+CONSTANT = {"of a label": (0, 0), "of none": (-1024, -1024), "but for what float32 has not": (1e9, 1e9 + 8),
+            "in float32": (0, 1e-60)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_a_scan_of_one_number_in_all_voxels_is_left_out(name, tmp_path, model):
+    voxels = np.full((20, 28, 5), CONSTANT[name][0], np.float64)
+    voxels[3, 2, 1] = CONSTANT[name][1]
+    nibabel.save(nibabel.Nifti1Image(voxels, OBLIQUE), tmp_path / "scan.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "scan.nii.gz", tmp_path / "out", model)
+    assert "scan.nii.gz is constant" in str(caught.value.__cause__) and made(tmp_path / "out") == []
+
+
+def test_one_voxel_is_not_constant(tmp_path, model):
+    volume(tmp_path / "in" / "scan.nii.gz", (1, 1, 1))
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["scan_seg.nii.gz"]
+
+
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     (tmp_path / "out").write_text("mine")

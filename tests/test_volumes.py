@@ -166,7 +166,10 @@ def test_a_header_may_not_take_its_voxels_from_elsewhere(tmp_path, name, kind):
 def test_a_header_may_take_its_voxels_from_a_file_beside_it(tmp_path):
     voxels = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     (tmp_path / "a.raw").write_bytes(voxels.tobytes(order="F"))
-    (tmp_path / "a.mhd").write_text("NDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\nElementDataFile = a.raw\n")
+    place = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 5\n"
+    (tmp_path / "a.mhd").write_text(
+        f"NDims = 3\nDimSize = 3 4 5\n{place}ElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+    )
     np.testing.assert_array_equal(volumes.read(tmp_path / "a.mhd").voxels[..., 0], voxels)
 
 
@@ -185,10 +188,10 @@ def test_a_sheared_grid_is_kept_in_nifti_and_refused_elsewhere(tmp_path):
     affine = np.diag([1.4, 1.4, 9, 1.0])
     affine[0, 2] = 3.0
     voxels = np.ones((4, 5, 6), np.uint8)
-    like = volumes.Volume(voxels[..., None], affine)
+    like = volumes.Volume(voxels[..., None], affine, path="scan.nrrd")
     volumes.save(tmp_path / "a.nii.gz", voxels, like)
     np.testing.assert_allclose(volumes.read(tmp_path / "a.nii.gz").affine, affine, atol=1e-5)
-    with pytest.raises(InputError, match="sheared"):
+    with pytest.raises(InputError, match=r"scan\.nrrd has a sheared grid, which a\.mha cannot hold: write NIfTI"):
         volumes.save(tmp_path / "a.mha", voxels, like)
     assert not (tmp_path / "a.mha").exists()
 

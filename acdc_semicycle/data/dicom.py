@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from acdc_semicycle.errors import InputError
 
 POSITION, ORIENTATION, SPACING = "0020|0032", "0020|0037", "0028|0030"
 THICKNESS = ("0018|0088", "0018|0050")  # SpacingBetweenSlices, SliceThickness
+SLOPE = "0028|1053"
 TIMES = ("0018|1060", "0020|0100", "0008|0032", "0020|0013")  # trigger, temporal position, acquisition, instance
 SAME_MM = 0.01  # positions that differ by less are one; so much, or 1 %, may steps differ
 SAME_COSINE = 1e-3
@@ -27,6 +29,12 @@ CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)\x00?\x02\x00", re.DOTALL)
 UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", re.DOTALL)
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
 IMAGES = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
+# how long the pixels are, behind their tag, in either byte order, with or without their type
+PIXELS = re.compile(rb"\xe0\x7f\x10\0(?:(?:O[BW]|UN)\0\0)?(.{4})|\x7f\xe0\0\x10O[BW]\0\0(.{4})", re.DOTALL)
+PACKED = 2**32 - 1  # is their length where they are compressed
+# the transfer syntax of a file that is deflated behind its meta header
+DEFLATED = re.compile(rb"\x02\0\x10\0UI..1\.2\.840\.10008\.1\.2\.1\.99\0?\x02\0", re.DOTALL)
+LONGEST_HEADER = 2**26  # bytes, of such a file
 DAMAGED = "damaged"
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's patient axes, which point left and back
 
@@ -212,12 +220,32 @@ def _pixels(path: Path) -> NDArray:
     """[columns, rows] of one file."""
     import SimpleITK as sitk
 
+    reader = _reader(path)
     try:
-        return sitk.GetArrayFromImage(_reader(path).Execute())[0].T
+        image = reader.Execute()
     except RuntimeError:
         raise InputError(
             f"{path} is truncated, damaged or compressed in a way that is not known: copy it again from its source"
         ) from None
+    slope = reader.GetMetaData(SLOPE).strip(" \0") if reader.HasMetaDataKey(SLOPE) else ""
+    if slope and _numbers(slope, 1) in ((), (0.0,)):
+        raise InputError(f"{path} has a RescaleSlope that is 0 or no number: export the series again")
+    needed = math.ceil(math.prod(image.GetSize()) * int(reader.GetMetaData("0028|0100")) / 8)
+    if not _holds(path.read_bytes(), needed):
+        raise InputError(f"{path} has fewer than the {needed:,} bytes of its pixels: copy it again from its source")
+    return sitk.GetArrayFromImage(image)[0].T
+
+
+def _holds(content: bytes, needed: int) -> bool:
+    """Whether a file has pixels of so many bytes, or compressed ones: GDCM takes what is in memory for the missing."""
+    if DEFLATED.search(content[:4096]):
+        start = 144 + int.from_bytes(content[140:144], "little")
+        content = zlib.decompressobj(-15).decompress(content[start:], needed + LONGEST_HEADER)
+    for found in PIXELS.finditer(content):
+        size = int.from_bytes(found[1] or b"", "little") or int.from_bytes(found[2] or b"", "big")
+        if size == PACKED or needed <= size <= len(content) - found.end():
+            return True
+    return False
 
 
 # --- one series ---

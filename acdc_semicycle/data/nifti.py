@@ -63,10 +63,11 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
                 return _analyze(path)
             raise InputError(_no_nifti(path, block))
         start, end = _extent(path, header, paired)
+        _check_scaling(path, header)
         affine = _affine(path, header)
         shape, kind = header.get_data_shape(), header.get_data_dtype()
         if path.suffix.lower() == ".gz":
-            stored = np.ndarray(shape, kind, _exactly(path, stream, block, end), start, order="F")
+            stored = np.ndarray(shape, kind, exactly(path, stream, block, end), start, order="F")
         else:  # whose length is right
             flat = np.fromfile(_image_of(path) if paired else path, kind, offset=start)
             stored = flat.reshape(shape, order="F")
@@ -144,6 +145,16 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
     return start, end
 
 
+def _check_scaling(path: Path, header: Any) -> None:
+    """Refuse infinite numbers; a slope of 0, or of NaN, which is what libraries leave there, is none."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isinf(slope) or math.isinf(inter) or (slope and not math.isnan(slope) and math.isnan(inter)):
+        raise InputError(
+            f"{path} has the slope {slope:g} and the intercept {inter:g} in its header, and no voxel is a number by"
+            " them: restore it from its source"
+        )
+
+
 def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
     """Refuse what is too large, or cannot be in so few bytes, before anything is allocated.
 
@@ -169,7 +180,7 @@ def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
         )
 
 
-def _exactly(path: Path, stream: Any, begun: bytes, end: int) -> bytearray:
+def exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytearray:
     """All bytes up to the end of the voxels, behind which is nothing; so gzip's checksum has been looked at, too."""
     content = bytearray(end)
     content[: len(begun)] = begun[:end]

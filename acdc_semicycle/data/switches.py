@@ -2,7 +2,9 @@
 
 ``SEMICYCLE_MAX_VOXELS``  the most voxels that an image may have; 2^30 unless it is set, of a picture 2^27
 ``SEMICYCLE_GEOMETRY``    ``sform`` or ``qform``: which of a NIfTI's two to take where they disagree; either also takes
-                          a file without both, and Analyze files, whose sides are anybody's guess
+                          a file that does not say where it lies in the patient (a NIfTI without both, an NRRD
+                          without an anatomical space, directions or origin, a MetaImage without TransformMatrix,
+                          Offset or ElementSpacing), and Analyze files, whose sides are anybody's guess
 ``SEMICYCLE_REPAIR``      ``1``: NaN and infinite voxels of images become the image's lowest number
 """
 

@@ -255,7 +255,9 @@ def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = affine[:3, :3] / spacing
     if not orthogonal(affine):
-        raise InputError(f"{target} cannot hold a sheared grid: write NIfTI")
+        raise InputError(
+            f"{like.path} has a sheared grid, which {target.name} cannot hold: write NIfTI (--format nii.gz)"
+        )
     if voxels.ndim == 3:
         image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
         image.SetSpacing(spacing.tolist())
