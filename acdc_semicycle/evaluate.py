@@ -28,7 +28,7 @@ from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import check_folder, replacing, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
 from acdc_semicycle.states import load_network
 from acdc_semicycle.versions import versions
@@ -117,11 +117,11 @@ class Report:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
         load_network(self.network, self.checkpoint)
         self._check_card()
+        check_folder(Path(self.folder))
         cases = self._evaluate()
         if distributed.rank():
             return Path(self.folder) / "report.json"
         folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         content = self._content(cases)
         path = folder / "report.json"
         write_text(path, json.dumps(plain(content), indent=1) + "\n")
@@ -209,7 +209,9 @@ class Report:
         ranked = sorted(cases, key=lambda case: np.nan_to_num(scores[case.case]))
         chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
         examples = [_example(case, f", Dice {scores[case.case]:.3f}") for case in chosen.values()]
-        examples_figure(examples, self.classes, self.colours).savefig(folder / "examples.png", dpi=110)
+        figure = examples_figure(examples, self.classes, self.colours)
+        with replacing(folder / "examples.png") as beside:
+            figure.savefig(beside, dpi=110)
         spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
         shown = [_example(cases[place]) for place in spread]
         arrays = {
@@ -217,7 +219,8 @@ class Report:
             for n, example in enumerate(shown)
             for name in ("image", "truth", "prediction")
         }
-        np.savez_compressed(folder / "panel.npz", names=np.array([cases[n].case for n in spread]), **arrays)
+        with replacing(folder / "panel.npz") as beside:
+            np.savez_compressed(beside, names=np.array([cases[n].case for n in spread]), **arrays)
 
 
 def summary(
@@ -306,7 +309,7 @@ def _picture_lines(content: dict[str, Any]) -> list[str]:
 
 def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> None:
     heads = [f"{score}_{name}" for score in SCORES for name in ("mean", *names)]
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["case", "patient", "phase", *heads])
         for row in cases:
@@ -315,7 +318,7 @@ def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> Non
 
 
 def _write_summary(path: Path, content: dict, names: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["score", "structure", "mean", "std"])
         for score in SCORES:

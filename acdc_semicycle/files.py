@@ -1,12 +1,67 @@
 """Files that are there whole or not at all."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from acdc_semicycle.errors import InputError
 
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
     write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to be written beside ``path``; once it is on the disk it takes that one's place.
+
+    Raises:
+        InputError: it cannot be written; what was there is as it was, and nothing is left beside it.
+    """
+    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            with beside.open("rb") as stream:
+                os.fsync(stream.fileno())
+            beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say the system's refusal to write ``path`` as one line.
+
+    Raises:
+        InputError: names the file and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}): make room, or give a folder that can be written,"
+            " and give the same command again"
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before hours of work."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def flush_folder(folder: Path) -> None:
@@ -16,11 +71,3 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """The same of bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
-    beside.write_bytes(content)
-    beside.replace(path)

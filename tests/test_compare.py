@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from acdc_semicycle import compare, surfaces
+from acdc_semicycle import compare, files, surfaces
 from acdc_semicycle.compare import table, write
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.errors import InputError
@@ -627,6 +628,26 @@ def test_what_is_written_is_what_was_found(tmp_path, phantom_dir):
         "summary.csv",
         "patients.csv",
     }
+
+
+def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "out" / "summary.csv"
+    files.write_text(path, "old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    for fault in ("write", "flush"):
+        with monkeypatch.context() as patched:
+            if fault == "write":
+                patched.setattr(Path, "write_bytes", full_disk)
+            else:
+                patched.setattr(os, "fsync", full_disk)
+            with pytest.raises(InputError, match=r"summary\.csv cannot be written \(No space left on device\): make"):
+                files.write_text(path, "new")
+        assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("summary.csv", "old")]
+    with pytest.raises(InputError, match=r"summary\.csv.x cannot be written"):
+        files.write_text(path / "x", "below a file")
 
 
 def test_the_table_shows_what_the_summary_says(tmp_path):

@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 from acdc_semicycle import cli, compare, models, quality, states
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, causes
 from acdc_semicycle.networks import ResidualGenerator
 from acdc_semicycle.scans import Scans
 
@@ -876,9 +876,33 @@ def test_what_fails_in_reading_segmenting_or_writing_costs_its_own_scan_and_no_o
     assert [case["case"] for case in found["cases"]] == ["a", "e"]
     assert [Path(failure["scan"]).name for failure in found["failures"]] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
     for failure, words in zip(found["failures"], ("damaged", "fit in memory", "No space left"), strict=True):
-        assert Path(failure["scan"]).stem in failure["reason"] and words in failure["reason"]
+        assert f"/{Path(failure['scan']).name[0]}" in failure["reason"] and words in failure["reason"]
     assert "3 of 5 files" in str(caught.value.__cause__)
     assert made(tmp_path / "out") == ["a_seg.nii.gz", "e_seg.nii.gz"]
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(tmp_path, model, monkeypatch):
+    volume(tmp_path / "in" / "a.nii.gz")
+    volume(tmp_path / "in" / "b.nii.gz")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
+    assert said.startswith(f"{tmp_path / 'out' / 'predictions.json'} cannot be written (No space left on device): ")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_label_map_that_cannot_be_written_is_the_one_that_is_named(tmp_path, model, monkeypatch):
+    volume(tmp_path / "in" / "a.nii.gz")
+    monkeypatch.setattr(volumes, "save", full_disk)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    target = tmp_path / "out" / "a_seg.nii.gz"
+    assert f"{target} cannot be written (No space left on device)" in str(caught.value.__cause__)
 
 
 def test_a_phase_of_a_cine_and_a_scan_of_its_name_do_not_write_over_each_other(tmp_path, model):
