@@ -49,10 +49,12 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # SimpleITK turns a full disk into the latter
+        *_, last = ["", *str(error).strip().splitlines()]
+        reason = getattr(error, "strerror", None) or last
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error}): make room, or give a folder that can be written,"
-            " and give the same command again"
+            f"{path} cannot be written ({reason}): make room, or give a folder that can be written, and give the same"
+            " command again"
         ) from error
 
 
