@@ -31,7 +31,7 @@ from acdc_semicycle.data.records import IGNORED
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.evaluate import plain, provenance
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std
 from acdc_semicycle.pairing import LabelMap, Pair
 from acdc_semicycle.surfaces import distances
@@ -40,6 +40,12 @@ OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
 SCORES = (*OVERLAPS, *FAR)
 SIDES = ("truth", "prediction")
 NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
+OURS = (  # and by what they are known
+    ("evaluation.json", '"cases"', MADE_HERE),
+    ("cases.csv", "tool,case,patient,phase,unit,"),
+    ("summary.csv", "tool,phase,score,structure,"),
+    ("patients.csv", "tool,patient,truth_"),
+)
 SHOWN = 10  # lines of failures in the table
 
 Row = dict[str, Any]  # a case, as in evaluation.json, but with NaN for null
@@ -293,13 +299,19 @@ def check_current(folder: Path, content: dict[str, Any]) -> None:
             raise InputError(f"{path} is another than was evaluated in {folder}: say semicycle evaluate again")
 
 
+def check_target(folder: Path, truth: Path | str | None) -> None:
+    """Refuse a folder for the results that cannot be written, that is the truth's, or that holds others' files."""
+    if truth and Path(truth).resolve() == folder.resolve():
+        raise InputError(f"{folder} is the folder of the truth: say with -o where the results should go")
+    if folder.exists():
+        check_folder(folder)
+    for name, *signs in OURS:
+        check_ours(folder / name, *signs)
+
+
 def write(content: dict[str, Any], folder: Path) -> Path:
     """evaluation.json, cases.csv, summary.csv and patients.csv, each whole or not at all; the first one's path."""
-    if content["truth"] and Path(content["truth"]).resolve() == folder.resolve():
-        raise InputError(f"{folder} is the folder of the truth: say with -o where the results should go")
-    own = [folder / name for name in ("cases.csv", "summary.csv", "patients.csv") if (folder / name).exists()]
-    if own and not (folder / "evaluation.json").is_file():
-        raise InputError(f"{own[0]} is there and is none of an evaluation: say with -o where the results should go")
+    check_target(folder, content["truth"])
     path, heads = Path(folder) / "evaluation.json", ("mean", *content["structures"])
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_text(path.with_name("cases.csv"), _csv(_case_rows(content, heads)))

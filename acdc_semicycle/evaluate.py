@@ -28,7 +28,7 @@ from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import check_folder, replacing, write_text
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
 from acdc_semicycle.states import load_network
 from acdc_semicycle.versions import versions
@@ -39,6 +39,11 @@ if TYPE_CHECKING:  # matplotlib: only where something is drawn
 log = logging.getLogger("semicycle")
 
 SCORES = {"dice": dice, "iou": iou}
+OURS = (  # and by what they are known
+    ("report.json", '"cases"', MADE_HERE),
+    ("cases.csv", "case,patient,phase,"),
+    ("summary.csv", "score,structure,mean,std"),
+)
 LARGEST = 512  # pixels of a picture's longer side in figures
 PANEL = 4  # cases in panel.npz
 PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
@@ -118,6 +123,8 @@ class Report:
         load_network(self.network, self.checkpoint)
         self._check_card()
         check_folder(Path(self.folder))
+        for name, *signs in OURS:
+            check_ours(Path(self.folder) / name, *signs)
         cases = self._evaluate()
         if distributed.rank():
             return Path(self.folder) / "report.json"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from acdc_semicycle.errors import InputError
 
+MADE_HERE = '"acdc_semicycle"'  # the versions that a JSON file of ours names
+
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
@@ -64,6 +66,19 @@ def check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+def check_ours(path: Path, *signs: str) -> None:
+    """Refuse to write over what was not written here.
+
+    Args:
+        signs: what every file of this name that was written here holds.
+
+    Raises:
+        InputError: something else is there, or no file at all.
+    """
+    if os.path.lexists(path) and not (path.is_file() and all(sign.encode() in path.read_bytes() for sign in signs)):
+        raise InputError(f"{path} is there and is not of this program: give another folder, or take it away")
 
 
 def flush_folder(folder: Path) -> None:

@@ -57,7 +57,7 @@ class Ledger:
         Args:
             failures: whether what failed is entered, too; of an earlier run it is not, as it is tried again.
         """
-        journals = sorted(self.path.parent.glob(JOURNAL.format("*")))
+        journals = sorted(path for path in self.path.parent.glob(JOURNAL.format("[0-9]*")) if path.is_file())
         for journal in journals:
             head, *notes = _lines(journal) or [{}]
             for note in notes if self._same(head) else ():

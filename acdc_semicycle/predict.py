@@ -29,8 +29,8 @@ from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError, causes
-from acdc_semicycle.files import check_folder, replacing, writing
-from acdc_semicycle.ledger import Journal, Ledger, entry, stamp
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, writing
+from acdc_semicycle.ledger import LEDGER, Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame, save_panel
 from acdc_semicycle.scans import Scan, Scans, check_target, words
@@ -127,6 +127,7 @@ def run(
         load_network(painter, weights, model.path)
         painter.eval()
     check_folder(scans.folder)
+    check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
     log.info("%d images, network %s", len(scans.found), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")

@@ -192,7 +192,7 @@ def ours(path: Path) -> bool:
 
 def check_target(target: Path) -> None:
     """Refuse to write over a file that is not a label map of ours."""
-    if target.exists() and not ours(target):
+    if os.path.lexists(target) and not (target.is_file() and ours(target)):
         raise InputError(f"{target} is there and was not written by this program: give another output_dir")
 
 

@@ -727,10 +727,13 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
         write(content, tmp_path / "truth")
-    (tmp_path / "tool" / "cases.csv").write_text("mine")
-    with pytest.raises(InputError, match="is none of an evaluation: say with -o"):
-        write(content, tmp_path / "tool")
-    assert (tmp_path / "tool" / "cases.csv").read_text() == "mine"
+    for name in ("evaluation.json", "cases.csv", "summary.csv", "patients.csv"):
+        path = tmp_path / name / name
+        path.parent.mkdir()
+        path.write_text('{"cases": ["mine"]}')
+        with pytest.raises(InputError, match=f"{name} is there and is not of this program: give another folder"):
+            write(content, path.parent)
+        assert [path.read_text()] == [each.read_text() for each in path.parent.iterdir()] == ['{"cases": ["mine"]}']
     assert [path.name for path in (tmp_path / "truth").iterdir()] == ["X_gt.nii.gz"]
     write(content, tmp_path / "new")
     write(content, tmp_path / "new")  # its own it may replace

@@ -882,6 +882,30 @@ def test_what_fails_in_reading_segmenting_or_writing_costs_its_own_scan_and_no_o
     assert made(tmp_path / "out") == ["a_seg.nii.gz", "e_seg.nii.gz"]
 
 
+def a_file(path: Path) -> None:
+    path.write_text('{"cases": [{"case": "mine"}]}')
+
+
+def a_link_to_nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [a_file, a_link_to_nothing, Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["predictions.json", "a_seg.nii.gz"])
+def test_what_is_not_of_this_program_is_not_written_over_nor_waited_for(tmp_path, model, make, name):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / name)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert re.search(
+        f"{name} is there and (is not of|was not written by) this program: give", str(caught.value.__cause__)
+    )
+    assert name == "a_seg.nii.gz" or not list((tmp_path / "out").glob("*_seg*"))
+    if make is a_file:
+        assert "mine" in (tmp_path / "out" / name).read_text()
+
+
 def full_disk(*_):
     raise OSError(28, "No space left on device")
 
