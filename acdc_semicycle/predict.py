@@ -240,6 +240,10 @@ class Segmenter:
 
     def _read(self, scan: Scan) -> Work:
         work = Work(scan)
+        if isinstance(scan.source, Path) and not scan.path.is_file():
+            raise InputError(
+                f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"
+            )
         check_target(scan.target)
         self.ledger.check(scan, claim=False)
         work.stamp, work.volume = stamp(scan), self._volume(scan)

@@ -210,6 +210,47 @@ def test_two_scans_of_one_name_get_two_label_maps(tmp_path, model):
     assert nibabel.load(tmp_path / "out" / "a_nii_gz_seg.nii.gz").shape == (24, 24, 3)
 
 
+def test_two_names_of_one_scan_in_a_folder_get_two_label_maps(tmp_path, model):
+    scan = volume(tmp_path / "in" / "b.nii.gz")
+    for name in "ac":
+        (tmp_path / "in" / f"{name}.nii.gz").symlink_to(scan)
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz"]
+    assert [case["case"] for case in ledger(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+
+
+def test_what_is_given_twice_is_segmented_once_and_under_another_folders_name_said_to_be(tmp_path, model, caplog):
+    scan = volume(tmp_path / "in" / "a.nii.gz")
+    found = Scans([scan.parent, scan, tmp_path / "in" / ".." / "in"], tmp_path / "out", models.CARD).found
+    assert [one.path for one in found] == [scan] and "under another name" in caplog.text
+    caplog.clear()
+    Scans([scan.parent, scan], tmp_path / "out", models.CARD)
+    assert not caplog.text
+
+
+def test_a_path_that_is_no_file_costs_its_own_line_and_not_the_others(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run([tmp_path / "in", tmp_path / "typo", tmp_path / "pipe.nii.gz"], tmp_path / "out", model)
+    said = str(caught.value.__cause__)
+    assert "2 of 3 files left out" in said
+    assert f"{tmp_path / 'typo'} is not there: " in said and f"{tmp_path / 'pipe.nii.gz'} is no file: " in said
+    assert made(tmp_path / "out") == ["in/a_seg.nii.gz"]
+    reasons = {failure["scan"] for failure in ledger(tmp_path / "out")["failures"]}
+    assert reasons == {str(tmp_path / "typo"), str(tmp_path / "pipe.nii.gz")}
+
+
+def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["a"]}))
+    given = [tmp_path / "in", tmp_path / "typo"]
+    found = Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json").found
+    assert [one.path.name for one in found] == ["a.nii.gz", "typo"]
+    with pytest.raises(InputError, match="typo is not there"):
+        Scans(tmp_path / "typo", tmp_path / "out", models.CARD)
+
+
 def test_a_users_own_file_is_not_overwritten(tmp_path, model):
     volume(tmp_path / "in" / "a.nii.gz")
     mine = volume(tmp_path / "in" / "a_seg.nii.gz")
