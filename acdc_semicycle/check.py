@@ -153,15 +153,22 @@ def before_training(
         kind = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**rules)
         digest = cache.digest_of(records, list(kind), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"
-        if digest and stamp.is_file():
-            warnings = json.loads(stamp.read_text(encoding="utf-8"))
-        else:
+        warnings = _kept(stamp)
+        if digest is None or warnings is None:
             warnings = _without_faults(_Cases(kind, Counts()), records)
             if digest:
                 write_text(stamp, json.dumps(warnings))
         for text in warnings:
             log.warning("%s", text)
     distributed.wait()
+
+
+def _kept(stamp: Path) -> list[str] | None:
+    """The warnings of a data set that was found faultless; None where that is not kept, or damaged."""
+    try:
+        return [str(text) for text in json.loads(stamp.read_text(encoding="utf-8"))] if stamp.is_file() else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:

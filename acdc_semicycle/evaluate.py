@@ -30,6 +30,7 @@ from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
+from acdc_semicycle.models import said
 from acdc_semicycle.states import load_network
 from acdc_semicycle.versions import versions
 
@@ -145,8 +146,7 @@ class Report:
         return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
-        path = Path(self.checkpoint).with_suffix(".json")
-        trained = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        trained = said(self.checkpoint)
         for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
                 raise InputError(

@@ -515,6 +515,10 @@ def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(ro
         patched.setattr(check.LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item))
         check.before_training(records, kept, "acdc", **rules)
         assert not reads
+        stamp.write_text("[")  # damaged: as if it were not there
+        check.before_training(records, kept, "acdc", **rules)
+        assert reads and stamp.read_text() == "[]"
+        reads.clear()
         put(mask(root, 1), (0, 0, 0), 9)
         cut(image(root, 2))
         with pytest.raises(InputError) as caught:

@@ -156,6 +156,11 @@ def test_another_architecture_is_refused_with_the_parameter_that_differs(tmp_pat
     save(tmp_path / "model.pt", generator(**given).state_dict())
     network = generator()
     before = copy.deepcopy(network.state_dict())
+    with pytest.raises(
+        InputError, match=rf"\({difference}\): model\.json, which says of which, is missing beside it: copy"
+    ):
+        load_network(network, tmp_path / "model.pt")
+    (tmp_path / "model.json").write_text("{}")
     with pytest.raises(InputError, match=rf"is of another architecture \({difference}\): give the settings"):
         load_network(network, tmp_path / "model.pt")
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

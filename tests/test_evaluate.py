@@ -94,6 +94,16 @@ def test_a_users_file_is_refused_before_anything_is_evaluated(tmp_path, name):
         report.write()
 
 
+def test_a_damaged_card_is_named(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    states.save(tmp_path / "model.pt", network.state_dict())
+    (tmp_path / "model.json").write_text("{")
+    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
+    report = evaluate.Report(evaluator, network, tmp_path / "model.pt", tmp_path / "out", CLASSES, "test")
+    with pytest.raises(InputError, match=r"model\.json cannot be read .*: restore it"):
+        report.write()
+
+
 def test_csv_has_a_row_a_case(tmp_path):
     rows = [
         {"case": "p1", "patient": "p", "phase": "ED"}
