@@ -12,7 +12,7 @@ import numpy as np
 from acdc_semicycle import quality
 from acdc_semicycle.compare import check_current
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import read_json, write_text
 
 QUALITY = "quality.json"
 
@@ -71,7 +71,7 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is not there: say semicycle {verb} first")
-        content.append(json.loads(path.read_text(encoding="utf-8")))
+        content.append(read_json(path))
     ledger, evaluation = content
     check_current(folder, evaluation)
     first = evaluation["tools"][0]

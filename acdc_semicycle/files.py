@@ -1,14 +1,31 @@
 """Files that are there whole or not at all."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from acdc_semicycle.errors import InputError
 
 MADE_HERE = '"acdc_semicycle"'  # the versions that a JSON file of ours names
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of ours.
+
+    Raises:
+        InputError: names the file that is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError(f"it is a {type(content).__name__}, expected an object")
+        return content
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}): restore it, or make it again") from error
 
 
 def write_text(path: Path, text: str) -> None:

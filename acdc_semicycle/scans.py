@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
 from acdc_semicycle.data.transforms import BOMB, is_picture
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.files import read_json
 
 if TYPE_CHECKING:
     from acdc_semicycle.data.dicom import Series
@@ -276,7 +276,7 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
         raise InputError(
             f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
         )
-    content = json.loads(Path(split).read_text(encoding="utf-8"))
+    content = read_json(Path(split))
     if part not in content:
         raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
     patients = set(content[part])

@@ -247,6 +247,9 @@ def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path
     given = [tmp_path / "in", tmp_path / "typo"]
     found = Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json").found
     assert [one.path.name for one in found] == ["a.nii.gz", "typo"]
+    (tmp_path / "split.json").write_text("{")
+    with pytest.raises(InputError, match=r"split\.json is damaged"):
+        Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json")
     with pytest.raises(InputError, match="typo is not there"):
         Scans(tmp_path / "typo", tmp_path / "out", models.CARD)
 

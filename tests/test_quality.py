@@ -196,6 +196,9 @@ def test_two_networks_are_not_mixed_and_missing_files_are_named(tmp_path):
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1), sha="b")
     with pytest.raises(InputError, match="another network"):
         calibrate.calibrate(validation, test)
+    (validation / "evaluation.json").write_text("{")
+    with pytest.raises(InputError, match=r"evaluation\.json is damaged"):
+        calibrate.calibrate(validation)
     (validation / "evaluation.json").unlink()
     with pytest.raises(InputError, match="semicycle evaluate"):
         calibrate.calibrate(validation)
