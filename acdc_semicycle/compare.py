@@ -29,7 +29,7 @@ from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.headers import check_grids, shear
 from acdc_semicycle.data.records import IGNORED
 from acdc_semicycle.data.volumes import Volume
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.evaluate import plain, provenance
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std
@@ -271,7 +271,7 @@ def _patients(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict
             sides = {side: clinical.indices(*(row["volumes_ml"][side] for row in pair)) for side in SIDES}
             found.append({"tool": tool, "patient": patient} | sides)
     example = min(without, default="")
-    note = f"{len(without)} patients, e.g. {example}, have no one ED and one ES: no clinical indices of them"
+    note = f"no clinical indices of {many(len(without), 'patient')} without one ED and one ES, e.g. {example}"
     return found, [note] if without else []
 
 
@@ -279,7 +279,8 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
     """Which comparisons are without millimetres, and why."""
     mixed = len({row["unit"] for row in rows}) == 2
     return [
-        f"{times} of {len(rows)} comparisons are in voxels, without volumes or clinical indices, because the truth's"
+        f"{times} of {many(len(rows), 'comparison')} {'is' if times == 1 else 'are'} in voxels, without volumes or"
+        f" clinical indices, because the truth's"
         f" {fault.removeprefix('its ')}"
         for fault, times in Counter(row["withheld"] for row in rows).items()
         if fault
@@ -363,14 +364,14 @@ def table(content: dict[str, Any]) -> str:
     """What to print: scores by tool and phase, how many have no partner, failures and notes."""
     lines: list[str] = []
     for tool, whole in _summaries(content):
-        lines += [f"{tool}: {whole['volumes']} volumes", *_scores_of(whole, ("mean", *content["structures"]))]
+        lines += [f"{tool}: {many(whole['volumes'], 'volume')}", *_scores_of(whole, ("mean", *content["structures"]))]
     alone: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in content["missing"]:
         path, _, what = one["reason"].rpartition(" has no ")
         alone[f"{one['tool']}: " if len(content["tools"]) > 1 else "", what].append(path)
     for (tool, what), paths in alone.items():
-        side = "truths" if what == "prediction" else "predictions"
-        lines.append(f"{tool}{len(paths)} {side} have no {what}, e.g. {paths[0]}")
+        side = many(len(paths), "truth" if what == "prediction" else "prediction")
+        lines.append(f"{tool}{side} without a {what}, e.g. {paths[0]}")
     if failures := content["failures"]:
         lines.append(f"failures: {len(failures)}")
         lines += [f"  {one['case']}: {one['reason']}" for one in failures[:SHOWN]]

@@ -27,7 +27,7 @@ from acdc_semicycle.data import volumes
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
 from acdc_semicycle.models import said
@@ -294,7 +294,7 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
 def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[str]:
     heads = ["mean", *structures]
     lines = [
-        f"{content['part']}: {content['summary']['volumes']} volumes",
+        f"{content['part']}: {many(content['summary']['volumes'], 'volume')}",
         " " * 22 + "".join(f"{h:>8}" for h in heads),
     ]
     rows = {"Dice": ("dice", content["summary"]), "IoU": ("iou", content["summary"])}
@@ -307,7 +307,7 @@ def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[st
 
 def _picture_lines(content: dict[str, Any]) -> list[str]:
     scores = content["summary"]
-    lines = [f"{content['part']}: {scores['volumes']} images, IoU of the whole set"]
+    lines = [f"{content['part']}: {many(scores['volumes'], 'image')}, IoU of the whole set"]
     lines += [f"  {name:<20}{value:8.3f}" for name, value in scores["miou_by_class"].items()]
     lines.append(f"{'mIoU':<22}{scores['miou']:8.3f}")
     lines.append(f"{'mIoU, all ' + content['classes'][0]:<22}{content['floor']['miou']:8.3f}")

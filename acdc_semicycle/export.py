@@ -23,7 +23,7 @@ from torch import Tensor
 
 from acdc_semicycle import __version__
 from acdc_semicycle.data import phantom
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import replacing
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
@@ -48,7 +48,7 @@ class Check:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.slices} slices, largest difference of a probability {self.largest:.1e}, "
+            f"{self.name}: {many(self.slices, 'slice')}, largest difference of a probability {self.largest:.1e}, "
             f"{self.labels:.3%} of the labels differ"
         )
 

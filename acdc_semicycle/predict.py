@@ -28,7 +28,7 @@ from acdc_semicycle import clinical, distributed, quality
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
-from acdc_semicycle.errors import InputError, causes
+from acdc_semicycle.errors import InputError, causes, many
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, writing
 from acdc_semicycle.ledger import LEDGER, Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
@@ -128,7 +128,7 @@ def run(
         painter.eval()
     check_folder(scans.folder)
     check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
-    log.info("%d images, network %s", len(scans.found), model.path)
+    log.info("%s, network %s", many(len(scans.found), "image"), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
@@ -154,7 +154,7 @@ def run(
     log.info("%s", ledger.path)
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
-        raise InputError(f"{len(failures)} of {len(scans.found)} files left out:\n  {lines}")
+        raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
 
 
 def _share(found: Sequence[Scan]) -> list[Scan]:

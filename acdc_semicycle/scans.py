@@ -18,7 +18,7 @@ from PIL import Image
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
 from acdc_semicycle.data.transforms import BOMB, is_picture
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import read_json
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
     patients = set(content[part])
     kept = [scan for scan in found if {scan.patient, scan.case, *Path(scan.case).parts} & patients]
     if not kept:
-        raise InputError(f"none of the {len(found)} scans is of a {part} patient of {split}: give that data set")
+        raise InputError(f"none of {many(len(found), 'scan')} is of a {part} patient of {split}: give that data set")
     return kept
 
 

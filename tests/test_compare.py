@@ -159,7 +159,7 @@ def test_without_spacing_distances_are_in_voxels_and_volumes_are_withheld(tmp_pa
     (row,) = found["cases"]
     assert (row["unit"], row["hd95"]["LV"], row["volumes_ml"], found["patients"]) == ("voxels", 1, None, [])
     assert found["notes"][0] == (
-        "1 of 1 comparisons are in voxels, without volumes or clinical indices, because the truth's spacing is"
+        "1 of 1 comparison is in voxels, without volumes or clinical indices, because the truth's spacing is"
         " 1 x 1 x 1 mm, as of files that have lost theirs"
     )
     assert "HD95, voxels" in table(found)
@@ -377,8 +377,8 @@ def test_what_is_missing_is_listed_on_both_sides_and_summed_up_in_the_table(tmp_
     assert said.keys() == set("acxyz")
     assert said["a"].endswith("has no prediction") and said["c"].endswith("has no truth")
     assert table(found).splitlines()[-3:-1] == [
-        f"1 predictions have no truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
-        f"4 truths have no prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
+        f"1 prediction without a truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
+        f"4 truths without a prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
     ]
 
 
@@ -568,7 +568,7 @@ def test_two_tools_are_scored_and_held_against_each_other(tmp_path):
     assert found["summary"]["B"]["dice"]["x"] == pytest.approx(0.5)
     assert (found["agreement"]["dice"]["x"], found["agreement"]["volumes"]) == (pytest.approx(0.75), 1)
     assert [(one["tool"], one["case"]) for one in found["missing"]] == [("B", "b_ED")]
-    assert "B against A: 1 volumes" in table(found) and "B: 1 truths have no prediction, e.g. " in table(found)
+    assert "B against A: 1 volume\n" in table(found) and "B: 1 truth without a prediction, e.g. " in table(found)
 
 
 def test_two_tools_need_no_truth(tmp_path):

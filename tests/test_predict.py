@@ -553,7 +553,7 @@ def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["patient002"], "test": ["patient009"]}))
     run(phantom_dir, tmp_path / "out", model, part="validation")
     assert {case["patient"] for case in ledger(tmp_path / "out")["cases"]} == {"patient002"}
-    for part, words in (("test", "none of the 16 scans"), ("tset", "give one of validation, test")):
+    for part, words in (("test", "none of 16 scans"), ("tset", "give one of validation, test")):
         with pytest.raises(RuntimeError) as caught:
             run(phantom_dir, tmp_path / "out", model, part=part)
         assert words in str(caught.value.__cause__)

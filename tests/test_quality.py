@@ -187,6 +187,7 @@ def test_calibrating_stores_the_fit_beside_the_network_and_says_how_good_it_is(t
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
     text = calibrate.calibrate(validation, test)
     stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert "\nsum: the scores above together, each with a weight of its own\n" in text
     assert stored["about"] in text and "40 validation cases of 20 patients" in stored["about"]
     assert stored["test"][stored["chosen"]]["spearman"] > 0.9 and stored["model_sha256"] == "a"
     assert 1 <= stored["test"]["flagged_rightly"] <= stored["test"]["flagged"] <= 10

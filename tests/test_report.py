@@ -474,7 +474,7 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     said = words(run.write())
     assert "scans/broken.nii.gz is truncated: copy it again" in said
     assert "odd another shape" in said and "lost a truth without a prediction" in said
-    assert "failures 2" in said and "1 truths without a prediction, or predictions without a truth" in said
+    assert "failures 2" in said and "1 truth or prediction without the other" in said
 
 
 def test_a_run_of_failures_only_is_reported(tmp_path):

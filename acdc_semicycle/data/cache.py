@@ -32,7 +32,7 @@ from torch import Tensor
 
 from acdc_semicycle.data import itk, switches, volumes
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.versions import versions
 
 log = logging.getLogger("semicycle")
@@ -60,7 +60,7 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
     path = folder / f"slices-{called}.npy"
     try:
         if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
-            log.info("%d prepared slices from %s", len(found), path)
+            log.info("%s from %s", many(len(found), "prepared slice"), path)
             return found
         with _alone(path):
             if (found := _mapped(path)) is None:  # nobody made it meanwhile
