@@ -280,8 +280,7 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
     mixed = len({row["unit"] for row in rows}) == 2
     return [
         f"{times} of {many(len(rows), 'comparison')} {'is' if times == 1 else 'are'} in voxels, without volumes or"
-        f" clinical indices, because the truth's"
-        f" {fault.removeprefix('its ')}"
+        f" clinical indices, because the truth's {fault.removeprefix('its ')}"
         for fault, times in Counter(row["withheld"] for row in rows).items()
         if fault
     ] + ["means of distances are over the cases in mm only"] * mixed

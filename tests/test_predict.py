@@ -148,6 +148,15 @@ def test_a_mask_is_no_scan(tmp_path, model, phantom_dir):
     assert made(tmp_path / "out") == []
 
 
+def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(scan, tmp_path / "out", model, device="cuda:77")
+    said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
+    assert "device is 'cuda:77', which is not to be had here" in said and "give cpu" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     (tmp_path / "out").write_text("mine")
