@@ -8,6 +8,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -607,3 +609,36 @@ def test_a_second_signal_ends_a_run_at_once(listening):
     signals.look_after_them(False)
     with pytest.raises(SystemExit):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_was_asked_while_nobody_could_look_is_done_once_nobody_will(listening):
+    """Behind the last step, while a curve is drawn, say: the report comes with the same command."""
+    for number, end in ((signal.SIGTERM, SystemExit), (signal.SIGUSR1, SystemExit), (signal.SIGINT, KeyboardInterrupt)):
+        signals.look_after_them(True)
+        os.kill(os.getpid(), number)
+        with pytest.raises(end) as caught:
+            signals.look_after_them(False)
+        assert end is KeyboardInterrupt or caught.value.code == 75
+        signals.look_after_them(False)  # once
+    signals.look_after_them(True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.look_after_them(True)  # a new run has not been asked
+    assert signals.asked() == 0
+    signals.look_after_them(False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_when_all_is_done_changes_no_exit_code(number):
+    program = f"""
+import os, sys
+from acdc_semicycle import signals
+
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid()):  # Python has let its own handlers go by then
+        kill(process, {int(number)})
+
+signals.listen()
+late = Late()
+sys.exit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1]).returncode == 3
