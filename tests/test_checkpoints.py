@@ -81,6 +81,16 @@ def test_all_is_on_the_disk_before_the_old_file_goes(tmp_path, monkeypatch):
     assert load(path) == {"epoch": 2}
 
 
+def test_a_state_is_saved_where_a_killed_process_left_a_part_of_the_one_before(tmp_path):
+    path, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    save(path, {"epoch": 1}, previous)
+    for left in ("last.pt.part", "previous.pt.part"):
+        (tmp_path / left).write_bytes(b"left")
+    save(path, {"epoch": 2}, previous)
+    assert (load(path), load(previous)) == ({"epoch": 2}, {"epoch": 1})
+    assert {*tmp_path.iterdir()} == {path, previous}
+
+
 def written(state) -> bytes:
     stream = io.BytesIO()
     torch.save(state, stream)
