@@ -11,8 +11,8 @@ import numpy as np
 
 from acdc_semicycle import quality
 from acdc_semicycle.compare import check_current
-from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.files import read_json, write_text
 
 QUALITY = "quality.json"
 
@@ -60,7 +60,7 @@ def about(fitted: Mapping[str, Any]) -> str:
         f" {fitted['patients']} patients (each left out in turn: {words(fitted['measured'][fitted['chosen']])})"
     )
     if "test" in fitted:
-        text += f"; on {fitted['test']['cases']} test cases: {words(fitted['test'][fitted['chosen']])}"
+        text += f"; on {many(fitted['test']['cases'], 'test case')}: {words(fitted['test'][fitted['chosen']])}"
     return text + "."
 
 
@@ -71,7 +71,7 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is not there: say semicycle {verb} first")
-        content.append(json.loads(path.read_text(encoding="utf-8")))
+        content.append(read_json(path))
     ledger, evaluation = content
     check_current(folder, evaluation)
     first = evaluation["tools"][0]
@@ -107,5 +107,6 @@ def _table(fitted: Mapping[str, Any]) -> str:
             if isinstance(found, Mapping):
                 values = "".join(f"{found[head]:19.3f}" for head in heads)
                 lines.append(f"{part + ' ' + name:<22}{values}")
-    lines += [f"{name}: {words}" for name, words in quality.SCORES.items() if name in fitted["measured"]]
+    scores = quality.SCORES | {"sum": "the scores above together, each with a weight of its own"}
+    lines += [f"{name}: {words}" for name, words in scores.items() if name in fitted["measured"]]
     return "\n".join([*lines, about(fitted)])

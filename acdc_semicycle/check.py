@@ -30,7 +30,7 @@ from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
 from acdc_semicycle.data.volumes import NIFTI
-from acdc_semicycle.errors import InputError, refuse
+from acdc_semicycle.errors import InputError, many, refuse
 from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
@@ -186,8 +186,8 @@ def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:
     """The findings as lines of text, with what was looked at above and their number below."""
-    who = f"{counts.patients} patients, " if counts.kind == "acdc" else ""
-    lines = [f"{KINDS[counts.kind].title}: {who}{counts.images} images, {counts.masks} masks"]
+    who = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
+    lines = [f"{KINDS[counts.kind].title}: {who}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"]
     lines += [f"{finding.severity}: {finding.text}" for finding in findings]
     if counts.lost:
         lines.append(
@@ -202,11 +202,9 @@ def report(findings: Sequence[Finding], counts: Counts) -> str:
                 f"note: these are not 0 to {classes - 1}: a training needs mask_values, the class of each value"
             )
     n = Counter(finding.severity for finding in findings)
-    return "\n".join([*lines, f"{_many(n, 'fault')}, {_many(n, 'warning')}" if findings else "nothing found"])
-
-
-def _many(n: Mapping[str, int], word: str) -> str:
-    return f"{n[word]} {word}" + "s" * (n[word] != 1)
+    return "\n".join(
+        [*lines, ", ".join(many(n[word], word) for word in ("fault", "warning")) if findings else "nothing found"]
+    )
 
 
 def status(findings: Iterable[Finding]) -> int:

@@ -88,8 +88,9 @@ def evaluate(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     from acdc_semicycle import compare  # slow, as all below: only where it is needed
 
-    content = compare.compare(given.pred, given.truth, given.classes)
     target = given.output or (given.pred[0] if given.pred[0].is_dir() else given.pred[0].parent)
+    compare.check_target(target, given.truth)
+    content = compare.compare(given.pred, given.truth, given.classes)
     compare.write(content, target)
     print(compare.table(content))
     print(target / "evaluation.json")

@@ -29,9 +29,9 @@ from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.headers import check_grids, shear
 from acdc_semicycle.data.records import IGNORED
 from acdc_semicycle.data.volumes import Volume
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.evaluate import plain, provenance
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std
 from acdc_semicycle.pairing import LabelMap, Pair
 from acdc_semicycle.surfaces import distances
@@ -40,6 +40,12 @@ OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
 SCORES = (*OVERLAPS, *FAR)
 SIDES = ("truth", "prediction")
 NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
+OURS = (  # and by what they are known
+    ("evaluation.json", '"cases"', MADE_HERE),
+    ("cases.csv", "tool,case,patient,phase,unit,"),
+    ("summary.csv", "tool,phase,score,structure,"),
+    ("patients.csv", "tool,patient,truth_"),
+)
 SHOWN = 10  # lines of failures in the table
 
 Row = dict[str, Any]  # a case, as in evaluation.json, but with NaN for null
@@ -265,7 +271,7 @@ def _patients(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict
             sides = {side: clinical.indices(*(row["volumes_ml"][side] for row in pair)) for side in SIDES}
             found.append({"tool": tool, "patient": patient} | sides)
     example = min(without, default="")
-    note = f"{len(without)} patients, e.g. {example}, have no one ED and one ES: no clinical indices of them"
+    note = f"no clinical indices of {many(len(without), 'patient')} without one ED and one ES, e.g. {example}"
     return found, [note] if without else []
 
 
@@ -273,8 +279,8 @@ def _unit_notes(rows: Sequence[Row]) -> list[str]:
     """Which comparisons are without millimetres, and why."""
     mixed = len({row["unit"] for row in rows}) == 2
     return [
-        f"{times} of {len(rows)} comparisons are in voxels, without volumes or clinical indices, because the truth's"
-        f" {fault.removeprefix('its ')}"
+        f"{times} of {many(len(rows), 'comparison')} {'is' if times == 1 else 'are'} in voxels, without volumes or"
+        f" clinical indices, because the truth's {fault.removeprefix('its ')}"
         for fault, times in Counter(row["withheld"] for row in rows).items()
         if fault
     ] + ["means of distances are over the cases in mm only"] * mixed
@@ -293,13 +299,19 @@ def check_current(folder: Path, content: dict[str, Any]) -> None:
             raise InputError(f"{path} is another than was evaluated in {folder}: say semicycle evaluate again")
 
 
+def check_target(folder: Path, truth: Path | str | None) -> None:
+    """Refuse a folder for the results that cannot be written, that is the truth's, or that holds others' files."""
+    if truth and Path(truth).resolve() == folder.resolve():
+        raise InputError(f"{folder} is the folder of the truth: say with -o where the results should go")
+    if folder.exists():
+        check_folder(folder)
+    for name, *signs in OURS:
+        check_ours(folder / name, *signs)
+
+
 def write(content: dict[str, Any], folder: Path) -> Path:
     """evaluation.json, cases.csv, summary.csv and patients.csv, each whole or not at all; the first one's path."""
-    if content["truth"] and Path(content["truth"]).resolve() == folder.resolve():
-        raise InputError(f"{folder} is the folder of the truth: say with -o where the results should go")
-    own = [folder / name for name in ("cases.csv", "summary.csv", "patients.csv") if (folder / name).exists()]
-    if own and not (folder / "evaluation.json").is_file():
-        raise InputError(f"{own[0]} is there and is none of an evaluation: say with -o where the results should go")
+    check_target(folder, content["truth"])
     path, heads = Path(folder) / "evaluation.json", ("mean", *content["structures"])
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_text(path.with_name("cases.csv"), _csv(_case_rows(content, heads)))
@@ -351,14 +363,14 @@ def table(content: dict[str, Any]) -> str:
     """What to print: scores by tool and phase, how many have no partner, failures and notes."""
     lines: list[str] = []
     for tool, whole in _summaries(content):
-        lines += [f"{tool}: {whole['volumes']} volumes", *_scores_of(whole, ("mean", *content["structures"]))]
+        lines += [f"{tool}: {many(whole['volumes'], 'volume')}", *_scores_of(whole, ("mean", *content["structures"]))]
     alone: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in content["missing"]:
         path, _, what = one["reason"].rpartition(" has no ")
         alone[f"{one['tool']}: " if len(content["tools"]) > 1 else "", what].append(path)
     for (tool, what), paths in alone.items():
-        side = "truths" if what == "prediction" else "predictions"
-        lines.append(f"{tool}{len(paths)} {side} have no {what}, e.g. {paths[0]}")
+        side = many(len(paths), "truth" if what == "prediction" else "prediction")
+        lines.append(f"{tool}{side} without a {what}, e.g. {paths[0]}")
     if failures := content["failures"]:
         lines.append(f"failures: {len(failures)}")
         lines += [f"  {one['case']}: {one['reason']}" for one in failures[:SHOWN]]

@@ -46,6 +46,21 @@ def device() -> torch.device:
     return torch.device("cuda", local) if gpus else torch.device("cpu")
 
 
+def check_device(given: Any) -> None:
+    """Refuse a device that this machine has not, before any work.
+
+    Raises:
+        InputError: says what was given, and why it cannot be had.
+    """
+    try:
+        torch.empty(0, device=given)
+    except (RuntimeError, AssertionError, TypeError) as error:  # the second where torch was built without it
+        *_, reason = ["no such device", *str(error).strip().splitlines()[:1]]
+        raise InputError(
+            f"device is {str(given)!r}, which is not to be had here ({reason}): give cpu, or leave it out"
+        ) from error
+
+
 def begin(seed: int | None = None, minutes: int = 30) -> None:
     """Join the processes that torchrun started, if it did.
 

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, and how it is worded."""
 
 import os
 import time
@@ -21,6 +21,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def many(n: int, word: str) -> str:
+    """A number of things in words: 1 scan, 2 scans."""
+    return f"{n} {word}" + "s" * (n != 1)
 
 
 def speak_in_turn() -> None:

@@ -27,9 +27,10 @@ from acdc_semicycle.data import switches, volumes
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
-from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, write_text
 from acdc_semicycle.metrics import confusion, counts, dice, iou, mean_and_std, without_class
+from acdc_semicycle.models import said
 from acdc_semicycle.states import load_network
 from acdc_semicycle.versions import versions
 
@@ -39,6 +40,11 @@ if TYPE_CHECKING:  # matplotlib: only where something is drawn
 log = logging.getLogger("semicycle")
 
 SCORES = {"dice": dice, "iou": iou}
+OURS = (  # and by what they are known
+    ("report.json", '"cases"', MADE_HERE),
+    ("cases.csv", "case,patient,phase,"),
+    ("summary.csv", "score,structure,mean,std"),
+)
 LARGEST = 512  # pixels of a picture's longer side in figures
 PANEL = 4  # cases in panel.npz
 PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
@@ -117,11 +123,13 @@ class Report:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
         load_network(self.network, self.checkpoint)
         self._check_card()
+        check_folder(Path(self.folder))
+        for name, *signs in OURS:
+            check_ours(Path(self.folder) / name, *signs)
         cases = self._evaluate()
         if distributed.rank():
             return Path(self.folder) / "report.json"
         folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         content = self._content(cases)
         path = folder / "report.json"
         write_text(path, json.dumps(plain(content), indent=1) + "\n")
@@ -138,8 +146,7 @@ class Report:
         return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
-        path = Path(self.checkpoint).with_suffix(".json")
-        trained = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        trained = said(self.checkpoint)
         for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
                 raise InputError(
@@ -209,7 +216,9 @@ class Report:
         ranked = sorted(cases, key=lambda case: np.nan_to_num(scores[case.case]))
         chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
         examples = [_example(case, f", Dice {scores[case.case]:.3f}") for case in chosen.values()]
-        examples_figure(examples, self.classes, self.colours).savefig(folder / "examples.png", dpi=110)
+        figure = examples_figure(examples, self.classes, self.colours)
+        with replacing(folder / "examples.png") as beside:
+            figure.savefig(beside, dpi=110)
         spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
         shown = [_example(cases[place]) for place in spread]
         arrays = {
@@ -217,7 +226,8 @@ class Report:
             for n, example in enumerate(shown)
             for name in ("image", "truth", "prediction")
         }
-        np.savez_compressed(folder / "panel.npz", names=np.array([cases[n].case for n in spread]), **arrays)
+        with replacing(folder / "panel.npz") as beside:
+            np.savez_compressed(beside, names=np.array([cases[n].case for n in spread]), **arrays)
 
 
 def summary(
@@ -285,7 +295,7 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
 def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[str]:
     heads = ["mean", *structures]
     lines = [
-        f"{content['part']}: {content['summary']['volumes']} volumes",
+        f"{content['part']}: {many(content['summary']['volumes'], 'volume')}",
         " " * 22 + "".join(f"{h:>8}" for h in heads),
     ]
     rows = {"Dice": ("dice", content["summary"]), "IoU": ("iou", content["summary"])}
@@ -298,7 +308,7 @@ def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[st
 
 def _picture_lines(content: dict[str, Any]) -> list[str]:
     scores = content["summary"]
-    lines = [f"{content['part']}: {scores['volumes']} images, IoU of the whole set"]
+    lines = [f"{content['part']}: {many(scores['volumes'], 'image')}, IoU of the whole set"]
     lines += [f"  {name:<20}{value:8.3f}" for name, value in scores["miou_by_class"].items()]
     lines.append(f"{'mIoU':<22}{scores['miou']:8.3f}")
     lines.append(f"{'mIoU, all ' + content['classes'][0]:<22}{content['floor']['miou']:8.3f}")
@@ -307,7 +317,7 @@ def _picture_lines(content: dict[str, Any]) -> list[str]:
 
 def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> None:
     heads = [f"{score}_{name}" for score in SCORES for name in ("mean", *names)]
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["case", "patient", "phase", *heads])
         for row in cases:
@@ -316,7 +326,7 @@ def _write_cases(path: Path, cases: Sequence[dict], names: Sequence[str]) -> Non
 
 
 def _write_summary(path: Path, content: dict, names: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["score", "structure", "mean", "std"])
         for score in SCORES:

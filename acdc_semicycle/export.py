@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from acdc_semicycle import __version__
 from acdc_semicycle.data import phantom
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.files import replacing
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
 from acdc_semicycle.states import load_network
@@ -47,7 +48,7 @@ class Check:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.slices} slices, largest difference of a probability {self.largest:.1e}, "
+            f"{self.name}: {many(self.slices, 'slice')}, largest difference of a probability {self.largest:.1e}, "
             f"{self.labels:.3%} of the labels differ"
         )
 
@@ -79,6 +80,7 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
     if absent := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: say pip install {' '.join(PACKAGES)}")
     with tempfile.TemporaryDirectory(prefix="semicycle-") as scratch:  # a path of ours: MONAI reads some as code
+        _check_room(scratch, 7 * len(model.content))  # the weights in three forms, all in the zip, and some
         root = Path(scratch) / name_of(model.card)
         _lay_out(root, model)
         parser = _parser(root)
@@ -91,6 +93,15 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
         archive = _pack(root, Path(scratch) / f"{root.name}.zip")
         models = root / "models"
         return Exported(_move([models / "model.ts", models / "model.onnx", archive], folder), checks)
+
+
+def _check_room(folder: str, needed: int) -> None:
+    """Look before: what a full disk makes of torch's writers, nobody can read."""
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise InputError(
+            f"{folder} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} are needed to export: make room, or set"
+            " TMPDIR to another folder"
+        )
 
 
 def main(given: str | Path | None, folder: str | Path, scans: Sequence[str | Path] = ()) -> str:
@@ -276,12 +287,11 @@ def _pack(root: Path, target: Path) -> Path:
 
 
 def _move(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """Copy beside, then replace: files of these names are whole ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = [folder / f"{path.name}.part" for path in files]
-    for path, part in zip(files, beside, strict=True):
-        shutil.copyfile(path, part)
-    return tuple(part.replace(folder / path.name) for path, part in zip(files, beside, strict=True))
+    """Copy all beside, then replace: files of these names are whole ones."""
+    with ExitStack() as stack:
+        for path in files:
+            shutil.copyfile(path, stack.enter_context(replacing(folder / path.name)))
+    return tuple(folder / path.name for path in files)
 
 
 @contextmanager

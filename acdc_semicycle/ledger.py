@@ -14,7 +14,7 @@ from acdc_semicycle import clinical, quality
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.evaluate import plain, provenance
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import write_text, writing
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame
 from acdc_semicycle.scans import Scan
@@ -57,7 +57,7 @@ class Ledger:
         Args:
             failures: whether what failed is entered, too; of an earlier run it is not, as it is tried again.
         """
-        journals = sorted(self.path.parent.glob(JOURNAL.format("*")))
+        journals = sorted(path for path in self.path.parent.glob(JOURNAL.format("[0-9]*")) if path.is_file())
         for journal in journals:
             head, *notes = _lines(journal) or [{}]
             for note in notes if self._same(head) else ():
@@ -138,7 +138,7 @@ class Journal(Ledger):
         self._note({"gone": known_as(scan), "scan": str(scan.path), "reason": reason})
 
     def _note(self, note: dict[str, Any]) -> None:
-        with self.journal.open("a", encoding="utf-8", errors="surrogateescape") as stream:
+        with writing(self.journal), self.journal.open("a", encoding="utf-8", errors="surrogateescape") as stream:
             stream.write(json.dumps(plain(note)) + "\n")
 
 

@@ -153,6 +153,11 @@ def card(checkpoint: str | Path) -> dict[str, Any]:
     return _model(checkpoint).card
 
 
+def said(checkpoint: str | Path) -> dict[str, Any]:
+    """The model.json beside a checkpoint; empty where there is none."""
+    return _model(checkpoint)._json("model.json") or {}
+
+
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
     """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none.
 
@@ -168,7 +173,7 @@ def check_network(checkpoint: str | Path) -> None:
     path = Path(str(checkpoint))
     if not path.is_file():
         below = _within(path)
-        hint = f"did you mean {below}?" if below else "train first, or give a training run's models/model.pt"
+        hint = f"did you mean {below}?" if below else "train first (semicycle train), or give --model, a run's folder"
         if path.is_dir() and not below:
             raise InputError(
                 f"{path} holds no models/model.pt: give a training run's folder, its model.pt, or a zip of export"

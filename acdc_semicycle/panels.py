@@ -16,6 +16,7 @@ from torch import nn
 
 from acdc_semicycle.data.transforms import is_picture
 from acdc_semicycle.data.volumes import Volume
+from acdc_semicycle.files import replacing
 from acdc_semicycle.quality import Judged
 from acdc_semicycle.scans import Scan
 
@@ -63,10 +64,8 @@ def save_panel(
             arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))
     name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may not be a file's
     path = folder / PANELS / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".part-{os.getpid()}-{name}.npz")
-    np.savez_compressed(beside, **arrays)
-    beside.replace(path)
+    with replacing(path) as beside:
+        np.savez_compressed(beside, **arrays)
     return str(path.relative_to(folder))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,8 +28,9 @@ from acdc_semicycle import clinical, distributed, quality
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
-from acdc_semicycle.errors import InputError, causes
-from acdc_semicycle.ledger import Journal, Ledger, entry, stamp
+from acdc_semicycle.errors import InputError, causes, many
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, writing
+from acdc_semicycle.ledger import LEDGER, Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
 from acdc_semicycle.panels import Frame, save_panel
 from acdc_semicycle.scans import Scan, Scans, check_target, words
@@ -126,8 +126,9 @@ def run(
     if painter is not None and (weights := model.painter()) is not None:
         load_network(painter, weights, model.path)
         painter.eval()
-    _check_folder(scans.folder)
-    log.info("%d images, network %s", len(scans.found), model.path)
+    check_folder(scans.folder)
+    check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
+    log.info("%s, network %s", many(len(scans.found), "image"), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
@@ -153,7 +154,7 @@ def run(
     log.info("%s", ledger.path)
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
-        raise InputError(f"{len(failures)} of {len(scans.found)} files left out:\n  {lines}")
+        raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
 
 
 def _share(found: Sequence[Scan]) -> list[Scan]:
@@ -174,16 +175,6 @@ def _ledger(folder: Path, model: Model, settings: Mapping[str, Any]) -> Ledger:
         return ledger
     distributed.wait()
     return Journal(folder, model, settings, distributed.rank())
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before hours of work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give another output_dir") from error
 
 
 def _done(ledger: Ledger, scan: Scan) -> bool:
@@ -249,6 +240,10 @@ class Segmenter:
 
     def _read(self, scan: Scan) -> Work:
         work = Work(scan)
+        if isinstance(scan.source, Path) and not scan.path.is_file():
+            raise InputError(
+                f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"
+            )
         check_target(scan.target)
         self.ledger.check(scan, claim=False)
         work.stamp, work.volume = stamp(scan), self._volume(scan)
@@ -355,11 +350,13 @@ def _write(
         save_picture_map(ordered[0].labels[..., 0], scan.target, card)
         return files
     stored = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
-    volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
+    with writing(scan.target):
+        volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
     for file, frame in zip(files[1:], ordered, strict=False):
         assert frame.probabilities is not None, "they are asked for"
         classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
-        volumes.save(file, volume.layout.undo(classes_last), volume)
+        with writing(file):
+            volumes.save(file, volume.layout.undo(classes_last), volume)
     return files
 
 
@@ -371,10 +368,8 @@ def save_picture_map(labels: NDArray, target: Path, card: Mapping[str, Any]) -> 
     picture.putpalette((colours_of(len(card["classes"]), card["colours"]) * 255).round().astype(np.uint8).tobytes())
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", volumes.MARK)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
-    picture.save(beside, "png", pnginfo=mark)
-    beside.replace(target)
+    with replacing(target) as beside:
+        picture.save(beside, "png", pnginfo=mark)
 
 
 def save_legend(target: Path, card: Mapping[str, Any]) -> None:
@@ -382,4 +377,5 @@ def save_legend(target: Path, card: Mapping[str, Any]) -> None:
     from acdc_semicycle.figures import legend_figure
 
     figure = legend_figure(card["classes"], card["colours"])
-    figure.savefig(target, dpi=110, metadata={"Software": volumes.MARK})
+    with replacing(target) as beside:
+        figure.savefig(beside, dpi=110, metadata={"Software": volumes.MARK})

@@ -25,11 +25,16 @@ from acdc_semicycle.compare import check_current
 from acdc_semicycle.data import acdc
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.figures import colours_of
-from acdc_semicycle.files import write_bytes
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_bytes
 from acdc_semicycle.plots import DPI, INDICES
 from acdc_semicycle.quality import SCORES
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
+OURS = (  # and by what they are known
+    ("report.html", '<meta name="generator" content="semicycle">'),
+    ("report.json", '"cases"', MADE_HERE),
+    ("report.csv", "case,patient,phase"),
+)
 MEASURES = {"dice": ("Dice", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
 
 
@@ -61,6 +66,9 @@ def write(folder: Path) -> Path:
             f"{folder} holds neither predictions.json nor evaluation.json: give the folder that semicycle predict -o"
             " or semicycle evaluate --pred named"
         )
+    check_folder(folder)
+    for name, *signs in OURS:
+        check_ours(folder / name, *signs)
     if evaluated:
         check_current(folder, evaluated)
     content, figures, page = _content(folder, predicted, evaluated), plots.figures(evaluated), folder / "report.html"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
 import re
 from collections import Counter
@@ -18,10 +18,13 @@ from PIL import Image
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
 from acdc_semicycle.data.transforms import BOMB, is_picture
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.files import read_json
 
 if TYPE_CHECKING:
     from acdc_semicycle.data.dicom import Series
+
+log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
 LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
@@ -101,9 +104,10 @@ class Scans:
             check_target(self.legend)
         self.root = given[0] if len(given) == 1 and given[0].is_dir() else _common(given)
         found = [scan for path in given for scan in self._below(path)]
-        found = list({id_of(scan.source): scan for scan in found}.values())
+        found = _once(found)
         if part is not None:
-            found = _of_part(found, part, split)
+            gone = [scan for scan in found if not scan.path.exists()]  # has its line whosever it would be
+            found = _of_part([scan for scan in found if scan not in gone], part, split) + gone
         if not found:
             raise InputError(f"{given[0]} holds no {words(self.suffixes)} file: give a folder of them as input")
         self.found = _told_apart(found)
@@ -167,9 +171,20 @@ class Scans:
         return [path for path in files if is_scan(path)]
 
 
+def _once(found: Sequence[Scan]) -> list[Scan]:
+    """Each scan once, whatever was given several times; two names in one folder are two scans."""
+    first: dict[str, Scan] = {}
+    for scan in found:
+        if (other := first.setdefault(id_of(scan.source), scan)).path != scan.path:
+            log.warning("%s is %s under another name: segmented once", scan.path, other.path)
+    return list(first.values())
+
+
 def id_of(source: Path | Series) -> str:
-    """What makes a source the same as another."""
-    return os.path.realpath(source) if isinstance(source, Path) else f"{source.folder.resolve()}/{source.uid}"
+    """What makes a source the same as another: its name, in whatever words its folder is named."""
+    if isinstance(source, Path):
+        return f"{source.parent.resolve()}/{source.name}"
+    return f"{source.folder.resolve()}/{source.uid}"
 
 
 def stem(path: Path) -> str:
@@ -192,18 +207,17 @@ def ours(path: Path) -> bool:
 
 def check_target(target: Path) -> None:
     """Refuse to write over a file that is not a label map of ours."""
-    if target.exists() and not ours(target):
+    if os.path.lexists(target) and not (target.is_file() and ours(target)):
         raise InputError(f"{target} is there and was not written by this program: give another output_dir")
 
 
 def _given(source: Any, suffixes: Sequence[str]) -> list[Path]:
-    """The paths that were given, all of them there."""
+    """The paths that were given, one of them there at least; the others have their lines among the failures."""
     if source is None or source == []:
         raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
     given = [Path(str(path)) for path in (source if isinstance(source, list | tuple) else [source])]
-    for path in given:
-        if not path.exists():
-            raise InputError(f"{path} is not there: give a {words(suffixes)} file, or a folder of them, as input")
+    if not any(path.exists() for path in given):
+        raise InputError(f"{given[0]} is not there: give a {words(suffixes)} file, or a folder of them, as input")
     return given
 
 
@@ -262,13 +276,13 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
         raise InputError(
             f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
         )
-    content = json.loads(Path(split).read_text(encoding="utf-8"))
+    content = read_json(Path(split))
     if part not in content:
         raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
     patients = set(content[part])
     kept = [scan for scan in found if {scan.patient, scan.case, *Path(scan.case).parts} & patients]
     if not kept:
-        raise InputError(f"none of the {len(found)} scans is of a {part} patient of {split}: give that data set")
+        raise InputError(f"none of {many(len(found), 'scan')} is of a {part} patient of {split}: give that data set")
     return kept
 
 

@@ -6,10 +6,12 @@ either case the same command, given again, goes on.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
 import threading
 from types import FrameType
+from typing import NoReturn
 
 log = logging.getLogger("semicycle")
 
@@ -25,12 +27,18 @@ def listen() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in CODES:
             signal.signal(number, _take)
+        atexit.register(_over)
 
 
 def look_after_them(patient: bool) -> None:
-    """From here on (or no more) the first signal only sets ``asked``; a second one ends the process all the same."""
+    """From here on (or no more) the first signal only sets ``asked``; a second one ends the process all the same.
+
+    What was asked when nobody looks any more is done now: what is left, a report, is made by the same command.
+    """
     global _asked, _patient
-    _asked, _patient = None, patient
+    before, _asked, _patient = _asked, None, patient
+    if before and not patient:
+        _end(before)
 
 
 def asked() -> int:
@@ -38,13 +46,23 @@ def asked() -> int:
     return CODES[_asked] if _asked else 0
 
 
+def _end(number: signal.Signals) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    log.warning("%s: ended; the same command, given again, goes on", number.name)
+    raise SystemExit(CODES[number])
+
+
+def _over() -> None:
+    """All is done but to leave, and the exit code is settled: Python would have a signal kill the process meanwhile."""
+    for number in CODES:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _take(number: int, frame: FrameType | None) -> None:
     global _asked
     again, _asked = _asked is not None, signal.Signals(number)
     if _patient and not again:
-        log.info("%s: stopping after this step", _asked.name)
-    elif number == signal.SIGINT:
-        raise KeyboardInterrupt
+        log.info("%s: stopping as soon as what is being computed is done", _asked.name)
     else:
-        log.warning("%s: ended; the same command, given again, goes on", _asked.name)
-        raise SystemExit(STOPPED)
+        look_after_them(False)

@@ -116,10 +116,10 @@ def load_network(network: nn.Module, given: str | Path | Mapping[str, Any], path
 
 
 def _another(path: str | Path, differing: str) -> InputError:
-    return InputError(
-        f"{path} is of another architecture ({differing}): give the settings it was trained with (filters, blocks,"
-        " classes), or another checkpoint"
-    )
+    path, advice = Path(path), "give the settings it was trained with (filters, blocks, classes), or another checkpoint"
+    if path.suffix == ".pt" and not path.with_suffix(".json").is_file():
+        advice = f"{path.stem}.json, which says of which, is missing beside it: copy it there, too, or {advice}"
+    return InputError(f"{path} is of another architecture ({differing}): {advice}")
 
 
 def _first_difference(given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

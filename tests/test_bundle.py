@@ -274,6 +274,8 @@ def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
         ({"train_list": "absent.txt"}, ["train_list and validation_list go together"]),
         ({"batch_size": 1000}, ["batch_size", "number of slices"]),
         ({"dataset_dir": __file__}, ["is not a folder"]),
+        ({"device": "cuda:77"}, ["device is 'cuda:77', which is not to be had here", "give cpu"]),
+        ({"device": "gpu"}, ["device is 'gpu', which is not to be had here", "give cpu"]),
     ],
 )
 def test_wrong_input_gets_one_line_and_writes_nothing(capsys, tmp_path, phantom_dir, override, words):
@@ -296,6 +298,7 @@ def test_evaluating_wants_the_training_runs_data_and_settings(capsys, tmp_path, 
     assert "trained with image_size [32, 32], here it is [64, 64]" in text
     text = refused(capsys, lambda: evaluate(tmp_path, **given | {"filters": 4}))
     assert "another architecture" in text
+    assert "cuda:77" in refused(capsys, lambda: evaluate(tmp_path, **given | {"device": "cuda:77"}))
     text = refused(capsys, lambda: evaluate(tmp_path, **given, checkpoint=str(tmp_path / "models" / "last.pt")))
     assert "give the model.pt beside it" in text
     (tmp_path / "split.json").write_text(

@@ -242,6 +242,19 @@ def test_a_cut_file_is_made_anew(records, tmp_path):
     assert made(records, tmp_path / "cache").stored.tobytes() == before
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["slices", ".lock"])
+def test_what_is_no_file_is_refused_and_not_waited_for(make, name, records, tmp_path):
+    folder = tmp_path / "cache"
+    made(records, folder)
+    (path,) = folder.glob("slices-*.npy")
+    for each in (path, folder / ".lock"):
+        each.unlink()
+    make(path if name == "slices" else folder / name)
+    with pytest.raises(InputError, match="is there and is no file: take it away, or give another cache_dir"):
+        made(records, folder)
+
+
 def test_a_folder_that_cannot_be_written_costs_a_warning(records, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file")
     data = made(records, tmp_path / "cache")

@@ -8,6 +8,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -515,6 +516,10 @@ def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(ro
         patched.setattr(check.LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item))
         check.before_training(records, kept, "acdc", **rules)
         assert not reads
+        stamp.write_text("[")  # damaged: as if it were not there
+        check.before_training(records, kept, "acdc", **rules)
+        assert reads and stamp.read_text() == "[]"
+        reads.clear()
         put(mask(root, 1), (0, 0, 0), 9)
         cut(image(root, 2))
         with pytest.raises(InputError) as caught:
@@ -551,6 +556,24 @@ def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):
     caplog.clear()
     check.before_training(acdc.records(root), tmp_path / "kept", "phantom", **rules)
     assert "spacing is in microns" in caplog.text, "it bears on the result of each run"
+
+
+RULES = {"classes": acdc.CLASSES, "colours": None, "values": None, "intensity_range": None}
+
+
+def test_every_mask_of_an_image_that_is_there_twice_is_checked(root, tmp_path):
+    record = next(record for record in acdc.records(root) if record.image == image(root, 1))
+    other = Path(shutil.copy(mask(root, 1), tmp_path / "other.nii.gz"))
+    put(other, (0, 0, 0), 9)
+    for records in ([record, replace(record, label=other)], [replace(record, label=other), record]):
+        with pytest.raises(InputError, match="label 9"):
+            check.before_training(records, tmp_path / "kept", "acdc", **RULES)
+
+
+def test_a_phantom_is_checked_as_the_hearts_it_shows(root, tmp_path, caplog):
+    rewrite(mask(root, 1), lambda voxels: voxels * (voxels != 1))
+    check.before_training(acdc.records(root), tmp_path / "kept", "phantom", **RULES)
+    assert f"{mask(root, 1)} has no RV in any slice" in caplog.text
 
 
 def test_what_has_no_digest_is_checked_each_time(root, tmp_path, monkeypatch):

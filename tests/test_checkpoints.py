@@ -82,6 +82,16 @@ def test_all_is_on_the_disk_before_the_old_file_goes(tmp_path, monkeypatch):
     assert load(path) == {"epoch": 2}
 
 
+def test_a_state_is_saved_where_a_killed_process_left_a_part_of_the_one_before(tmp_path):
+    path, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    save(path, {"epoch": 1}, previous)
+    for left in ("last.pt.part", "previous.pt.part"):
+        (tmp_path / left).write_bytes(b"left")
+    save(path, {"epoch": 2}, previous)
+    assert (load(path), load(previous)) == ({"epoch": 2}, {"epoch": 1})
+    assert {*tmp_path.iterdir()} == {path, previous}
+
+
 def written(state) -> bytes:
     stream = io.BytesIO()
     torch.save(state, stream)
@@ -159,6 +169,11 @@ def test_another_architecture_is_refused_with_the_parameter_that_differs(tmp_pat
     save(tmp_path / "model.pt", generator(**given).state_dict())
     network = generator()
     before = copy.deepcopy(network.state_dict())
+    with pytest.raises(
+        InputError, match=rf"\({difference}\): model\.json, which says of which, is missing beside it: copy"
+    ):
+        load_network(network, tmp_path / "model.pt")
+    (tmp_path / "model.json").write_text("{}")
     with pytest.raises(InputError, match=rf"is of another architecture \({difference}\): give the settings"):
         load_network(network, tmp_path / "model.pt")
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
@@ -695,3 +710,36 @@ def test_a_second_signal_ends_a_run_at_once(listening):
     signals.look_after_them(False)
     with pytest.raises(SystemExit):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_was_asked_while_nobody_could_look_is_done_once_nobody_will(listening):
+    """Behind the last step, while a curve is drawn, say: the report comes with the same command."""
+    for number, end in ((signal.SIGTERM, SystemExit), (signal.SIGUSR1, SystemExit), (signal.SIGINT, KeyboardInterrupt)):
+        signals.look_after_them(True)
+        os.kill(os.getpid(), number)
+        with pytest.raises(end) as caught:
+            signals.look_after_them(False)
+        assert end is KeyboardInterrupt or caught.value.code == 75
+        signals.look_after_them(False)  # once
+    signals.look_after_them(True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.look_after_them(True)  # a new run has not been asked
+    assert signals.asked() == 0
+    signals.look_after_them(False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_when_all_is_done_changes_no_exit_code(number):
+    program = f"""
+import os, sys
+from acdc_semicycle import signals
+
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid()):  # Python has let its own handlers go by then
+        kill(process, {int(number)})
+
+signals.listen()
+late = Late()
+sys.exit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1]).returncode == 3

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from acdc_semicycle import __version__, bundle, cli, states
+from acdc_semicycle import __version__, bundle, cli, compare, states
 from acdc_semicycle.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
@@ -167,6 +168,20 @@ def test_an_evaluation_with_failures_is_exit_code_1(semicycle, tmp_path):
     assert semicycle(*given) == (0, None)
     (tmp_path / "tool" / "b.nii").write_bytes(b"damaged")
     assert semicycle(*given) == (1, None)
+
+
+def test_results_that_could_not_be_written_are_refused_before_any_is_made(semicycle, tmp_path, capsys, monkeypatch):
+    for name in ("A.nii.gz", "truth/A.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.uint8), np.eye(4)), tmp_path / name)
+    monkeypatch.setattr(compare, "compare", None)
+    for make in (Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")):
+        target = tmp_path / make.__name__ / "evaluation.json"
+        target.parent.mkdir()
+        make(target)
+        words = ["evaluate", "--pred", str(tmp_path / "A.nii.gz"), "--truth", str(tmp_path / "truth")]
+        assert semicycle(*words, "-o", str(target.parent)) == (2, None)
+        assert "evaluation.json is there and is not of this program" in capsys.readouterr().err
 
 
 def test_a_prediction_that_failed_is_no_exit_code_0(semicycle, tmp_path, capsys):

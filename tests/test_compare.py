@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from acdc_semicycle import compare, surfaces
+from acdc_semicycle import compare, files, surfaces
 from acdc_semicycle.compare import table, write
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.errors import InputError
@@ -158,7 +159,7 @@ def test_without_spacing_distances_are_in_voxels_and_volumes_are_withheld(tmp_pa
     (row,) = found["cases"]
     assert (row["unit"], row["hd95"]["LV"], row["volumes_ml"], found["patients"]) == ("voxels", 1, None, [])
     assert found["notes"][0] == (
-        "1 of 1 comparisons are in voxels, without volumes or clinical indices, because the truth's spacing is"
+        "1 of 1 comparison is in voxels, without volumes or clinical indices, because the truth's spacing is"
         " 1 x 1 x 1 mm, as of files that have lost theirs"
     )
     assert "HD95, voxels" in table(found)
@@ -376,8 +377,8 @@ def test_what_is_missing_is_listed_on_both_sides_and_summed_up_in_the_table(tmp_
     assert said.keys() == set("acxyz")
     assert said["a"].endswith("has no prediction") and said["c"].endswith("has no truth")
     assert table(found).splitlines()[-3:-1] == [
-        f"1 predictions have no truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
-        f"4 truths have no prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
+        f"1 prediction without a truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
+        f"4 truths without a prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
     ]
 
 
@@ -567,7 +568,7 @@ def test_two_tools_are_scored_and_held_against_each_other(tmp_path):
     assert found["summary"]["B"]["dice"]["x"] == pytest.approx(0.5)
     assert (found["agreement"]["dice"]["x"], found["agreement"]["volumes"]) == (pytest.approx(0.75), 1)
     assert [(one["tool"], one["case"]) for one in found["missing"]] == [("B", "b_ED")]
-    assert "B against A: 1 volumes" in table(found) and "B: 1 truths have no prediction, e.g. " in table(found)
+    assert "B against A: 1 volume\n" in table(found) and "B: 1 truth without a prediction, e.g. " in table(found)
 
 
 def test_two_tools_need_no_truth(tmp_path):
@@ -627,6 +628,26 @@ def test_what_is_written_is_what_was_found(tmp_path, phantom_dir):
         "summary.csv",
         "patients.csv",
     }
+
+
+def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "out" / "summary.csv"
+    files.write_text(path, "old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    for fault in ("write", "flush"):
+        with monkeypatch.context() as patched:
+            if fault == "write":
+                patched.setattr(Path, "write_bytes", full_disk)
+            else:
+                patched.setattr(os, "fsync", full_disk)
+            with pytest.raises(InputError, match=r"summary\.csv cannot be written \(No space left on device\): make"):
+                files.write_text(path, "new")
+        assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("summary.csv", "old")]
+    with pytest.raises(InputError, match=r"summary\.csv.x cannot be written"):
+        files.write_text(path / "x", "below a file")
 
 
 def test_the_table_shows_what_the_summary_says(tmp_path):
@@ -706,10 +727,13 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
         write(content, tmp_path / "truth")
-    (tmp_path / "tool" / "cases.csv").write_text("mine")
-    with pytest.raises(InputError, match="is none of an evaluation: say with -o"):
-        write(content, tmp_path / "tool")
-    assert (tmp_path / "tool" / "cases.csv").read_text() == "mine"
+    for name in ("evaluation.json", "cases.csv", "summary.csv", "patients.csv"):
+        path = tmp_path / name / name
+        path.parent.mkdir()
+        path.write_text('{"cases": ["mine"]}')
+        with pytest.raises(InputError, match=f"{name} is there and is not of this program: give another folder"):
+            write(content, path.parent)
+        assert [path.read_text()] == [each.read_text() for each in path.parent.iterdir()] == ['{"cases": ["mine"]}']
     assert [path.name for path in (tmp_path / "truth").iterdir()] == ["X_gt.nii.gz"]
     write(content, tmp_path / "new")
     write(content, tmp_path / "new")  # its own it may replace

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.engines import SupervisedEvaluator
 
-from acdc_semicycle import evaluate
+from acdc_semicycle import evaluate, states
+from acdc_semicycle.errors import InputError
 from acdc_semicycle.metrics import confusion
 
 NAMES = ["RV", "MYO", "LV"]
@@ -78,6 +80,28 @@ def test_the_command_and_the_versions_are_kept_without_a_path_of_the_interpreter
     assert not provenance["command"].startswith("/")
     assert provenance["versions"]["torch"] and provenance["versions"]["monai"]
     assert provenance["machine"]["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize("name", ["report.json", "cases.csv", "summary.csv"])
+def test_a_users_file_is_refused_before_anything_is_evaluated(tmp_path, name):
+    network = torch.nn.Linear(1, 1)
+    states.save(tmp_path / "model.pt", network.state_dict())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text('{"cases": "mine"}')
+    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
+    report = evaluate.Report(evaluator, network, tmp_path / "model.pt", tmp_path / "out", CLASSES, "test")
+    with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
+        report.write()
+
+
+def test_a_damaged_card_is_named(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    states.save(tmp_path / "model.pt", network.state_dict())
+    (tmp_path / "model.json").write_text("{")
+    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
+    report = evaluate.Report(evaluator, network, tmp_path / "model.pt", tmp_path / "out", CLASSES, "test")
+    with pytest.raises(InputError, match=r"model\.json cannot be read .*: restore it"):
+        report.write()
 
 
 def test_csv_has_a_row_a_case(tmp_path):

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -233,6 +234,26 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, m
     with pytest.raises(InputError, match=r"model\.ts: 12 slices, largest .*: more than -1, so nothing is written"):
         export.export(model, tmp_path / "out", sorted(phantom_dir.glob("**/patient001_frame??.nii.gz")))
     assert not (tmp_path / "out").exists()
+
+
+def test_exports_that_cannot_all_be_written_leave_the_old_ones(tmp_path, monkeypatch):
+    new, out, copy_file = tmp_path / "new", tmp_path / "out", shutil.copyfile
+    for folder, text in ((new, "new"), (out, "old")):
+        folder.mkdir()
+        for name in ("a.ts", "b.onnx"):
+            (folder / name).write_text(text)
+
+    def full_disk(source, target):
+        copy_file(source, target)
+        if source.name == "b.onnx":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full_disk)
+    with pytest.raises(InputError, match=r"b\.onnx cannot be written \(No space left on device\)"):
+        export._move([new / "a.ts", new / "b.onnx"], out)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"a.ts": "old", "b.onnx": "old"}
+    with pytest.raises(InputError, match=r"MiB free, \d+ are needed to export: make room, or set TMPDIR"):
+        export._check_room(str(tmp_path), 1 << 60)
 
 
 def test_a_difference_is_found_whatever_it_is(model):

@@ -15,7 +15,7 @@ PACKAGE = Path(acdc_semicycle.__file__).parent
 ONLY = {
     "shapes": set(),
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "history": set(),
     "metrics": set(),
     "losses": {"shapes"},

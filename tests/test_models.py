@@ -252,7 +252,7 @@ def test_a_network_that_is_not_there_is_named(tmp_path, model):
     for refuse in (models.check_network, models.open_model):
         for path, said in (
             (tmp_path / "empty", "holds no models/model.pt"),
-            (tmp_path / "no.pt", r"is not a file, .*: train"),
+            (tmp_path / "no.pt", r"is not a file, .*: train first \(semicycle train\), or give --model"),
         ):
             (tmp_path / "empty").mkdir(exist_ok=True)
             with pytest.raises(InputError, match=said):

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -207,6 +211,26 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         phantom.write(tmp_path / "phantom", patients=1, size=COARSE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_taken_away_by_the_next_one_and_nothing_else(tmp_path, monkeypatch):
+    program = f"""
+import os, signal
+from pathlib import Path
+from acdc_semicycle.data import phantom
+phantom._write_truths = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+phantom.write(Path({str(tmp_path / "phantom")!r}), patients=1, size={COARSE})
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
+    (left,) = tmp_path.iterdir()
+    host, me = platform.node(), os.getpid()
+    others = {
+        tmp_path / name for name in (f".phantom-{host}-{me}-x", ".phantom-elsewhere-1-x", f".phantom-{host}-mine")
+    }
+    for folder in others:
+        folder.mkdir()
+    phantom.write(tmp_path / "phantom", patients=1, size=COARSE)
+    assert {*tmp_path.iterdir()} == {tmp_path / "phantom", *others} and not left.exists()
 
 
 def test_unlabelled_patients_have_no_masks_and_the_same_images(tmp_path):

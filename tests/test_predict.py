@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from monai.bundle import ConfigWorkflow
 from acdc_semicycle import cli, compare, models, quality, states
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, causes
 from acdc_semicycle.networks import ResidualGenerator
 from acdc_semicycle.scans import Scans
 
@@ -167,6 +168,15 @@ def test_one_voxel_is_not_constant(tmp_path, model):
     assert made(tmp_path / "out") == ["scan_seg.nii.gz"]
 
 
+def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, model):
+    scan = volume(tmp_path / "scan.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(scan, tmp_path / "out", model, device="cuda:77")
+    said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
+    assert "device is 'cuda:77', which is not to be had here" in said and "give cpu" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     (tmp_path / "out").write_text("mine")
@@ -227,6 +237,50 @@ def test_two_scans_of_one_name_get_two_label_maps(tmp_path, model):
     assert made(tmp_path / "out") == ["a_nii_gz_seg.nii.gz", "a_nii_seg.nii.gz"]
     assert nibabel.load(tmp_path / "out" / "a_nii_seg.nii.gz").shape == (20, 28, 5)
     assert nibabel.load(tmp_path / "out" / "a_nii_gz_seg.nii.gz").shape == (24, 24, 3)
+
+
+def test_two_names_of_one_scan_in_a_folder_get_two_label_maps(tmp_path, model):
+    scan = volume(tmp_path / "in" / "b.nii.gz")
+    for name in "ac":
+        (tmp_path / "in" / f"{name}.nii.gz").symlink_to(scan)
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz"]
+    assert [case["case"] for case in ledger(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+
+
+def test_what_is_given_twice_is_segmented_once_and_under_another_folders_name_said_to_be(tmp_path, model, caplog):
+    scan = volume(tmp_path / "in" / "a.nii.gz")
+    found = Scans([scan.parent, scan, tmp_path / "in" / ".." / "in"], tmp_path / "out", models.CARD).found
+    assert [one.path for one in found] == [scan] and "under another name" in caplog.text
+    caplog.clear()
+    Scans([scan.parent, scan], tmp_path / "out", models.CARD)
+    assert not caplog.text
+
+
+def test_a_path_that_is_no_file_costs_its_own_line_and_not_the_others(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run([tmp_path / "in", tmp_path / "typo", tmp_path / "pipe.nii.gz"], tmp_path / "out", model)
+    said = str(caught.value.__cause__)
+    assert "2 of 3 files left out" in said
+    assert f"{tmp_path / 'typo'} is not there: " in said and f"{tmp_path / 'pipe.nii.gz'} is no file: " in said
+    assert made(tmp_path / "out") == ["in/a_seg.nii.gz"]
+    reasons = {failure["scan"] for failure in ledger(tmp_path / "out")["failures"]}
+    assert reasons == {str(tmp_path / "typo"), str(tmp_path / "pipe.nii.gz")}
+
+
+def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["a"]}))
+    given = [tmp_path / "in", tmp_path / "typo"]
+    found = Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json").found
+    assert [one.path.name for one in found] == ["a.nii.gz", "typo"]
+    (tmp_path / "split.json").write_text("{")
+    with pytest.raises(InputError, match=r"split\.json is damaged"):
+        Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json")
+    with pytest.raises(InputError, match="typo is not there"):
+        Scans(tmp_path / "typo", tmp_path / "out", models.CARD)
 
 
 def test_a_users_own_file_is_not_overwritten(tmp_path, model):
@@ -528,7 +582,7 @@ def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["patient002"], "test": ["patient009"]}))
     run(phantom_dir, tmp_path / "out", model, part="validation")
     assert {case["patient"] for case in ledger(tmp_path / "out")["cases"]} == {"patient002"}
-    for part, words in (("test", "none of the 16 scans"), ("tset", "give one of validation, test")):
+    for part, words in (("test", "none of 16 scans"), ("tset", "give one of validation, test")):
         with pytest.raises(RuntimeError) as caught:
             run(phantom_dir, tmp_path / "out", model, part=part)
         assert words in str(caught.value.__cause__)
@@ -896,9 +950,62 @@ def test_what_fails_in_reading_segmenting_or_writing_costs_its_own_scan_and_no_o
     assert [case["case"] for case in found["cases"]] == ["a", "e"]
     assert [Path(failure["scan"]).name for failure in found["failures"]] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
     for failure, words in zip(found["failures"], ("damaged", "fit in memory", "No space left"), strict=True):
-        assert Path(failure["scan"]).stem in failure["reason"] and words in failure["reason"]
+        assert f"/{Path(failure['scan']).name[0]}" in failure["reason"] and words in failure["reason"]
     assert "3 of 5 files" in str(caught.value.__cause__)
     assert made(tmp_path / "out") == ["a_seg.nii.gz", "e_seg.nii.gz"]
+
+
+def a_file(path: Path) -> None:
+    path.write_text('{"cases": [{"case": "mine"}]}')
+
+
+def a_link_to_nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [a_file, a_link_to_nothing, Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["predictions.json", "a_seg.nii.gz"])
+def test_what_is_not_of_this_program_is_not_written_over_nor_waited_for(tmp_path, model, make, name):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / name)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert re.search(
+        f"{name} is there and (is not of|was not written by) this program: give", str(caught.value.__cause__)
+    )
+    assert name == "a_seg.nii.gz" or not list((tmp_path / "out").glob("*_seg*"))
+    if make is a_file:
+        assert "mine" in (tmp_path / "out" / name).read_text()
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(tmp_path, model, monkeypatch):
+    volume(tmp_path / "in" / "a.nii.gz")
+    volume(tmp_path / "in" / "b.nii.gz")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
+    assert said.startswith(f"{tmp_path / 'out' / 'predictions.json'} cannot be written (No space left on device): ")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def itks_full_disk(*_):
+    raise RuntimeError("Exception thrown in SimpleITK:\nReason: No space left on device")
+
+
+@pytest.mark.parametrize("fault", [full_disk, itks_full_disk])
+def test_a_label_map_that_cannot_be_written_is_the_one_that_is_named(tmp_path, model, monkeypatch, fault):
+    volume(tmp_path / "in" / "a.nii.gz")
+    monkeypatch.setattr(volumes, "save", fault)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    target = tmp_path / "out" / "a_seg.nii.gz"
+    assert re.search(f"{target} cannot be written .*No space left on device", str(caught.value.__cause__))
 
 
 def test_a_phase_of_a_cine_and_a_scan_of_its_name_do_not_write_over_each_other(tmp_path, model):

@@ -187,6 +187,7 @@ def test_calibrating_stores_the_fit_beside_the_network_and_says_how_good_it_is(t
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
     text = calibrate.calibrate(validation, test)
     stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert "\nsum: the scores above together, each with a weight of its own\n" in text
     assert stored["about"] in text and "40 validation cases of 20 patients" in stored["about"]
     assert stored["test"][stored["chosen"]]["spearman"] > 0.9 and stored["model_sha256"] == "a"
     assert 1 <= stored["test"]["flagged_rightly"] <= stored["test"]["flagged"] <= 10
@@ -196,6 +197,9 @@ def test_two_networks_are_not_mixed_and_missing_files_are_named(tmp_path):
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1), sha="b")
     with pytest.raises(InputError, match="another network"):
         calibrate.calibrate(validation, test)
+    (validation / "evaluation.json").write_text("{")
+    with pytest.raises(InputError, match=r"evaluation\.json is damaged"):
+        calibrate.calibrate(validation)
     (validation / "evaluation.json").unlink()
     with pytest.raises(InputError, match="semicycle evaluate"):
         calibrate.calibrate(validation)

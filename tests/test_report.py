@@ -213,6 +213,17 @@ def test_a_damaged_file_is_named(tmp_path, text):
         report.write(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json", "report.csv"])
+def test_a_users_file_is_not_overwritten(run, name):
+    run.write()
+    mine = run.out / name
+    mine.write_text('{"cases": "mine"}')
+    before = {path: path.read_bytes() for path in run.out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
+        run.write()
+    assert {path: path.read_bytes() for path in run.out.rglob("*") if path.is_file()} == before
+
+
 def test_the_worst_case_comes_first_by_its_true_dice(run):
     page = run.write()
     dices = {entry["case"]: entry["dice"]["mean"] for entry in run.evaluation["cases"]}
@@ -463,7 +474,7 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     said = words(run.write())
     assert "scans/broken.nii.gz is truncated: copy it again" in said
     assert "odd another shape" in said and "lost a truth without a prediction" in said
-    assert "failures 2" in said and "1 truths without a prediction, or predictions without a truth" in said
+    assert "failures 2" in said and "1 truth or prediction without the other" in said
 
 
 def test_a_run_of_failures_only_is_reported(tmp_path):

@@ -295,6 +295,12 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert splits.load(str(tmp_path / "new" / "split.json")) == result
 
 
+def test_without_test_patients_the_validation_patients_are_evaluated_and_that_is_said(caplog):
+    assert splits.scored(splits.split(FORTY, 0.2, test=0.2)) == "test" and not caplog.text
+    assert splits.scored(splits.split(FORTY, 0.2, test=0.0)) == "validation"
+    assert "has no test patients: its validation patients" in caplog.text
+
+
 def test_a_split_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"split\.json is not there: train first"):
         splits.load(tmp_path / "split.json")

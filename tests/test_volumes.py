@@ -228,6 +228,14 @@ def test_a_gzip_checksum_is_read(tmp_path):
         volumes.read(tmp_path / "a.nii.gz")
 
 
+@pytest.mark.parametrize(("more", "found"), [(-1, 119), (1, 121), (1000, 121)])
+def test_a_packed_stream_of_another_length_is_refused_with_its_bytes(tmp_path, more, found):
+    head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: gzip\nendian: little\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head + gzip.compress(bytes(120 + more)))
+    with pytest.raises(InputError, match=rf"a\.nrrd is truncated, damaged or not .* \({found} of 120 bytes\)"):
+        volumes.read(tmp_path / "a.nrrd")
+
+
 def test_what_a_killed_process_left_of_a_label_map_is_taken_away(tmp_path):
     voxels = np.zeros((4, 5, 6), np.uint8)
     for name in (".part-7-a_seg.nii.gz", ".part-7-b_seg.nii.gz"):

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from acdc_semicycle.data import itk, switches, volumes
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.versions import versions
 
 log = logging.getLogger("semicycle")
@@ -60,7 +60,7 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
     path = folder / f"slices-{called}.npy"
     try:
         if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
-            log.info("%d prepared slices from %s", len(found), path)
+            log.info("%s from %s", many(len(found), "prepared slice"), path)
             return found
         with _alone(path):
             if (found := _mapped(path)) is None:  # nobody made it meanwhile
@@ -74,10 +74,17 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
 def _mapped(path: Path) -> NDArray | None:
     """The file, if there is one whose content has the checksum in its name."""
     for made in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        _check_file(made)
         with suppress(FileNotFoundError, ValueError, EOFError):
             if made.stem.endswith(_checksum(made)):
                 return _read(made)
     return None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is there and is no file, a pipe that would be waited for, or a folder."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is there and is no file: take it away, or give another cache_dir")
 
 
 def _read(path: Path) -> NDArray:
@@ -95,6 +102,7 @@ def _checksum(path: Path) -> str:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    _check_file(path.with_name(".lock"))
     with path.with_name(".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ from acdc_semicycle import distributed
 from acdc_semicycle.data import cache
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 
 log = logging.getLogger("semicycle")
 
@@ -47,7 +47,7 @@ def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str])
     MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
     interpreter then sometimes aborts.
     """
-    log.info("reading %d images", len(records))
+    log.info("reading %s", many(len(records), "image"))
     items = [{k: v for k, v in item.items() if k != "label" or k in keys} for item in as_dicts(records)]
     return (transform(item) for item in tqdm(items, "reading", disable=bool(distributed.rank()) or None))
 

@@ -19,9 +19,13 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import platform
+import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import nibabel as nib
@@ -130,7 +134,9 @@ def write(
     drawn = [_draw(name, seed, number) for number, name in enumerate(names, start=1)]
     if not _holds(root, recipe):
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+        mine = f".{root.name}-{platform.node()}-"
+        _take_away(root.parent.glob(f"{escape(mine)}*"), mine)
+        with tempfile.TemporaryDirectory(prefix=f"{mine}{os.getpid()}-", dir=root.parent) as scratch:
             staging = Path(scratch) / root.name
             for number, (name, patient) in enumerate(zip(names, drawn, strict=True), start=1):
                 folder = staging / "training" / name
@@ -140,6 +146,18 @@ def write(
             if not _holds(root, recipe):  # another process may have been faster
                 staging.rename(root)
     return [heart.truth for patient in drawn for heart in patient.hearts]
+
+
+def _take_away(left: Iterable[Path], prefix: str) -> None:
+    """Remove what processes of this machine that were killed have left; behind the prefix stands their number."""
+    for folder in left:
+        number = folder.name.removeprefix(prefix).split("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OSError, OverflowError):
+            pass  # none of these, or somebody else's and alive
 
 
 def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[str]) -> None:

@@ -206,6 +206,17 @@ def _check(result: Split) -> None:
             )
 
 
+def scored(split: Split) -> str:
+    """The part to be evaluated: the test patients; where there are none, said, the validation patients."""
+    if split.test:
+        return "test"
+    log.warning(
+        "this run's split has no test patients: its validation patients, on whom the epoch was chosen, are evaluated"
+        " again, and their report is replaced; a training with --test, or with lists, has test patients"
+    )
+    return "validation"
+
+
 def load(path: str | Path) -> Split:
     """The split that a training run saved.
 
