@@ -119,13 +119,17 @@ class Report:
     card: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Refuse a folder that cannot be written, or that holds others' files, before hours of work."""
+        check_folder(Path(self.folder))
+        for name, *signs in OURS:
+            check_ours(Path(self.folder) / name, *signs)
+
     def write(self) -> Path:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
         load_network(self.network, self.checkpoint)
         self._check_card()
-        check_folder(Path(self.folder))
-        for name, *signs in OURS:
-            check_ours(Path(self.folder) / name, *signs)
+        self.check()
         cases = self._evaluate()
         if distributed.rank():
             return Path(self.folder) / "report.json"

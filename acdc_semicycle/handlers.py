@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from acdc_semicycle import distributed
 from acdc_semicycle.data.pairs import Slices
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import replacing, write_text
 from acdc_semicycle.objective import Objective, softmax
 from acdc_semicycle.trainer import one_hot
 
@@ -132,7 +132,8 @@ class TermsLog:
         curves = {name: [float(row.get(name) or "nan") for row in validated] for name in names}
         if validated and distributed.rank() == 0:
             figure = learning_curve([int(row["epoch"]) for row in validated], curves)
-            figure.savefig(self.curve.with_suffix(".png"), dpi=110)
+            with replacing(self.curve.with_suffix(".png")) as beside:
+                figure.savefig(beside, dpi=110)
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:

@@ -325,6 +325,15 @@ def test_an_error_that_is_ours_keeps_its_traceback(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_report_of_others_is_refused_before_a_training_begins(capsys, tmp_path, phantom_dir):
+    foreign = tmp_path / "validation" / "cases.csv"
+    foreign.parent.mkdir()
+    foreign.write_text("mine\n")
+    text = refused(capsys, lambda: train(tmp_path, dataset_dir=str(phantom_dir)))
+    assert str(foreign) in text and foreign.read_text() == "mine\n"
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(capsys, tmp_path, phantom_dir):
     train(tmp_path, dataset_dir=str(phantom_dir))
     first = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
