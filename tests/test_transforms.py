@@ -14,11 +14,12 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Resize
 
-from acdc_semicycle import bundle, models
+from acdc_semicycle import models
 from acdc_semicycle.data import acdc, pairs, phantom, volumes
 from acdc_semicycle.data.transforms import AntiAliasd, CheckLabeld, LoadCheckedd
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.metrics import confusion, counts, dice
+from acdc_semicycle.places import folder
 
 OBLIQUE = np.array([[1.2, 0.5, -3.0, 10], [-0.6, 1.3, 2.0, -40], [0.4, -0.2, 8.5, 7], [0, 0, 0, 1.0]])
 
@@ -27,7 +28,7 @@ OBLIQUE = np.array([[1.2, 0.5, -3.0, 10], [-0.6, 1.3, 2.0, -40], [0.4, -0.2, 8.5
 def parser(size: tuple[int, int], config: str) -> ConfigParser:
     """The bundle's configuration for a network of this size; lists taken from one of them know each other."""
     read = ConfigParser()
-    read.read_config(bundle.folder("bundles/semicycle") / "configs" / config)
+    read.read_config(folder("bundles/semicycle") / "configs" / config)
     if config == "train.json":
         read["image_size"] = list(size)
     else:
