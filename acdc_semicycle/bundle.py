@@ -101,11 +101,16 @@ def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
         if not str(dataset_dir).strip():
             raise InputError("dataset_dir is empty: give the ACDC folder, or leave it out for the embedded phantom")
         return Path(str(dataset_dir))
+    root = Path(output_dir) / "phantom"
+    if (Path(output_dir) / "split.json").exists() and not root.exists():
+        raise InputError(
+            f"{output_dir} holds a training on other data than the embedded phantom: give these as --dataset_dir, or in"
+            " the environment's ACDC_DIR"
+        )
     log.warning(
         "no data set found: neither --dataset_dir nor the environment's ACDC_DIR is given. The embedded"
         " phantom and a small network stand in: a demonstration, not a result"
     )
-    root = Path(output_dir) / "phantom"
     if distributed.rank() == 0:
         phantom.write(root)
     distributed.wait()

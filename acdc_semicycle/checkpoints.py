@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import distributed, signals
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import claimed, write_text
+from acdc_semicycle.files import claimed, read_json, write_text
 from acdc_semicycle.states import load, save
 
 log = logging.getLogger("semicycle")
@@ -315,8 +315,9 @@ class Checkpoints:
             except InputError as error:
                 fault = str(error).rsplit(": ", 1)[0]
                 raise InputError(f"{fault}: give a copy of it, or remove it: the best that comes is kept") from error
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            stored = json.loads(self.model.with_suffix(".json").read_text(encoding="utf-8"))
+        card = self.model.with_suffix(".json")
+        stored = read_json(card) if card.is_file() else {}
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
             [metric] = stored["validation"].values()
             if metric > self.best and math.isfinite(metric):
                 self.best, self.best_epoch = metric, stored["epoch"]

@@ -293,6 +293,7 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
     lines = _volume_lines(content, structures) if content["main"] == "dice" else _picture_lines(content)
     lines.append(f"{'mIoU as in the paper':<22}{content['summary']['paper_miou']:8.3f}")
     lines += [content[key] for key in ("note", "protocol") if content.get(key)]
+    lines += ["of the embedded phantom: a demonstration, no result"] * (content.get("dataset") == "phantom")
     return "\n".join(lines)
 
 

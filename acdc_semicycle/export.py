@@ -24,7 +24,7 @@ from torch import Tensor
 from acdc_semicycle import __version__
 from acdc_semicycle.data import phantom
 from acdc_semicycle.errors import InputError, many
-from acdc_semicycle.files import replacing
+from acdc_semicycle.files import check_ours, replacing
 from acdc_semicycle.models import CLASSES, SUMS, Model, newest_model, open_model
 from acdc_semicycle.places import folder as place_of
 from acdc_semicycle.states import load_network
@@ -69,7 +69,7 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
 
     Args:
         given: what :func:`acdc_semicycle.models.open_model` takes.
-        folder: made if need be; files of these names in it are replaced.
+        folder: made if need be; files of these names that an export wrote are replaced.
         scans: files on whose slices both exports are compared with the network; the phantom's where none is given.
 
     Raises:
@@ -79,6 +79,7 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
     model, folder = open_model(given), Path(folder)
     if absent := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: say pip install {' '.join(PACKAGES)}")
+    _check_targets(folder, name_of(model.card))
     with tempfile.TemporaryDirectory(prefix="semicycle-") as scratch:  # a path of ours: MONAI reads some as code
         _check_room(scratch, 7 * len(model.content))  # the weights in three forms, all in the zip, and some
         root = Path(scratch) / name_of(model.card)
@@ -93,6 +94,14 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
         archive = _pack(root, Path(scratch) / f"{root.name}.zip")
         models = root / "models"
         return Exported(_move([models / "model.ts", models / "model.onnx", archive], folder), checks)
+
+
+def _check_targets(folder: Path, name: str) -> None:
+    """Refuse a folder that holds others' files of these names."""
+    for file in ("model.ts", f"{name}.zip"):
+        check_ours(folder / file, "acdc_semicycle")
+    if not (folder / "model.ts").exists():  # else of the same export: an ONNX says nothing of who made it
+        check_ours(folder / "model.onnx", "a file of this name alone is nobody's we know")
 
 
 def _check_room(folder: str, needed: int) -> None:

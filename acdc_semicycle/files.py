@@ -82,6 +82,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def check_folder(folder: Path) -> None:
     """Refuse an output folder that cannot be written, before hours of work."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder for what is written")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -32,6 +32,24 @@ CARD: dict[str, Any] = {
 CARD |= {"intensity_range": None, "pictures": False, "colours": None}
 CLASSES = ["background", "RV", "MYO", "LV"]
 
+
+def _whole(value: Any, least: int = 1) -> bool:
+    return type(value) is int and least <= value <= 1 << 14  # more would fill the memory, or hang
+
+
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "filters": ("a whole number up to 16,384", lambda v: _whole(v)),
+    "blocks": ("a whole number up to 16,384", lambda v: _whole(v, 0)),
+    "in_channels": ("a whole number up to 16,384", lambda v: _whole(v)),
+    "dropout": ("a number below 1", lambda v: type(v) in (int, float) and 0 <= v < 1),
+    "image_size": ("rows and columns", lambda v: isinstance(v, list) and len(v) == 2 and all(map(_whole, v))),
+    "intensity_range": (
+        "two numbers or null",
+        lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(type(n) in (int, float) for n in v)),
+    ),
+    "classes": ("a list of names", lambda v: isinstance(v, list) and len(v) > 1 and all(isinstance(n, str) for n in v)),
+}
+
 NAMES = ("model.pt", "model.json", "painter.pt", "quality.json")  # what is read, of a folder or of a zip's models/
 SUMS = "SHA256SUMS"
 # Weights hardly shrink: what does is none of export's, and might fill the memory.
@@ -56,7 +74,11 @@ class Model:
 
         It gets into an exported bundle's configuration, so nothing in it may be code to MONAI.
         """
-        return CARD | {"classes": CLASSES} | (self._json("model.json") or {})
+        found = CARD | {"classes": CLASSES} | (self._json("model.json") or {})
+        for name, (words, kept) in RULES.items():
+            if not kept(found[name]):
+                raise InputError(f"{self.path}: its model.json has {name} {found[name]!r}, not {words}: restore it")
+        return found
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:

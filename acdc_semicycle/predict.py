@@ -29,10 +29,10 @@ from acdc_semicycle.data import volumes
 from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError, causes, many
-from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, replacing, writing
+from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, claimed, replacing, writing
 from acdc_semicycle.ledger import LEDGER, Journal, Ledger, entry, stamp
 from acdc_semicycle.models import Model
-from acdc_semicycle.panels import Frame, save_panel
+from acdc_semicycle.panels import PANELS, Frame, save_panel
 from acdc_semicycle.scans import Scan, Scans, check_target, words
 from acdc_semicycle.states import load_network
 
@@ -128,6 +128,8 @@ def run(
         painter.eval()
     check_folder(scans.folder)
     check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
+    if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
+        raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
     log.info("%s, network %s", many(len(scans.found), "image"), model.path)
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")

@@ -92,7 +92,7 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # said below, in the user's words
     verb = "predict" if path.stem == "predictions" else "evaluate"
-    raise InputError(f"{path} is damaged or holds no list of cases: run semicycle {verb} again")
+    raise InputError(f"{path} is damaged or holds no list of cases: take it away, and run semicycle {verb} again")
 
 
 def _content(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, Any]:

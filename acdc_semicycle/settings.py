@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {  # of what stands there as it is; an expression shows
     "blocks": _whole(0),
     "history_size": _whole(0),
     "num_workers": _whole(0),
+    "seed": _whole(0),
     "steps_an_epoch": _whole(1, None),
     "learning_rate": _real("a number above 0", lambda v: 0 < v < math.inf),
     "dropout": _real("a number of at least 0 and below 1", lambda v: 0 <= v < 1),

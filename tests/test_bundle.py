@@ -196,6 +196,14 @@ def test_a_recorded_command_has_what_the_environment_told_it(monkeypatch):
     assert provenance()["command"].startswith("ACDC_DIR='/a b' SEMICYCLE_GEOMETRY=sform ")
 
 
+@pytest.mark.parametrize("phase", ["training", "evaluating"])
+def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, phantom_dir, phase):
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    text = refused(capsys, lambda: (train if phase == "training" else evaluate)(tmp_path))
+    assert f"{tmp_path} holds a training on other data" in text and "ACDC_DIR" in text
+    assert not (tmp_path / "phantom").exists()
+
+
 def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
     monkeypatch.setenv("ACDC_DIR", str(tmp_path))
     parser = workflow().parser
@@ -231,6 +239,7 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
         ({"blocks": -1}, ["blocks is -1: give a whole number of at least 0"]),
         ({"history_size": -1}, ["history_size is -1"]),
         ({"num_workers": -1}, ["num_workers is -1"]),
+        ({"seed": -1}, ["seed is -1: give a whole number of at least 0"]),
         ({"steps_an_epoch": 0}, ["steps_an_epoch is 0: give a whole number of at least 1, or null"]),
         ({"dropout": 1}, ["dropout is 1: give a number of at least 0 and below 1"]),
         ({"betas": 3}, ["betas is 3: give two numbers of at least 0 and below 1"]),

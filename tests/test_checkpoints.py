@@ -644,6 +644,15 @@ def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, ep
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_card_of_the_best_model_is_named_before_anything_else_is_done(tmp_path, content):
+    bare_run(tmp_path, {1: 0.9}, 1)
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(InputError, match=r"model\.json is damaged"):
+        bare_run(tmp_path, {2: 0.5}, 2)
+    assert load(tmp_path / "last.pt")["progress"]["epoch"] == 1
+
+
 @pytest.mark.parametrize("card", [None, "{", "[]", '{"validation": {"dice": 0.99}, "epoch": 1}'])
 def test_where_the_best_model_is_gone_the_best_that_comes_is_kept_and_that_is_said(tmp_path, caplog, card):
     """Also where the card that stayed speaks of a better one."""

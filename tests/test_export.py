@@ -236,6 +236,14 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["model.ts", "model.onnx", "acdc_semicycle_segmentation.zip"])
+def test_others_files_are_not_written_over(model, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
+        export.export(model, tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_exports_that_cannot_all_be_written_leave_the_old_ones(tmp_path, monkeypatch):
     new, out, copy_file = tmp_path / "new", tmp_path / "out", shutil.copyfile
     for folder, text in ((new, "new"), (out, "old")):

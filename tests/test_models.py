@@ -236,6 +236,19 @@ def test_a_card_that_is_no_object_is_refused_by_its_path(model):
                 read(model)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 10**6),
+     ("dropout", 7), ("classes", 5), ("classes", ["a"]), ("image_size", "x"), ("image_size", [0, 0]),
+     ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None)],
+)  # fmt: skip
+def test_a_card_whose_values_cannot_be_is_refused_by_name(model, name, value):
+    model.with_suffix(".json").write_text(json.dumps(CARD | {name: value}))
+    for read in (models.open_model, models.card):
+        with pytest.raises(InputError, match=rf"its model\.json has {name} .*, not .*: restore it"):
+            read(model)
+
+
 def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(tmp_path):
     assert models.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
     for age, name in enumerate(("old", "new", "phantom")):

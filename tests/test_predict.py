@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from acdc_semicycle import cli, compare, models, quality, states
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError, causes
+from acdc_semicycle.files import claimed
 from acdc_semicycle.networks import ResidualGenerator
 from acdc_semicycle.scans import Scans
 
@@ -182,7 +184,31 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, mode
     (tmp_path / "out").write_text("mine")
     with pytest.raises(RuntimeError) as caught:
         run(scan, tmp_path / "out", model)
-    assert "out cannot be written" in str(caught.value.__cause__) and (tmp_path / "out").read_text() == "mine"
+    assert "out is a file: give a folder" in str(caught.value.__cause__) and (tmp_path / "out").read_text() == "mine"
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from acdc_semicycle.files import claimed
+print(claimed(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_that_another_process_writes_is_refused_as_long_as_it_does(tmp_path, model):
+    scan, command = volume(tmp_path / "scan.nii.gz"), [sys.executable, "-c", HOLD, tmp_path / "out" / ".panels"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        with pytest.raises(RuntimeError) as caught:
+            run(scan, tmp_path / "out", model)
+        assert "out is being written by another process" in str(caught.value.__cause__)
+        assert not (tmp_path / "out" / "predictions.json").exists()
+        other.stdin.close()
+        other.wait()
+    claimed.cache_clear()  # what a new process would find
+    run(scan, tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["scan_seg.nii.gz"]
 
 
 def test_the_output_may_lie_above_the_input(tmp_path, model):
@@ -991,7 +1017,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(tmp_path, model, m
         run(tmp_path / "in", tmp_path / "out", model)
     said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
     assert said.startswith(f"{tmp_path / 'out' / 'predictions.json'} cannot be written (No space left on device): ")
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 def itks_full_disk(*_):
