@@ -98,6 +98,8 @@ def _show_of_thread(failed: threading.ExceptHookArgs) -> None:
 def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
     """The data set's folder; where none is given the phantom, written below ``output_dir`` and said so."""
     if dataset_dir is not None:
+        if isinstance(dataset_dir, bool):
+            raise InputError("--dataset_dir has no value: give --dataset_dir FOLDER")
         if not str(dataset_dir).strip():
             raise InputError("dataset_dir is empty: give the ACDC folder, or leave it out for the embedded phantom")
         return Path(str(dataset_dir))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle import distributed
-from acdc_semicycle.data import acdc, cache, cityscapes, folder, switches, voc
+from acdc_semicycle.data import acdc, cache, cityscapes, folder, switches, voc, volumes
 from acdc_semicycle.data.headers import geometry, words
 from acdc_semicycle.data.records import IGNORED, PICTURES, SCANS, Record, given_folder
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
@@ -318,6 +318,8 @@ class _Cases:
             return
         said, twin = self._image(record, loaded["image"]) if "image" in loaded else ([], None)
         if record.label and "label" in loaded:
+            if volumes.ours(record.label):
+                self.add("warning", record.label, f"{record.label} was made by semicycle predict: it is no truth")
             self._mask(record, record.label, loaded, said, twin is not None)
         if twin:
             self._double(record, *twin)

@@ -1,6 +1,8 @@
 """Where the bundle and the overlays are."""
 
-from collections.abc import Sequence
+import difflib
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from acdc_semicycle.errors import InputError
@@ -37,6 +39,24 @@ def overlay(name: str) -> str:
             return str(path)
     known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
     raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")
+
+
+def check_keys(keys: Iterable[str], overlays: Iterable[str] = ()) -> None:
+    """Refuse keys that neither the training's configuration nor an overlay, shipped or given, has.
+
+    Raises:
+        InputError: names the first one, and the nearest one there is.
+    """
+    import yaml  # slow: only where it is needed
+
+    known = {*json.loads((folder("bundles/semicycle") / "configs" / "train.json").read_text(encoding="utf-8"))}
+    for file in {*folder("configs").glob("*.yaml"), *map(Path, overlays)}:
+        known |= {key.split("::")[0] for key in yaml.safe_load(file.read_text(encoding="utf-8")) or ()}
+    for key in keys:
+        if key.split("::")[0] not in known:
+            near = difflib.get_close_matches(key, [*known, "seeds", "only", "data", "jobs"], 1)
+            hint = f"did you mean --{near[0]}?" if near else "take it out"
+            raise InputError(f"--{key} is no key of the bundle: {hint}")
 
 
 def overlays_and_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from acdc_semicycle import check
-from acdc_semicycle.data import acdc, phantom, voc
+from acdc_semicycle.data import acdc, phantom, voc, volumes
 from acdc_semicycle.errors import InputError
 
 FAULT, WARNING = "fault", "warning"
@@ -546,6 +546,14 @@ def test_where_what_was_found_is_damaged_or_of_other_rules_the_data_are_read_aga
     stamp.write_text(content)
     check.before_training(records, kept, "acdc", **rules)
     assert stamp.read_text() == whole
+
+
+def test_a_mask_that_predict_made_is_told_from_a_truth(root):
+    path = mask(root, 1)
+    volume = volumes.read(path, mask=True)
+    volumes.save(path.with_name("made.nii.gz"), np.asarray(volume.voxels), volume)
+    path.with_name("made.nii.gz").replace(path)
+    assert [f"{path} was made by semicycle predict: it is no truth"] == [found.text for found in check.check(root)]
 
 
 def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):

@@ -177,6 +177,7 @@ def test_a_part_without_labels_has_the_papers_and_full_has_all():
         (["--jobs", "0"], "--jobs has '0'"),
         (["--jobs"], "--jobs has no value"),
         (["--epochs", "--amp", "True"], "--epochs has no value"),
+        (["--data", "/there/acdc"], "give the data set's name, too, such as --data acdc=/there/acdc"),
         (["--epochs", "3", "tiny"], "'tiny' is not understood"),
         (["--submit", "moon"], "'moon' is no place to submit to: give one of slurm, local"),
         (["--submit-options", "timeout"], "--submit-options has 'timeout'"),
@@ -190,6 +191,13 @@ def test_what_is_not_understood_is_one_line(run, capsys, arguments, words, tmp_p
     text = capsys.readouterr().err
     assert words in text and text.startswith("error: ") and text.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_misspelt_key_is_named_before_anything_is_printed(capsys, tmp_path):
+    for word, meant in (("sseds", "seeds"), ("epoch", "epochs"), ("xyzzy", "take it out")):
+        assert command.main(["--data", f"acdc={tmp_path}", f"--{word}", "1", "--dry-run"]) == 2
+        said = capsys.readouterr()
+        assert f"--{word} is no key of the bundle" in said.err and meant in said.err and not said.out
 
 
 def test_without_data_or_with_an_unknown_overlay_nothing_starts(capsys):

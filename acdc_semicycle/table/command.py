@@ -34,6 +34,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.places import check_keys
 from acdc_semicycle.table import results
 from acdc_semicycle.table.board import Board, expectations
 from acdc_semicycle.table.grid import Options, cells
@@ -49,6 +50,8 @@ def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
         return 0
     try:
         options = Options.read(arguments)
+        if launcher == LAUNCHER:
+            check_keys([key.removeprefix("--") for key in options.further[::2]], options.overlays)
         if options.report:
             print(results.write(Path(options.report), not options.no_images), end="")
             return 0

@@ -62,7 +62,9 @@ class Options:
 
     def _take(self, name: str, value: str) -> None:
         if name == "data":
-            dataset, _, path = value.partition("=")
+            dataset, equals, path = value.partition("=")
+            if not equals and value not in FOLDERS:
+                raise InputError(f"--data has {value!r}: give the data set's name, too, such as --data acdc={value}")
             self.data[_known(dataset, FOLDERS, "data set")] = data_folder(dataset, path)
         elif name == "only":
             self.only.append(value)
