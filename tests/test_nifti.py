@@ -803,3 +803,186 @@ def test_what_a_header_lacks_is_made_up_as_simpleitk_does(tmp_path, monkeypatch)
     for path in paths:
         theirs = SimpleITK.ReadImage(str(path))
         np.testing.assert_allclose(volumes.read(path).affine, itk.affine(theirs), atol=1e-9, err_msg=path.name)
+
+
+# how much is read of what is longer than it should be
+
+
+def sparse(path: Path, size: int = 2**31) -> Path:
+    with path.open("r+b") as stream:
+        stream.truncate(size)
+    return path
+
+
+def padded(path: Path, pad: bytes, pieces: int = 300) -> Path:
+    with path.open("ab") as stream:
+        for _ in range(pieces):
+            stream.write(pad * (2**20 // len(pad)))
+    return path
+
+
+def test_what_is_longer_than_its_header_says_is_not_read_whole(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    paths = [sparse(nrrd(tmp_path / f"{name}.nrrd", {"encoding": name}, b"\n1 2 3")) for name in ("ascii", "hex")]
+    paths += [sparse(meta(tmp_path / "a.mha", {"BinaryData": False}, b"1 2 3"))]
+    paths += [sparse(nrrd(tmp_path / "line.nrrd", {"line skip": 1}, b"\nline"))]
+    paths += [padded(nrrd(tmp_path / "numbers.nrrd", {"encoding": "text"}, b"\n"), b"1 ")]
+    paths += [padded(nrrd(tmp_path / "digits.nrrd", {"encoding": "hex"}, b"\n"), b"0")]
+    paths += [padded(nrrd(tmp_path / "blank.nrrd", {"encoding": "text"}, b"\n" + NUMBERS[:-2]), b" ")]
+    for path in paths:
+        with pytest.raises(InputError, match=r"longer than its header says|damaged|truncated"):
+            volumes.read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**16  # KiB
+
+
+def after_zeros(zeros: int) -> bytes:
+    """RAW packed behind them."""
+    packer = zlib.compressobj(9, wbits=31)
+    content = b"".join(packer.compress(bytes(2**20)) for _ in range(zeros // 2**20))
+    return content + packer.compress(RAW) + packer.flush()
+
+
+def test_what_is_skipped_of_packed_voxels_is_not_kept(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for zeros in (2**27, 2**29):
+        fields = {"encoding": "gzip", "byte skip": zeros}
+        path = nrrd(tmp_path / "a.nrrd", fields, b"\n" + after_zeros(zeros))
+        if zeros == 2**29:
+            with pytest.raises(InputError, match="would unpack to"):
+                volumes.read(path)
+        else:
+            np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**16  # KiB
+
+
+def test_numbers_and_digits_may_be_in_lines_and_in_pieces(tmp_path, monkeypatch):
+    digits = RAW.hex()
+    in_lines = "\r\n".join(digits[at : at + 35] for at in range(0, len(digits), 35)).encode()
+    for piece in (1, 7, 2**20):
+        monkeypatch.setattr(itk, "CHUNK", piece)
+        for fields, content in (({"encoding": "hex"}, in_lines), ({"encoding": "text"}, NUMBERS + b"\n")):
+            path = nrrd(tmp_path / "a.nrrd", fields, b"\n" + content)
+            np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+
+
+@pytest.mark.parametrize("word", [b"1_0", b"70000", b"1.5", b"one", b"0" * 99])
+def test_a_word_that_is_no_number_of_its_type_is_refused(word, tmp_path):
+    content = NUMBERS.replace(b" 7 ", b" " + word + b" ")
+    with pytest.raises(InputError, match="damaged"):
+        volumes.read(nrrd(tmp_path / "a.nrrd", {"encoding": "text"}, b"\n" + content))
+
+
+# a cine, whose frames are an axis that is none of space's
+
+CINE = np.arange(120, dtype=np.int16).reshape(*SHAPE, 2)
+STEPS = NRRD_PLACE["space directions"].split()
+OF_SPACE = ["domain"] * 3
+
+
+def cine(path: Path, at: int, kind: str | None, step: str = "none", **fields: str) -> Path:
+    """With its frames as axis ``at``."""
+    sizes, steps, kinds = ([*rest[:at], new, *rest[at:]] for rest, new in
+                           [(["5", "4", "3"], "2"), (STEPS, step), (OF_SPACE, str(kind))])  # fmt: skip
+    given = {"dimension": 4, "sizes": " ".join(sizes), "space directions": " ".join(steps)}
+    given |= {"kinds": " ".join(kinds)} if kind else {}
+    return nrrd(path, given | fields, b"\n" + np.moveaxis(CINE, -1, at).tobytes("F"))
+
+
+@pytest.mark.parametrize("kind", ["list", "time", None])
+@pytest.mark.parametrize("at", range(4))
+def test_the_axis_that_is_none_of_spaces_is_that_of_the_frames(at, kind, tmp_path):
+    path = cine(tmp_path / "a.nrrd", at, kind)
+    if kind is None and at == 0:  # as colours are stored
+        with pytest.raises(InputError, match="has 2 numbers a voxel"):
+            volumes.read(path, frames=True)
+        return
+    volume = volumes.read(path, frames=True)
+    np.testing.assert_array_equal(volume.voxels, CINE)
+    np.testing.assert_allclose(volume.affine, AFFINE)
+    with pytest.raises(InputError, match=r"has shape \(5, 4, 3, 2\): give a 3D volume"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_time_may_be_an_axis_of_the_space(at, tmp_path):
+    steps = [f"{step[:-1]},0)" for step in STEPS]
+    steps.insert(at, "(0,0,0,25)")
+    fields = {"space": "left-posterior-superior-time", "space directions": " ".join(steps)}
+    path = cine(tmp_path / "a.nrrd", at, "time", **fields, **{"space origin": "(-7,3,11,0)"})
+    volume = volumes.read(path, frames=True)
+    np.testing.assert_array_equal(volume.voxels, CINE)
+    np.testing.assert_allclose(volume.affine, AFFINE)
+    mixed = fields | {
+        "space directions": " ".join(steps).replace("(0,-2,0,0)", "(0,-2,0,1)"),
+        "space origin": "(0,0,0,0)",
+    }
+    with pytest.raises(InputError, match="of space and of time at once"):
+        volumes.read(cine(path, at, "time", **mixed), frames=True)
+
+
+@pytest.mark.parametrize("kind", ["vector", "RGB-color", "3-vector", "complex", "2D-symmetric-matrix"])
+@pytest.mark.parametrize("at", [0, 3])
+def test_an_axis_of_several_numbers_a_voxel_is_none_of_frames(at, kind, tmp_path):
+    with pytest.raises(InputError, match="has 2 numbers a voxel: give a scan of one channel"):
+        volumes.read(cine(tmp_path / "a.nrrd", at, kind), frames=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"space directions": " ".join([*STEPS[:2], "none", "none"])}, "too few or too many numbers"),
+        ({"space directions": " ".join([*STEPS, "(0,0,1)"])}, "too few or too many numbers"),
+        (
+            {"space directions": " ".join([*STEPS, "none"]), "spacings": "2 1.5 9 1"},
+            "both spacings and space directions",
+        ),
+        ({"kinds": "domain domain time domain"}, "directions in space for an axis that is a list or time"),
+        ({"kinds": "domain domain domain"}, "too few or too many numbers in its kinds"),
+        ({"space units": '"mm" "mm" "mm" "s"'}, "too few or too many numbers in its space units"),
+        ({"space units": "mm mm mm"}, "too few or too many numbers in its space units"),
+    ],
+)
+def test_a_cine_that_contradicts_itself_is_refused(fields, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        volumes.read(cine(tmp_path / "a.nrrd", 3, "list", **fields), frames=True)
+
+
+def test_frames_are_found_where_no_directions_are_given_and_the_user_takes_that(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
+    nothing = dict.fromkeys(NRRD_PLACE)
+    spacings = {0: "nan 2 1.5 9", 3: "2 1.5 9 25"}
+    for at, spacing in spacings.items():
+        path = cine(tmp_path / "a.nrrd", at, "time", **nothing, spacings=spacing)
+        volume = volumes.read(path, frames=True)
+        np.testing.assert_array_equal(volume.voxels, CINE)
+        np.testing.assert_allclose(volume.affine, np.diag([-2, -1.5, 9, 1]))
+
+
+def test_a_slice_lies_in_space(tmp_path):
+    fields = {"dimension": 2, "sizes": "5 4", "space directions": "(0,-2,0) (0,0,1.5)"}
+    volume = volumes.read(nrrd(tmp_path / "a.nrrd", fields, b"\n" + VOXELS[..., 0].tobytes("F")))
+    np.testing.assert_array_equal(volume.voxels, VOXELS[..., :1, None])
+    np.testing.assert_allclose(volume.affine, [[0, 0, 1, 7], [2, 0, 0, -3], [0, 1.5, 0, 11], [0, 0, 0, 1]])
+
+
+# files of voxels
+
+
+@pytest.mark.parametrize("before", [b"", b"what nobody describes"])
+def test_the_last_bytes_of_an_nrrd_are_its_voxels_if_it_says_so(before, tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", {"byte skip": -1}, b"\n" + before + RAW)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    with pytest.raises(InputError, match="is truncated: 119 bytes, not 120"):
+        volumes.read(nrrd(path, {"byte skip": -1}, b"\n" + RAW[1:]))
+
+
+@pytest.mark.parametrize("name", ["a.nhdr", "a.mhd"])
+def test_a_file_beside_the_header_may_be_said_to_be_in_its_folder(name, tmp_path):
+    (tmp_path / "b.raw").write_bytes(RAW)
+    path = tmp_path / name
+    if name == "a.nhdr":
+        nrrd(path, {"data file": "./b.raw"}, b"")
+    else:
+        meta(path, {"ElementDataFile": "./b.raw"}, b"")
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    assert itk.detached(path) == ["b.raw"]
