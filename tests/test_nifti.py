@@ -757,6 +757,14 @@ def test_a_type_is_what_simpleitk_takes_it_for(name, tmp_path):
     assert found.dtype == theirs.dtype
 
 
+def test_an_array_of_one_number_is_that_number(tmp_path):
+    path = meta(tmp_path / "a.mha", {"ElementType": "MET_SHORT_ARRAY", "ElementNumberOfChannels": 1})
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    fields = {"ElementType": "MET_SHORT_ARRAY", "ElementNumberOfChannels": 3}
+    with pytest.raises(InputError, match="has 3 numbers a voxel"):
+        volumes.read(meta(path, fields, 3 * VOXELS.tobytes("F")))
+
+
 @pytest.mark.parametrize("name", ["block", "MET_SHORT", "char", "short_t", ""])
 def test_a_type_that_is_none_is_refused(name, tmp_path):
     with pytest.raises(InputError, match="no type of voxels that is known"):
@@ -784,6 +792,20 @@ def test_two_orders_of_bytes_in_a_metaimage_are_refused(tmp_path):
     order = {"BinaryDataByteOrderMSB": True, "ElementByteOrderMSB": False}
     with pytest.raises(InputError, match="order of the voxels' bytes, or says two"):
         volumes.read(meta(tmp_path / "a.mha", order))
+
+
+def test_voxels_of_several_files_are_refused(tmp_path):
+    path = nrrd(tmp_path / "a.nhdr", content=b"data file: LIST\nb.raw\nc.raw\n")
+    with pytest.raises(InputError, match="takes its voxels from 'LIST': give a file that holds them"):
+        volumes.read(path)
+
+
+@pytest.mark.parametrize("begin", [b"NRRD", b"NRRD0004\n\n", b"ElementDataFile = LOCAL"])
+def test_a_header_without_a_field_says_no_shape(begin, tmp_path):
+    path = tmp_path / ("a.nrrd" if begin.startswith(b"NRRD") else "a.mha")
+    path.write_bytes(begin)
+    with pytest.raises(InputError, match=r"its (dimension|ndims) is not 1 whole number above 0"):
+        volumes.read(path)
 
 
 @pytest.mark.parametrize("line", ["no field", "space:LPS", "kinds:vector"])

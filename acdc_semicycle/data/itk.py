@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
     head, start = itk_header.fields(path)
     file = _voxels_file(path, head)
     said = itk_header.checked(path, head)
-    coded, sizes = _encoding(path, said), itk_header.sizes(path, said)
+    sizes, coded = itk_header.sizes(path, said), _encoding(path, said)
     kind = itk_header.voxel_type(path, said, text=coded == TEXT)
     affine, frames = place(path, said, sizes)
     voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(sizes))

@@ -121,6 +121,7 @@ def sizes(path: Path, said: dict[str, str]) -> tuple[int, ...]:
 def voxel_type(path: Path, said: dict[str, str], text: bool) -> np.dtype:
     """Of one voxel, with the order of its bytes; ``text`` has none."""
     name = said.get("type" if is_nrrd(path) else "elementtype", "").lower()
+    name = name if is_nrrd(path) else name.removesuffix("_array")  # of one number, as is looked at below
     if name not in TYPES or name.startswith("met_") == is_nrrd(path):
         raise InputError(_damaged(path, "its header says no type of voxels that is known"))
     if not is_nrrd(path):
