@@ -800,7 +800,7 @@ def test_voxels_of_several_files_are_refused(tmp_path):
         volumes.read(path)
 
 
-@pytest.mark.parametrize("begin", [b"NRRD", b"NRRD0004\n\n", b"ElementDataFile = LOCAL"])
+@pytest.mark.parametrize("begin", [b"NRRD0004", b"NRRD0004\n\n", b"ElementDataFile = LOCAL"])
 def test_a_header_without_a_field_says_no_shape(begin, tmp_path):
     path = tmp_path / ("a.nrrd" if begin.startswith(b"NRRD") else "a.mha")
     path.write_bytes(begin)
@@ -1008,3 +1008,14 @@ def test_a_file_beside_the_header_may_be_said_to_be_in_its_folder(name, tmp_path
         meta(path, {"ElementDataFile": "./b.raw"}, b"")
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
     assert itk.detached(path) == ["b.raw"]
+
+
+@pytest.mark.parametrize("magic", ["NRRD0001", "NRRD0005", "NRRD00.01", "NRRD0004: ", "NRRD", "NRRDish"])
+def test_an_nrrd_begins_with_its_version(magic, tmp_path):
+    path = nrrd(tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"NRRD0004", magic.encode(), 1))
+    if magic.replace(".", "")[4:].isdigit():
+        np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    else:
+        with pytest.raises(InputError, match="damaged or no NRRD: copy it again"):
+            volumes.read(path)

@@ -70,7 +70,7 @@ def fields(path: Path) -> tuple[Fields, int]:
     nrrd = is_nrrd(path)
     last = rb"\r?\n\r?\n" if nrrd else rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)"
     end = re.search(last, block, re.MULTILINE | re.IGNORECASE)
-    if not (block.startswith(b"NRRD") if nrrd else end):
+    if not (re.match(rb"NRRD\d\d\.?\d\d[ \t]*\r?(\n|\Z)", block) if nrrd else end):
         raise InputError(_damaged(path))
     size = end.end() if end else len(block)
     found = []
