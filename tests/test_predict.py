@@ -523,6 +523,22 @@ def test_every_frame_of_a_cine_is_segmented_as_if_it_were_alone(tmp_path, model)
         np.testing.assert_array_equal(found, whole[..., n])
 
 
+def test_a_cine_whose_frames_are_stored_first_is_segmented_as_any_other(tmp_path, model):
+    """3D Slicer's NRRD."""
+    given = volumes.read(cine(tmp_path / "a.nii.gz"), frames=True)
+    steps = [f"({','.join(map(repr, step.tolist()))})" for step in given.affine[:3, :3].T]
+    head = ["NRRD0004", "type: short", "dimension: 4", "space: RAS", "sizes: 4 20 28 5", "endian: little"]
+    head += [f"space directions: none {' '.join(steps)}", "kinds: list domain domain domain", "encoding: raw"]
+    head += [f"space origin: ({','.join(map(repr, given.affine[:3, 3].tolist()))})", "", ""]
+    voxels = np.moveaxis(given.voxels, -1, 0).tobytes("F")
+    (tmp_path / "b.nrrd").write_bytes("\n".join(head).encode() + voxels)
+    for name in ("a.nii.gz", "b.nrrd"):
+        run(tmp_path / name, tmp_path / "out", model)
+    one, other = (volumes.read(tmp_path / "out" / name, frames=True) for name in ("a_seg.nii.gz", "b_seg.nrrd"))
+    np.testing.assert_array_equal(one.voxels, other.voxels)
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
+
+
 def test_ed_and_es_are_the_largest_and_the_smallest_lv_of_the_segmentation(tmp_path, model):
     path = cine(tmp_path / "a.nii.gz")
     run(path, tmp_path / "all", model)
