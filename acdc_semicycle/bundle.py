@@ -14,8 +14,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
@@ -27,6 +27,7 @@ from acdc_semicycle.settings import check, check_paths
 from acdc_semicycle.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
+T = TypeVar("T")
 
 STARTED = time.monotonic()
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # Python does not say of which file
@@ -41,7 +42,11 @@ def begin() -> None:
     switches.chosen()
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
         warn_below_floors()
-    config = _running_config()
+    parser, flow = _calling(ConfigParser), _calling(ConfigWorkflow)
+    config = parser.get() if parser else {}
+    if flow and flow.run_id not in config:
+        doing = [key for key in ("training", "evaluating", "run") if key in config]
+        raise InputError(f"{flow.run_id!r} is nothing that this configuration does: say {' or '.join(doing)}")
     check_paths(sys.argv, config)
     check(config)
 
@@ -161,15 +166,14 @@ def _seconds(work: Any, *arguments: Any) -> float:
     return time.monotonic() - started
 
 
-def _running_config() -> dict[str, Any]:
-    """The merged configuration of the workflow that is calling.
+def _calling(kind: type[T]) -> T | None:
+    """The object of this kind that is calling.
 
-    MONAI hands an expression everything but the configuration it stands in; its parser is up the stack.
+    MONAI hands an expression everything but the configuration it stands in; its parser and workflow are up the stack.
     """
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            return parser.get()
-        frame = frame.f_back  # type: ignore[assignment]
-    raise RuntimeError("begin() is for a bundle's configuration to call")
+        if isinstance(caller := frame.f_locals.get("self"), kind):
+            return caller
+        frame = frame.f_back
+    return None

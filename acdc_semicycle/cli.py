@@ -24,9 +24,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import pairwise
+from difflib import get_close_matches
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,7 +120,7 @@ def predict(arguments: list[str]) -> int:
     if (model := values.pop("model")) is not None:
         settings["checkpoint"] = model
     settings |= {key: value for key, value in values.items() if value is not None}
-    return run_here(None, ["inference.json"], settings, _options(more))
+    return run_here(None, ["inference.json"], settings, _options(more, SWITCHES))
 
 
 def report(arguments: list[str]) -> int:
@@ -211,13 +212,18 @@ def _parser(verb: str, words: str) -> argparse.ArgumentParser:
     return _Parser(prog=f"semicycle {verb}", description=words, allow_abbrev=False)
 
 
-def _options(arguments: list[str]) -> dict[str, Any]:
-    """``--KEY VALUE`` and ``--KEY=VALUE`` as the bundle's command line reads them."""
+def _options(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, Any]:
+    """``--KEY VALUE`` and ``--KEY=VALUE`` as the bundle's command line reads them.
+
+    Raises:
+        ValueError: names the word that is neither, and the nearest of the ``switches``, which have no value.
+    """
     words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
-    if len(words) % 2 or any(not key.startswith("--") for key in words[::2]):
-        raise ValueError(
-            f"{' '.join(arguments)!r} is not understood: give --KEY VALUE pairs of the bundle's configuration"
-        )
+    for key, value in zip_longest(words[::2], words[1::2], fillvalue="--"):
+        if not key.startswith("--") or value.startswith("--"):
+            near = get_close_matches(key.removeprefix("--"), switches, 1)
+            hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
+            raise ValueError(f"{key!r} is not understood: {hint}")
     return {key[2:]: _value(value) for key, value in zip(words[::2], words[1::2], strict=True)}
 
 

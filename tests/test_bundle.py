@@ -53,6 +53,13 @@ def train(output, **override):
     flow.run()
 
 
+@pytest.mark.parametrize(("files", "words"), [([], "training or run"), (["evaluate.json"], "training or evaluating")])
+def test_what_the_bundle_does_not_do_is_refused_before_any_work(tmp_path, capsys, files, words):
+    flow = workflow(*(CONFIGS / name for name in files), output_dir=str(tmp_path / "run"), run_id="evaluation", **TINY)
+    assert f"'evaluation' is nothing that this configuration does: say {words}" in refused(capsys, flow.initialize)
+    assert not (tmp_path / "run").exists()
+
+
 def test_monai_finds_every_property_it_asks_of_a_training_bundle(tmp_path, phantom_dir):
     flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY)
     flow.initialize()

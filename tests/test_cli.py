@@ -138,7 +138,9 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
         (["report", "nowhere"], "nowhere"),
         (["evaluate", "--pred", "nowhere"], "nowhere"),
         (["predict", "a.nii", "-o"], "expected one argument"),
-        (["predict", "a.nii", "--flip"], "--KEY VALUE"),
+        (["predict", "a.nii", "--flip"], "did you mean --flips?"),
+        (["predict", "a.nii", "--flips", "--seed", "--amp", "True"], "'--seed' is not understood: give --KEY VALUE"),
+        (["predict", "a.nii", "--seed", "1", "b.nii"], "'b.nii' is not understood"),
     ],
 )
 def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):

@@ -59,7 +59,6 @@ def test_what_is_older_is_named_in_one_line(installed, caplog, found, words):
 def test_a_run_starts_with_the_warning(installed, caplog, monkeypatch):
     installed(torch="2.9.1")
     monkeypatch.setattr(bundle.sys, "excepthook", None)
-    monkeypatch.setattr(bundle, "_running_config", dict)
     bundle.begin()
     assert "torch 2.9.1" in caplog.text
     caplog.clear()
