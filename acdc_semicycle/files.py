@@ -100,7 +100,9 @@ def check_ours(path: Path, *signs: str) -> None:
         InputError: something else is there, or no file at all.
     """
     if os.path.lexists(path) and not (path.is_file() and all(sign.encode() in path.read_bytes() for sign in signs)):
-        raise InputError(f"{path} is there and is not of this program: give another folder, or take it away")
+        raise InputError(
+            f"{path} is there and is not of this program, or damaged: give another folder, or take it away"
+        )
 
 
 @cache

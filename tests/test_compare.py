@@ -731,7 +731,9 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
         path = tmp_path / name / name
         path.parent.mkdir()
         path.write_text('{"cases": ["mine"]}')
-        with pytest.raises(InputError, match=f"{name} is there and is not of this program: give another folder"):
+        with pytest.raises(
+            InputError, match=f"{name} is there and is not of this program, or damaged: give another folder"
+        ):
             write(content, path.parent)
         assert [path.read_text()] == [each.read_text() for each in path.parent.iterdir()] == ['{"cases": ["mine"]}']
     assert [path.name for path in (tmp_path / "truth").iterdir()] == ["X_gt.nii.gz"]

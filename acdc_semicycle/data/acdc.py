@@ -76,7 +76,7 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir")
+        raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir, or in ACDC_DIR")
     folders = {part: root / part for part in ("training", "testing") if (root / part).is_dir()}
     found = [
         (part, folder)

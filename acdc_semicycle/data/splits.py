@@ -202,7 +202,8 @@ def _check(result: Split) -> None:
     for part in ("labelled", "validation"):
         if not parts[part]:
             raise InputError(
-                f"no {part} patient is left of {len(seen)}: give more patients with masks or other fractions"
+                f"no {part} patient is left of {len(seen)}: give more patients with masks, or other fractions"
+                " (--labelled, --validation, --test)"
             )
 
 
