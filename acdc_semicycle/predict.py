@@ -242,6 +242,8 @@ class Segmenter:
 
     def _read(self, scan: Scan) -> Work:
         work = Work(scan)
+        if scan.fault:
+            raise InputError(scan.fault)
         if isinstance(scan.source, Path) and not scan.path.is_file():
             raise InputError(
                 f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
+DICOM = (".dcm", ".ima")
+NOT_READ = (".mgz", ".mgh", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".gipl", ".par")
 LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
 
 
@@ -41,6 +43,7 @@ class Scan:
         patient: whose it is, as far as names and ACDC's Info.cfg tell.
         phase: ``"ED"``, ``"ES"``, or None.
         phases: of a cine whose Info.cfg says so, the frame (from 0) of each phase.
+        fault: why it can be none, in the words of an InputError.
     """
 
     source: Path | Series
@@ -49,6 +52,7 @@ class Scan:
     patient: str
     phase: str | None = None
     phases: Mapping[str, int] = field(default_factory=dict)
+    fault: str | None = None
 
     @property
     def path(self) -> Path:
@@ -106,10 +110,10 @@ class Scans:
         found = [scan for path in given for scan in self._below(path)]
         found = _once(found)
         if part is not None:
-            gone = [scan for scan in found if not scan.path.exists()]  # has its line whosever it would be
+            gone = [scan for scan in found if scan.fault or not scan.path.exists()]  # has its line whosever it would be
             found = _of_part([scan for scan in found if scan not in gone], part, split) + gone
-        if not found:
-            raise InputError(f"{given[0]} holds no {words(self.suffixes)} file: give a folder of them as input")
+        if all(scan.fault for scan in found):
+            raise InputError("\n  ".join(str(scan.fault) for scan in found))
         self.found = _told_apart(found)
 
     @property
@@ -121,28 +125,56 @@ class Scans:
         if not path.is_dir():
             yield self._scan(path)
             return
-        for file in self._files(path):
-            yield self._scan(file)
+        folders, closed = self._folders(path)
+        found = [self._scan(file) for file in self._files(path, folders)]
         if not self.card["pictures"]:
-            yield from self._series(path)
+            found += self._series(folders)
+        found += [
+            self._scan(Path(folder), f"{folder} cannot be listed ({why}): give a folder that can be read")
+            for folder, why in closed
+        ]
+        if not found:
+            series = "" if self.card["pictures"] else " and no DICOM series"
+            found = [self._scan(path, f"{path} holds no {words(self.suffixes)} file{series}: give a folder of them")]
+        yield from found
 
-    def _scan(self, path: Path) -> Scan:
+    def _folders(self, root: Path) -> tuple[list[Path], list[tuple[Any, Any]]]:
+        """A folder and all below it, each once, links followed last; and those that cannot be listed, with reasons."""
+        found: list[Path] = []
+        closed: list[tuple[Any, Any]] = []
+        tops, seen = [root], set[Path]()
+        for top in tops:  # which grows
+            for folder, below, _ in os.walk(top, onerror=lambda error: closed.append((error.filename, error.strerror))):
+                path, real = Path(folder), Path(os.path.realpath(folder))
+                again = real in seen or self._ours(path) or (path != root and root.resolve().is_relative_to(real))
+                below[:] = [] if again else sorted(name for name in below if not name.startswith("."))
+                if not again:
+                    seen.add(real)
+                    found.append(path)
+                    tops += [path / name for name in below if (path / name).is_symlink()]
+        return found, closed
+
+    def _scan(self, path: Path, fault: str | None = None) -> Scan:
+        if fault is None and path.suffix.lower() in DICOM and not path.name.lower().endswith(self.suffixes):
+            fault = f"{path} is one file of a DICOM series: give its folder"
         name = stem(path)
         place = Path(os.path.relpath(path.parent, self.root))
         end = ".png" if is_picture(path) else self.ending or _own(path)
         file = f"{_fitting(name)}_seg{end}"
         patient, phase, phases = _whose(path, name)
         case = (place / name).as_posix()
-        return Scan(path, case, self.folder / place / file, patient or case, phase, phases)
+        return Scan(path, case, self.folder / place / file, patient or case, phase, phases, fault)
 
-    def _series(self, root: Path) -> Iterator[Scan]:
+    def _series(self, folders: Sequence[Path]) -> Iterator[Scan]:
         from acdc_semicycle.data import dicom
 
-        folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
-        for folder in folders:
-            if _hidden(folder, root) or self._ours(folder) or not dicom.is_folder(folder):
+        for folder in sorted(folders):
+            try:
+                series = dicom.find(folder) if dicom.is_folder(folder) else []
+            except InputError as error:
+                yield self._scan(folder, str(error))
                 continue
-            place, series = Path(os.path.relpath(folder, self.root)), dicom.find(folder)
+            place = Path(os.path.relpath(folder, self.root))
             for one in series:
                 name = (place if len(series) == 1 and place != Path() else place / one.name).as_posix()
                 target = self.folder / f"{name}_seg{self.ending or '.nii.gz'}"
@@ -153,10 +185,14 @@ class Scans:
         output, root = self.folder.resolve(), self.root.resolve()
         return output != root and output.is_relative_to(root) and Path(os.path.realpath(path)).is_relative_to(output)
 
-    def _files(self, root: Path) -> list[Path]:
-        named = (p for p in root.rglob("*") if p.name.lower().endswith(self.suffixes))
-        files = sorted(p for p in named if p.is_file() or not p.exists())  # a link to nothing gets its line, too
-        files = [path for path in files if not _hidden(path, root) and not self._ours(path)]
+    def _files(self, root: Path, folders: Sequence[Path]) -> list[Path]:
+        there = sorted(path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
+        if other := [path for path in there if path.name.lower().endswith(NOT_READ)]:
+            more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+            log.warning("%s%s left out: of a format that is not read, convert to NIfTI", other[0], more)
+        named = [path for path in there if path.name.lower().endswith(self.suffixes)]
+        # links to nothing and pipes get their lines, too
+        files = [path for path in named if not os.path.isdir(path) and not self._ours(path)]
         stems = {(path.parent, stem(path)) for path in files}
 
         def is_scan(path: Path) -> bool:
@@ -251,10 +287,6 @@ def _fitting(name: str) -> str:
         return name
     start = os.fsencode(name)[: LONGEST - 20].decode(errors="ignore")
     return f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _whose(path: Path, name: str) -> tuple[str | None, str | None, Mapping[str, int]]:

@@ -294,6 +294,10 @@ def test_a_path_that_is_no_file_costs_its_own_line_and_not_the_others(tmp_path, 
     assert made(tmp_path / "out") == ["in/a_seg.nii.gz"]
     reasons = {failure["scan"] for failure in ledger(tmp_path / "out")["failures"]}
     assert reasons == {str(tmp_path / "typo"), str(tmp_path / "pipe.nii.gz")}
+    (tmp_path / "pipe.nii.gz").rename(tmp_path / "in" / "pipe.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "in", tmp_path / "out", model)
+    assert f"{tmp_path / 'in' / 'pipe.nii.gz'} is no file: " in str(caught.value.__cause__)
 
 
 def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path):
@@ -307,6 +311,54 @@ def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path
         Scans(given, tmp_path / "out", models.CARD, part="test", split=tmp_path / "split.json")
     with pytest.raises(InputError, match="typo is not there"):
         Scans(tmp_path / "typo", tmp_path / "out", models.CARD)
+
+
+def test_links_to_folders_are_followed_once_and_never_round(tmp_path):
+    volume(tmp_path / "in" / "z" / "a.nii.gz")
+    volume(tmp_path / "elsewhere" / "deep" / "b.nii.gz")
+    volume(tmp_path / "in" / ".hidden" / "c.nii.gz")
+    volume(tmp_path / "other.nii.gz")
+    for name, target in [("linked", "elsewhere"), ("again", "in/z"), ("round", "in"), ("up", ".")]:
+        (tmp_path / "in" / name).symlink_to(tmp_path / target)
+    found = Scans(tmp_path / "in", tmp_path / "out", models.CARD).found
+    assert [one.case for one in found] == ["linked/deep/b", "z/a"]
+
+
+def test_a_folder_that_cannot_be_listed_costs_its_own_line(tmp_path, monkeypatch):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "lost+found").mkdir()
+    scan = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # a superuser may list all
+    one, closed = Scans(tmp_path / "in", tmp_path / "out", models.CARD).found
+    assert one.case == "a" and one.fault is None
+    assert closed.path.name == "lost+found" and "cannot be listed (Permission denied)" in closed.fault
+
+
+def test_what_is_given_and_holds_nothing_costs_its_own_line(tmp_path, model):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "IM1.DCM").write_bytes(b"")
+    with pytest.raises(RuntimeError) as caught:
+        run([tmp_path / "in", tmp_path / "empty", tmp_path / "IM1.DCM"], tmp_path / "out", model)
+    said = str(caught.value.__cause__)
+    assert "2 of 3 files left out" in said
+    assert f"{tmp_path / 'empty'} holds no .nii, " in said and "and no DICOM series: give" in said
+    assert f"{tmp_path / 'IM1.DCM'} is one file of a DICOM series: give its folder" in said
+    assert made(tmp_path / "out") == ["in/a_seg.nii.gz"]
+
+
+def test_scans_of_formats_that_are_not_read_are_said_to_be_left_out(tmp_path, caplog):
+    volume(tmp_path / "in" / "c.nii.gz")
+    for name in ("a.mgz", "b.nii.bz2"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    assert len(Scans(tmp_path / "in", tmp_path / "out", models.CARD).found) == 1
+    assert f"{tmp_path / 'in' / 'a.mgz'} and 1 more left out: " in caplog.text
 
 
 def test_a_users_own_file_is_not_overwritten(tmp_path, model):
@@ -1014,7 +1066,8 @@ def test_what_is_not_of_this_program_is_not_written_over_nor_waited_for(tmp_path
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "in", tmp_path / "out", model)
     assert re.search(
-        f"{name} is there and (is not of|was not written by) this program: give", str(caught.value.__cause__)
+        f"{name} is there and (is not of|was not written by) this program(, or damaged)?: give",
+        str(caught.value.__cause__),
     )
     assert name == "a_seg.nii.gz" or not list((tmp_path / "out").glob("*_seg*"))
     if make is a_file:
