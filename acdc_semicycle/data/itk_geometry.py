@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -164,11 +165,11 @@ def _padded(vector: Vector | None) -> Vector:
 def _check_spacings(path: Path, said: dict[str, str], name: str) -> None:
     for word in said.get(name, "")[:LONGEST].split():
         try:
-            good = float(word) > 0 or (is_nrrd(path) and word.lower() == "nan")  # for axes that are none of space's
-        except ValueError:
-            good = False
-        if not good:
-            raise InputError(f"{path} has a spacing of {word[:20]} in its header: {RESTORE}")
+            spacing = float(word)
+        except ValueError:  # not repeated: it may name the patient
+            raise InputError(f"{path} has a spacing that is no number: {RESTORE}") from None
+        if not (spacing > 0 or (is_nrrd(path) and math.isnan(spacing))):  # for axes that are none of space's
+            raise InputError(f"{path} has a spacing of {spacing:g} in its header: {RESTORE}")
     if len(said.get(name, "")) > LONGEST:
         raise _wrong_count(path, name)
 
@@ -198,5 +199,5 @@ def _unit_mm(path: Path, said: dict[str, str], axes: int) -> float:
             raise _wrong_count(path, "space units")
     found = {IN_MM.get(word.strip().lower()) for word in words[:3]}
     if len(found) > 1 or None in found:
-        raise InputError(f"{path} has lengths in {', '.join(word[:20] for word in words[:3])}: store millimetres")
+        raise InputError(f"{path} has lengths in units that differ or are not known: store millimetres")
     return float(found.pop() or 1)
