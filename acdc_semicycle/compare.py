@@ -179,7 +179,7 @@ class _Run:
             "agreement_cases": both,
             "missing": self.missing,
             "failures": self.failures,
-            "notes": notes + _unit_notes(rows or both) + without,
+            "notes": notes + _unit_notes(rows or both, "truth" if rows else "first tool") + without,
         }
 
 
@@ -275,12 +275,12 @@ def _patients(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict
     return found, [note] if without else []
 
 
-def _unit_notes(rows: Sequence[Row]) -> list[str]:
+def _unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
     """Which comparisons are without millimetres, and why."""
     mixed = len({row["unit"] for row in rows}) == 2
     return [
         f"{times} of {many(len(rows), 'comparison')} {'is' if times == 1 else 'are'} in voxels, without volumes or"
-        f" clinical indices, because the truth's {fault.removeprefix('its ')}"
+        f" clinical indices, because the {reference}'s {fault.removeprefix('its ')}"
         for fault, times in Counter(row["withheld"] for row in rows).items()
         if fault
     ] + ["means of distances are over the cases in mm only"] * mixed
@@ -292,7 +292,7 @@ def check_current(folder: Path, content: dict[str, Any]) -> None:
     Raises:
         InputError: names the first of them.
     """
-    for row in content["cases"]:
+    for row in [*content["cases"], *(content.get("agreement_cases") or ())]:
         path = Path(row.get("prediction") or "")
         path = path if path.is_file() else folder / path
         if row.get("sha256") and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:

@@ -97,6 +97,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _content(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, Any]:
     """All the page says in words and numbers."""
+    evaluated = _of_two(evaluated)
     tools = list(evaluated.get("tools") or [folder.resolve().name])
     cases = sorted(_cases(predicted, evaluated, tools), key=lambda case: case.worst_first)
     classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
@@ -110,6 +111,7 @@ def _content(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any])
         "evaluated": evaluated,
         "sources": sources,
         "tools": tools,
+        "reference": evaluated.get("reference") or "truth",
         "structures": structures,
         "colours": [to_hex(colour) for colour in colours_of(len(classes), colours)],
         "classes": classes,
@@ -129,9 +131,20 @@ def _content(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any])
     }
 
 
+def _of_two(evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Two tools that were compared without a truth, as one that was evaluated against the other."""
+    if evaluated.get("truth") or not evaluated.get("agreement_cases"):
+        return evaluated
+    first, second = evaluated["tools"]
+    both = f"{second} against {first}"
+    told = {"tools": [both], "cases": evaluated["agreement_cases"], "summary": {both: evaluated["agreement"]}}
+    return evaluated | told | {"reference": first}
+
+
 def _cases(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequence[str]) -> Iterator[Case]:
     """Every case of either file; a cine that was scored in two phases is two."""
-    entries = {entry["case"]: entry for entry in predicted.get("cases") or []}
+    # the pictures kept of a prediction would be those of the first of two tools
+    entries = {entry["case"]: entry for entry in predicted.get("cases") or [] if "reference" not in evaluated}
     scored = [entry for entry in evaluated.get("cases") or [] if entry.get("tool") in (None, tools[0])]
     others = {
         (entry["case"], entry.get("phase")): entry

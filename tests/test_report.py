@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
 from acdc_semicycle import cards as drawing
-from acdc_semicycle import plots, report
+from acdc_semicycle import compare, plots, report
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.errors import InputError
 
@@ -222,6 +222,35 @@ def test_a_users_file_is_not_overwritten(run, name):
     with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
         run.write()
     assert {path: path.read_bytes() for path in run.out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("into", ["elsewhere", "first"])
+def test_two_tools_without_a_truth_are_one_against_the_other(tmp_path, into):
+    """Also in the folder of the first one's predictions, whose own pictures are no pictures of the second."""
+    for tool, cases in (("first", {"a": 9, "b": 9}), ("second", {"a": 9, "b": 5})):
+        (tmp_path / tool).mkdir()
+        for case, end in cases.items():
+            labels = np.zeros((16, 16, 4), np.uint8)
+            labels[3:end, 3:9, 1:3] = 1
+            affine = np.diag([1.5, 1.5, 8, 1])
+            volumes.save(tmp_path / tool / f"{case}_seg.nii.gz", labels, volumes.Volume(labels[..., None], affine))
+    entries = [{"case": case, "mask": f"{case}_seg.nii.gz", "quality": 0.123} for case in "ab"]
+    sheet = {"cases": entries, "classes": ["background", "LV"], "failures": [], "model": {}} | MADE
+    (tmp_path / "first" / "predictions.json").write_text(json.dumps(sheet))
+    found = compare.compare([tmp_path / "first", tmp_path / "second"], None, ["background", "LV"])
+    compare.write(found, tmp_path / into)
+    page = html.unescape(report.write(tmp_path / into).read_text())
+    assert names(page) == ["b", "a"] and [row["dice_mean"] for row in rows(tmp_path / into)] == ["0.5", "1.0"]
+    assert "mean Dice of second against first</dt><dd>0.750" in page and "<dt>cases</dt><dd>2" in page
+    assert (
+        page.count('<g class="truth">') == 4
+        and "first, ml</th>" in page
+        and "true ml" not in page
+        and "0.123" not in page
+    )
+    volumes.save(tmp_path / "second" / "b_seg.nii.gz", labels * 0, volumes.Volume(labels[..., None], affine))
+    with pytest.raises(InputError, match="is another than was evaluated"):
+        report.write(tmp_path / into)
 
 
 def test_the_worst_case_comes_first_by_its_true_dice(run):
