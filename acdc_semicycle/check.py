@@ -34,6 +34,7 @@ from acdc_semicycle.errors import InputError, many, refuse
 from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
+VALUES = "a training needs mask_values, the class of each value"
 
 
 @dataclass(frozen=True)
@@ -198,13 +199,10 @@ def report(findings: Sequence[Finding], counts: Counts) -> str:
         classes, held = len(counts.values), ", ".join(f"{value} in {n}" for value, n in sorted(counts.values.items()))
         lines.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({held} masks)")
         if max(counts.values) >= classes:
-            lines.append(
-                f"note: these are not 0 to {classes - 1}: a training needs mask_values, the class of each value"
-            )
+            lines.append(f"note: these are not 0 to {classes - 1}: {VALUES}")
     n = Counter(finding.severity for finding in findings)
-    return "\n".join(
-        [*lines, ", ".join(many(n[word], word) for word in ("fault", "warning")) if findings else "nothing found"]
-    )
+    nothing = "nothing found" if not lines[-1].endswith(VALUES) else "nothing else found"
+    return "\n".join([*lines, ", ".join(many(n[word], word) for word in ("fault", "warning")) if findings else nothing])
 
 
 def status(findings: Iterable[Finding]) -> int:

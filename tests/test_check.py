@@ -424,7 +424,8 @@ def test_values_of_masks_are_read_as_in_a_training(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1) * 255, "b": drawn(2) * 100})
     counts = check.Counts()
     assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
-    assert "these are not 0 to 2: a training needs mask_values" in check.report([], counts)
+    said = check.report([], counts).splitlines()
+    assert "these are not 0 to 2: a training needs mask_values" in said[-2] and said[-1] == "nothing else found"
     [found] = check.check(folder / "images", folder / "masks", None, {"0": 0, "255": 1}, iter)
     assert found.path == folder / "masks" / "b.png" and "holds the label 200" in found.text
     with pytest.raises(InputError, match="mask_values"):

@@ -139,12 +139,17 @@ def test_what_is_no_fraction_is_refused(fraction):
     [
         ({"validation": 0.0}, "validation"),
         ({"validation": 0.5, "test": 0.5}, "labelled"),
-        ({"validation": 0.01}, "val"),
     ],
 )
 def test_an_empty_part_is_refused(fractions, part):
     with pytest.raises(InputError, match=f"no {part}.* patient is left of 40: give more patients"):
         splits.split(FORTY, 0.2, **fractions)
+
+
+def test_of_few_patients_one_is_kept_for_validation_and_one_for_the_test():
+    found = splits.split(FORTY[:6], 0.2)  # two frames each
+    assert [len(part) for part in (found.labelled, found.unlabelled, found.validation, found.test)] == [1, 0, 1, 1]
+    assert not splits.split(FORTY[:6], 0.2, test=0).test
 
 
 def test_patients_without_masks_are_never_labelled_nor_measured():

@@ -93,7 +93,7 @@ def split(
     Args:
         labelled: of the training patients with masks, a fraction in (0, 1] if it is a float, a number if it
             is an int: 1.0 is everybody, 1 one patient.
-        validation, test: fractions of all patients with masks.
+        validation, test: fractions of all patients with masks; at least one patient, where they are not 0.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
             order decides who is labelled; without ``test_list`` the data set's own testing part is the test.
 
@@ -172,7 +172,7 @@ def _labelled(train: list[str], labelled: float | int) -> list[str]:
 def _count(name: str, fraction: float | int, patients: list[str]) -> int:
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{name} is {fraction!r}: give the fraction of the patients to keep, in [0, 1)")
-    return round(fraction * len(patients))
+    return round(fraction * len(patients)) or int(fraction > 0)  # of the few there are, one
 
 
 def _read(path: str | Path, everyone: list[str]) -> list[str]:
