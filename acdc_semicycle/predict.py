@@ -130,7 +130,7 @@ def run(
     check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
     if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
         raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
-    log.info("%s, network %s", many(len(scans.found), "image"), model.path)
+    log.info("%s, network %s%s", many(len(scans.found), "image"), model.path, _standing(model))
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
@@ -157,6 +157,13 @@ def run(
     if failures := ledger.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
+
+
+def _standing(model: Model) -> str:
+    """What its card says it was trained on, and how well that went."""
+    score = (model.card.get("validation") or {}).get("dice")
+    known = [model.card.get("dataset"), f"validation Dice {score:.3f}" if isinstance(score, float) else None]
+    return f" ({', '.join(filter(None, known))})" if any(known) else ""
 
 
 def _share(found: Sequence[Scan]) -> list[Scan]:

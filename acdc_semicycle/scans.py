@@ -176,7 +176,8 @@ class Scans:
                 continue
             place = Path(os.path.relpath(folder, self.root))
             for one in series:
-                name = (place if len(series) == 1 and place != Path() else place / one.name).as_posix()
+                own = Path(folder.resolve().name) if place == Path() else place  # as from the folder above
+                name = (own if len(series) == 1 else place / one.name).as_posix()
                 target = self.folder / f"{name}_seg{self.ending or '.nii.gz'}"
                 yield Scan(one, name, target, name)
 
@@ -253,7 +254,9 @@ def _given(source: Any, suffixes: Sequence[str]) -> list[Path]:
         raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
     given = [Path(str(path)) for path in (source if isinstance(source, list | tuple) else [source])]
     if not any(path.exists() for path in given):
-        raise InputError(f"{given[0]} is not there: give a {words(suffixes)} file, or a folder of them, as input")
+        raise InputError(
+            f"{given[0]} is not there: give a {words(suffixes)} file, or a folder of them or of DICOM, as input"
+        )
     return given
 
 

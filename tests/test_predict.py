@@ -164,6 +164,14 @@ def test_a_scan_of_one_number_in_all_voxels_is_left_out(name, tmp_path, model):
     assert "scan.nii.gz is constant" in str(caught.value.__cause__) and made(tmp_path / "out") == []
 
 
+def test_what_the_network_was_trained_on_and_how_good_it_is_is_said(tmp_path, model, caplog):
+    caplog.set_level("INFO", "semicycle")
+    card = json.loads(model.with_suffix(".json").read_text())
+    model.with_suffix(".json").write_text(json.dumps(card | {"dataset": "acdc", "validation": {"dice": 0.0289}}))
+    run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model)
+    assert f"1 image, network {model} (acdc, validation Dice 0.029)" in caplog.text
+
+
 def test_one_voxel_is_not_constant(tmp_path, model):
     volume(tmp_path / "in" / "scan.nii.gz", (1, 1, 1))
     run(tmp_path / "in", tmp_path / "out", model)
@@ -1014,6 +1022,11 @@ def test_two_series_of_one_folder_are_two_scans_and_done_once(tmp_path, model, c
         run(tmp_path / "in", tmp_path / "out", model)
     assert made(tmp_path / "out") == ["scan/series003_seg.nii.gz", "scan/series004_seg.nii.gz"]
     assert "2 of them are done" in caplog.text
+    for path in (tmp_path / "in" / "scan").glob("4_*"):
+        path.unlink()
+    for root in (tmp_path / "in", tmp_path / "in" / "scan"):
+        (only,) = Scans(root, tmp_path / "out", models.CARD).found
+        assert (only.case, only.target.name) == ("scan", "scan_seg.nii.gz")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"ZEBEDEE" in path.read_bytes()]
     found = volumes.read(tmp_path / "out" / "scan" / "series003_seg.nii.gz")
     assert found.voxels.shape == (20, 28, 5, 1) and found.spacing_mm == pytest.approx((1.4, 1.6, 9))
