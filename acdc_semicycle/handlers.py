@@ -24,6 +24,7 @@ from acdc_semicycle.trainer import one_hot
 
 log = logging.getLogger("semicycle")
 
+FIRST_WORD = 30.0  # seconds; an epoch may take hours
 WON, DEAD = 0.02, 0.98  # of the term that guessing has
 
 
@@ -37,8 +38,9 @@ def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
 class TermsLog:
     """The mean of each term over an epoch: one log line with the time left, learning_curve.csv, TensorBoard.
 
-    On a terminal a bar moves within the epoch. Sums stay on the device: no step waits for them. Of several processes
-    the mean is over all, and the first one writes.
+    On a terminal a bar moves within the epoch; within a long one a line says, ever more rarely, how long it all takes.
+    Sums stay on the device: no step waits for them. Of several processes the mean is over all, and the first one
+    writes.
 
     Attributes:
         of_one_process: its state is no other process's.
@@ -59,6 +61,7 @@ class TermsLog:
         self.means: dict[str, float] = {}  # of the last whole epoch
         self.sum: torch.Tensor | None = None
         self.steps, self.done, self.started = 0, 0, 0.0
+        self.taken, self.due = 0, FIRST_WORD
         self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -92,9 +95,14 @@ class TermsLog:
     def _add(self, engine: Engine) -> None:
         values = terms_of(engine, self.terms)
         self.sum = values if self.sum is None else self.sum.to(values.device) + values
-        self.steps += 1
+        self.steps, self.taken = self.steps + 1, self.taken + 1
         if self.bar is not None:
             self.bar.update()
+        spent, length = time.monotonic() - self.started, engine.state.epoch_length or 0
+        if spent > self.due and not distributed.rank():
+            self.due = 2 * spent
+            left = spent / self.taken * (length * (engine.state.max_epochs or 0) - engine.state.iteration)
+            log.info("epoch %d, step %d/%d: %s left", engine.state.epoch, self.steps, length, clock(left))
 
     def _report(self, engine: Engine) -> None:
         if self.bar is not None:

@@ -3,6 +3,7 @@
 import logging
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from acdc_semicycle import handlers
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError
@@ -522,6 +524,24 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert over.startswith("5: D_S is in the game")
     assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []
     assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of guessing, not of 1"
+
+
+def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO", "semicycle")
+    now = [1000.0]
+    monkeypatch.setattr(handlers.time, "monotonic", lambda: now[0])
+
+    def step(*_):
+        now[0] += 20.0
+        return {"disc_S": torch.tensor(1.0)}
+
+    writer = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None)
+    trainer = Engine(step)
+    TermsLog(["disc_S"], Engine(lambda *_: None), tmp_path, writer).attach(trainer)
+    trainer.run(range(10), max_epochs=2)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[:2] == ["epoch 1, step 2/10: 0:06:00 left", "epoch 1, step 5/10: 0:05:00 left"]
+    assert [line.split(":")[0] for line in said[2:]] == ["epoch 1/2, 0", "epoch 2, step 1/10", "epoch 2/2, 0"]
 
 
 def test_damaged_rows_of_a_learning_curve_are_left_out(tmp_path):
