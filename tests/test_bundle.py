@@ -1,6 +1,7 @@
 """The bundle as MONAI sees it, and what it says to wrong input."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -366,3 +367,19 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(capsys, 
     assert not torch.equal(*weights), "more epochs must train: the rate had decayed to nothing at the old end"
     curve = (tmp_path / "learning_curve.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["epoch", "1", "2"]
+
+
+def test_every_setting_is_described_with_its_default():
+    """Expressions in words, the phantom's in brackets."""
+    rows = re.findall(r"^\| `([\w:.]+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    config = json.loads((CONFIGS / "train.json").read_text())
+    keys = list(config)
+    made = {"demo", "dataset", "ckpt_dir", "checkpoint", "amp_kwargs", "lr_decay", "d_norm", "history", "sampler"}
+    settings = [key for key in keys[keys.index("dataset_dir") : keys.index("data_root")] if key not in made]
+    assert sorted(key for key, _ in rows if "::" not in key) == sorted(settings)
+    for key, said in rows:
+        default = config.get(key)
+        if isinstance(default, str) and (both := re.fullmatch(r"\$(.+) if @demo else (.+)", default)):
+            assert said == f"`{both[2]}` (`{both[1]}`)", key
+        elif key in config and not isinstance(default, dict) and not str(default).startswith(("$", "@")):
+            assert said == f"`{json.dumps(default)}`", key
