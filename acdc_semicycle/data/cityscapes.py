@@ -64,7 +64,7 @@ def records(root: str | Path | None) -> list[Record]:
         InputError: no such folder, a part that is missing or empty, an image of ``val`` without a mask, or a
             name that is there twice.
     """
-    root = given_folder(root, "dataset_dir", "the folder that holds leftImg8bit and gtFine")
+    root = given_folder(root, "dataset_dir (or CITYSCAPES_DIR)", "the folder that holds leftImg8bit and gtFine")
     found = [record for part in _PARTS for record in _part(root, part)]
     return checked(found, root / "gtFine")
 

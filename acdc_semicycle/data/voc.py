@@ -47,7 +47,7 @@ def records(root: str | Path | None) -> list[Record]:
         InputError: no such folder, a folder, list or image that is missing, an empty list, an image in both
             lists, or an image of ``val.txt`` without a mask.
     """
-    home = _home(given_folder(root, "dataset_dir", "the folder that holds VOCdevkit"))
+    home = _home(given_folder(root, "dataset_dir (or VOC_DIR)", "the folder that holds VOCdevkit"))
     lists = home / "ImageSets" / "Segmentation"
     drawn = [folder for name in ("SegmentationClass", "SegmentationClassAug") if (folder := home / name).is_dir()]
     if not drawn:
