@@ -199,6 +199,14 @@ def test_magnitude_and_phase_are_no_cine(tmp_path):
     refused(lambda: read(tmp_path), "magnitude and phase")
 
 
+def test_frames_go_on_after_midnight(tmp_path):
+    for frame, time in enumerate(["235958", "000001.5", "235959.9", "000000"]):
+        write(tmp_path / f"{frame}.dcm", ORIGIN, frame=frame, g0008_0032=time, g0020_0013="1")
+    volume = read(tmp_path)
+    for n, frame in enumerate((0, 2, 3, 1)):
+        np.testing.assert_allclose(volume.voxels[..., n], expected(volume, frame), atol=0.51)
+
+
 # --- folders ---
 
 

@@ -24,6 +24,7 @@ KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
 TIMES = (0x00181060, 0x00200100, 0x00080032, 0x00200013)  # trigger, temporal position, acquisition, instance
+CLOCK, DAY = 2, 24 * 3600.0  # the one of these that is a time of day, in seconds
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
@@ -246,7 +247,7 @@ def _looked_at(path: Path, header: Header) -> _Image:
         orientation=_numbers(text(ORIENTATION), 6),
         spacing=_numbers(text(SPACING), 2),
         thickness=thickness[0] if thickness else 0.0,
-        times=tuple(_first(text(tag).replace(":", "")) for tag in TIMES),
+        times=tuple(_seconds(text(tag)) if n == CLOCK else _first(text(tag)) for n, tag in enumerate(TIMES)),
     )
 
 
@@ -261,6 +262,16 @@ def _numbers(text: str, count: int) -> tuple[float, ...]:
 
 def _first(text: str) -> float | None:
     return next(iter(_numbers(text, 1)), None)
+
+
+def _seconds(text: str) -> float | None:
+    """Of a time of day, HHMMSS.FFF or with colons."""
+    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?", text)
+    return (
+        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True))
+        if found
+        else None
+    )
 
 
 def _check_values(image: _Image) -> None:
@@ -460,10 +471,19 @@ def _by_time(slices: Sequence[Sequence[_Image]]) -> list[list[_Image]]:
     if len(slices[0]) == 1:
         return [list(group) for group in slices]
     for n in range(len(TIMES)):
-        times = [{image.times[n] for image in group} - {None} for group in slices]
-        if all(len(found) == len(group) for found, group in zip(times, slices, strict=True)):
-            return [sorted(group, key=lambda image, n=n: image.times[n]) for group in slices]  # type: ignore[misc]
+        times = [_unwrapped([image.times[n] for image in group], n == CLOCK) for group in slices]
+        if all(None not in found and len(set(found)) == len(found) for found in times):
+            orders = [sorted(range(len(found)), key=found.__getitem__) for found in times]  # type: ignore[arg-type]
+            return [[group[k] for k in order] for group, order in zip(slices, orders, strict=True)]
     raise InputError("several images of one slice that no time or number tells apart: take the doubled ones out")
+
+
+def _unwrapped(times: list[float | None], clock: bool) -> list[float | None]:
+    """Times, those after midnight behind those before it."""
+    known = [time for time in times if time is not None]
+    if not clock or len(known) < len(times) or max(known) - min(known) <= DAY / 2:
+        return times
+    return [time + DAY if time < DAY / 2 else time for time in known]
 
 
 def _step(places: NDArray, normal: NDArray, thickness: float) -> tuple[NDArray, str | None]:
