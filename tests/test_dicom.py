@@ -207,6 +207,13 @@ def test_frames_go_on_after_midnight(tmp_path):
         np.testing.assert_allclose(volume.voxels[..., n], expected(volume, frame), atol=0.51)
 
 
+@pytest.mark.parametrize(("tag", "word"), [("g0018_0081", "EchoTime"), ("g0018_0086", "EchoNumbers")])
+def test_echoes_are_no_cine(tmp_path, tag, word):
+    for n in range(2):
+        write(tmp_path / f"{n}.dcm", ORIGIN, g0020_0013=str(n), **{tag: str(n + 1)})
+    refused(lambda: read(tmp_path), word, "each echo in a folder of its own")
+
+
 # --- folders ---
 
 

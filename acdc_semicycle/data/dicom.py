@@ -25,6 +25,7 @@ POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
 TIMES = (0x00181060, 0x00200100, 0x00080032, 0x00200013)  # trigger, temporal position, acquisition, instance
 CLOCK, DAY = 2, 24 * 3600.0  # the one of these that is a time of day, in seconds
+ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
@@ -40,12 +41,14 @@ WANTED = frozenset(
         SPACING,
         *THICKNESS,
         *TIMES,
+        *ECHOES,
         CHANNELS,
     ]
     + [MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
 )
 SAME_MM = 0.01  # positions that differ by less are one; so much, or 1 %, may steps differ
 SAME_COSINE = 1e-3
+SAME_ECHO = 0.01  # of the longest
 # the series that a damaged file names: whole, so with the next tag behind
 UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", re.DOTALL)
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
@@ -100,6 +103,7 @@ class _Image:
     spacing: tuple[float, ...]
     thickness: float
     times: tuple[float | None, ...]
+    echoes: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -248,6 +252,7 @@ def _looked_at(path: Path, header: Header) -> _Image:
         spacing=_numbers(text(SPACING), 2),
         thickness=thickness[0] if thickness else 0.0,
         times=tuple(_seconds(text(tag)) if n == CLOCK else _first(text(tag)) for n, tag in enumerate(TIMES)),
+        echoes=tuple(_first(text(tag)) for tag in ECHOES),
     )
 
 
@@ -464,6 +469,10 @@ def _check_counts(slices: Sequence[Sequence[_Image]]) -> None:
         )
     if any(len({image.kind for image in group}) > 1 for group in slices):
         raise InputError("images of several kinds (ImageType), such as magnitude and phase: give each in a folder")
+    for n, word in enumerate(("EchoTime", "EchoNumbers")):
+        echoes = [[image.echoes[n] or 0.0 for image in group] for group in slices]
+        if any(max(times) - min(times) > SAME_ECHO * max(times) for times in echoes):
+            raise InputError(f"images of several echoes of one slice ({word}): give each echo in a folder of its own")
 
 
 def _by_time(slices: Sequence[Sequence[_Image]]) -> list[list[_Image]]:
