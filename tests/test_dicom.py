@@ -283,6 +283,20 @@ def test_steps_may_differ_by_one_percent(tmp_path, off, taken):
         refused(lambda: read(tmp_path), "uneven steps")
 
 
+UNEVEN = [
+    ((0, 10, 20, 25, 35), "slices 3 and 4 of 5 lie 5 mm apart, others 10 mm: find the extra or misplaced slice"),
+    ((0, 10, 30, 40), "slices 2 and 3 of 4 lie 20 mm apart, others 10 mm: find the missing slice"),
+    ((0, 10, 30), "slices 2 and 3 of 3 lie 20 mm apart, others 10 mm: find the missing slice"),
+]
+
+
+@pytest.mark.parametrize(("places", "words"), UNEVEN)
+def test_the_slices_that_are_named_are_the_uneven_ones(tmp_path, places, words):
+    for n, z in enumerate(places):
+        write(tmp_path / f"{n}.dcm", ORIGIN + [0, 0, z])
+    refused(lambda: read(tmp_path), words)
+
+
 FAULTS = {
     "sizes": ({"shape": (ROWS, COLUMNS + 1)}, ["different sizes (8 x 6, 9 x 6)"]),
     "orientations": ({"turn": STRAIGHT[:, [2, 1, 0]]}, ["several orientations", "localiser"]),

@@ -504,9 +504,11 @@ def _step(places: NDArray, normal: NDArray, thickness: float) -> tuple[NDArray, 
     apart = np.linalg.norm(steps, axis=1)
     off = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
     if (off > max(SAME_MM, 0.01 * float(np.median(apart)))).any():
-        worst = int(apart.argmax())
+        worst = max(range(len(off)), key=lambda n: (round(off[n], 3), apart[n]))
+        others = float(np.median(np.delete(apart, worst)))
+        what = "the missing slice" if apart[worst] > others else "the extra or misplaced slice"
         raise InputError(
             f"uneven steps: slices {worst + 1} and {worst + 2} of {len(places)} lie {apart[worst]:.4g} mm apart,"
-            f" others {apart.min():.4g} mm: find the missing slice"
+            f" others {others:.4g} mm: find {what}"
         )
     return (places[-1] - places[0]) / (len(places) - 1), None
