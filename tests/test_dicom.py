@@ -451,7 +451,7 @@ def slice_file(z=0, syntax=EXPLICIT, pixels=None, kind="OW", length=None, bare=F
     body = b""
     for tag, value in sorted(content.items()):
         if value is not None:
-            body += element(int(tag.replace("_", ""), 16), *value, syntax=syntax)
+            body += element(int(tag.replace("_", ""), 16), *value[:2], syntax, *value[3:])
     pixels = GRID.astype(f"{order}i2").tobytes() if pixels is None else pixels
     body += element(0x7FE00010, kind, pixels, syntax, length)
     if syntax == DEFLATED:
@@ -569,11 +569,20 @@ def test_images_of_another_class_are_no_silence(tmp_path, uid):
     refused(lambda: read(tmp_path), "IM0 is of a class that is not read", uid.decode().strip("\0"))
 
 
+@pytest.mark.parametrize("n", range(0, 26, 5))
+def test_a_damaged_class_of_a_damaged_file_is_no_silence(tmp_path, n):
+    whole = slice_file()
+    at = whole.index(CT) + n
+    (tmp_path / "IM0").write_bytes(whole[:at] + b"\x85" + whole[at + 1 : -2])
+    refused(lambda: read(tmp_path), "IM0", "damaged")
+
+
 def test_floating_point_pixels_are_refused(tmp_path):
     (tmp_path / "IM0").write_bytes(slice_file().replace(PIXELS + b"OW", b"\xe0\x7f\x08\0OF"))
     refused(lambda: read(tmp_path), "IM0 has floating-point pixels")
 
 
+TABLE = element(0xFFFEE000, "", b"") + element(0xFFFEE0DD, "", b"")
 VALUES = {
     "intercept": ({"g0028_1052": ("DS", b"nan ")}, "RescaleIntercept that is no number"),
     "text": ({"g0028_1052": ("DS", b"ZEBEDEE ")}, "RescaleIntercept that is no number"),
@@ -581,6 +590,7 @@ VALUES = {
     "too many": ({"g0028_0101": ("US", b"\x11\0"), "g0028_0102": ("US", b"\x10\0")}, "17 of 16 bits"),
     "12 bits": ({"g0028_0100": ("US", b"\x0c\0")}, "8, 16 or 32 bits"),
     "table": ({"g0028_3000": ("SQ", element(0xFFFEE000, "", b""))}, "ModalityLUTSequence"),
+    "open table": ({"g0028_3000": ("SQ", TABLE, EXPLICIT, UNKNOWN_LENGTH)}, "ModalityLUTSequence"),
     "unknown": ({"syntax": "1.2.840.10008.1.2.4.201", **packed(b"\1\2" * 50)}, "compressed in a way that is not known"),
 }
 

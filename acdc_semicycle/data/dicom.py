@@ -283,8 +283,7 @@ def _check_values(image: _Image) -> None:
     """Refuse pixels that are not what they seem."""
     header, name, kind = image.header, image.path.name, image.header.kind
     if kind and not IMAGES.fullmatch(kind):
-        said = kind if re.fullmatch(r"[\d.]{1,64}", kind) else "unknown"
-        raise InputError(f"{name} is of a class that is not read here ({said}): export it as MR or CT images")
+        raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
     if header.pixels is None or header.pixels.tag != dicom_file.PIXELS:
         raise InputError(f"{name} has floating-point pixels, which are not read here: export it as whole numbers")
     slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
@@ -292,7 +291,7 @@ def _check_values(image: _Image) -> None:
         raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
     if intercept and not _numbers(intercept, 1):
         raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
-    if header.values.get(TABLE) is not None and header.values[TABLE]:
+    if header.holds(TABLE):
         raise InputError(
             f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
             " RescaleSlope and RescaleIntercept"

@@ -74,8 +74,13 @@ class Header:
 
     @property
     def kind(self) -> str:
-        """The class of what it is, as a UID."""
-        return self.text(META_CLASS) or self.text(CLASS)
+        """The class of what it is, as a UID; empty where that is damaged."""
+        kind = self.text(META_CLASS) or self.text(CLASS)
+        return kind if re.fullmatch(r"[0-9.]{1,64}", kind) else ""
+
+    def holds(self, tag: int) -> bool:
+        """Whether a sequence has an item."""
+        return self.values.get(tag, b"")[:4] in (b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0")
 
     def number(self, tag: int, default: int = 0) -> int:
         """A short one, or -1 where it is damaged."""
@@ -186,8 +191,8 @@ def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) ->
 
 
 def _value(stream: io.BufferedIOBase, element: Element) -> bytes:
-    """Of an element, nothing where it is cut."""
-    size = min(element.length, LONGEST_VALUE)
+    """Of an element, nothing where it is cut; the beginning where it is long."""
+    size = 4 if element.length == UNTIL_END else min(element.length, LONGEST_VALUE)
     stream.seek(element.start)
     value = stream.read(size)
     return value if len(value) == size else b""
