@@ -332,7 +332,7 @@ def test_images_of_one_slice_and_one_moment_are_refused(tmp_path):
 
 POSITION, ORIENTATION, SPACING = b"\x20\0\x32", b"\x20\0\x37", b"\x28\0\x30"
 BROKEN = [(tag + b"\0", tag + b"\1") for tag in (POSITION, ORIENTATION, SPACING)]
-BROKEN += [(b"-30\\", b"nan\\"), (b"-30\\", b"30\\\\"), (b"1.5\\1.25", b"0.0\\1.25")]
+BROKEN += [(b"-30\\", b"nan\\"), (b"-30\\", b"3_0\\"), (b"-30\\", b"30\\\\"), (b"1.5\\1.25", b"0.0\\1.25")]
 BROKEN += [(b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\1\\0\\0")]
 
 
@@ -687,6 +687,9 @@ def test_a_stream_that_is_cut_within_its_file_is_refused_in_one_line(tmp_path, c
     path.write_bytes(whole[:end] + b"\0\0" + whole[end + 2 :])
     refused(lambda: read(tmp_path), path.name, "damaged")
     if compressor == "JPEG2000":
+        tile = whole.index(b"\xff\x51") + 25
+        path.write_bytes(whole[:tile] + b"\1" + whole[tile + 1 :])  # so that there should be one for each column
+        refused(lambda: read(tmp_path), path.name, "damaged")
         part = whole.index(b"\xff\x90") + 9
         path.write_bytes(whole[:part] + bytes([whole[part] ^ 4]) + whole[part + 1 :])
         refused(lambda: read(tmp_path), path.name, "damaged")

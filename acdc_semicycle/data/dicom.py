@@ -259,7 +259,7 @@ def _looked_at(path: Path, header: Header) -> _Image:
 def _numbers(text: str, count: int) -> tuple[float, ...]:
     """So many finite numbers, or none."""
     try:
-        values = tuple(float(value) for value in text.split("\\"))
+        values = tuple(float(value) for value in text.replace("_", "?").split("\\"))  # as Python would allow
     except ValueError:
         return ()
     return values if len(values) == count and all(map(math.isfinite, values)) else ()

@@ -6,6 +6,7 @@ that it is of the size, and of the length, that it should be.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,20 +165,22 @@ def _jpeg_size(content: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg_2000_size(content: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components of a JPEG 2000 stream whose parts fit up to its end."""
+    """Rows, columns and components of a JPEG 2000 stream that has all its tiles, and their parts up to its end."""
     start = content[:4096].find(b"\xff\x4f\xff\x51")  # behind the boxes of a file, where it is one
     if start < 0:
         raise DamagedPixels
-    right, bottom, left, top = (_number(content, start + 8 + 4 * n, 4) for n in range(4))
-    if content[start + 43 : start + 45] != b"\1\1":  # as many pixels as the grid has points
+    right, bottom, left, top, wide, high, first, uppermost = (_number(content, start + 8 + 4 * n, 4) for n in range(8))
+    if content[start + 43 : start + 45] != b"\1\1" or not wide * high:  # as many pixels as the grid has points
         raise DamagedPixels
-    place = start + 2
+    tiles = math.ceil((right - first) / wide) * math.ceil((bottom - uppermost) / high)
+    place, found = start + 2, set()
     while content[place : place + 2] != b"\xff\x90":
         place += 2 + _number(content, place + 2, 2)
     while content[place : place + 2] == b"\xff\x90":
+        found.add(_number(content, place + 4, 2))
         length = _number(content, place + 6, 4)
         place = place + length if length else content.rindex(b"\xff\xd9") if b"\xff\xd9" in content else 0
-    if content[place : place + 2] != b"\xff\xd9":
+    if content[place : place + 2] != b"\xff\xd9" or len(found) != tiles:
         raise DamagedPixels
     return bottom - top, right - left, _number(content, start + 40, 2)
 
