@@ -484,6 +484,7 @@ KINDS = {
     "big": {"syntax": BIG},
     "deflated": {"syntax": DEFLATED},
     "RLE": {"syntax": RLE, **packed(rle(GRID))},
+    "no bits": {"g0028_0101": None, "g0028_0102": None},
     "bare": {"bare": True},
     "bare and implicit": {"syntax": IMPLICIT, "bare": True, "meta": False},
     "bare and big": {"syntax": BIG, "bare": True, "meta": False},

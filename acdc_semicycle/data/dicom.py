@@ -296,7 +296,8 @@ def _check_values(image: _Image) -> None:
             f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
             " RescaleSlope and RescaleIntercept"
         )
-    bits, used, highest, sign = (header.number(tag) for tag in (BITS, USED, HIGHEST, SIGN))
+    form, sign = _form(image), header.number(SIGN)
+    bits, used, highest = form.bits, form.used, header.number(HIGHEST, form.used - 1)
     if bits not in (8, 16, 32) or not 1 <= used <= bits or highest != used - 1 or sign not in (0, 1):
         raise InputError(
             f"{name} says that {used} of {bits} bits are used, the highest being {highest}: give pixels of 8, 16 or 32"
@@ -324,7 +325,7 @@ def _form(image: _Image) -> Form:
         rows=image.size[1],
         columns=image.size[0],
         bits=header.number(BITS),
-        used=header.number(USED),
+        used=header.number(USED, header.number(BITS)),
         signed=header.number(SIGN) == 1,
         inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
         slope=_first(header.text(SLOPE)) or 1.0,

@@ -89,6 +89,8 @@ def decoded(content: bytes, syntax: str, form: Form, order: str) -> NDArray:
         DamagedPixels: they are fewer or others than the header says.
     """
     if syntax in PLAIN:
+        if len(content) != form.size:
+            raise DamagedPixels
         pixels = np.frombuffer(content, form.kind.newbyteorder("<" if order == "little" else ">")).astype(form.kind)
     elif syntax == RLE:
         pixels = _unrolled(content, form)
