@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle.data import dicom, itk, volumes
+from acdc_semicycle.data import dicom, dicom_file, dicom_pixels, itk, volumes
 from acdc_semicycle.errors import InputError
 
 CT, MR = b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.4\0"
@@ -197,6 +199,21 @@ def test_magnitude_and_phase_are_no_cine(tmp_path):
     refused(lambda: read(tmp_path), "magnitude and phase")
 
 
+def test_frames_go_on_after_midnight(tmp_path):
+    for frame, time in enumerate(["235958", "000001.5", "235959.9", "000000"]):
+        write(tmp_path / f"{frame}.dcm", ORIGIN, frame=frame, g0008_0032=time, g0020_0013="1")
+    volume = read(tmp_path)
+    for n, frame in enumerate((0, 2, 3, 1)):
+        np.testing.assert_allclose(volume.voxels[..., n], expected(volume, frame), atol=0.51)
+
+
+@pytest.mark.parametrize(("tag", "word"), [("g0018_0081", "EchoTime"), ("g0018_0086", "EchoNumbers")])
+def test_echoes_are_no_cine(tmp_path, tag, word):
+    for n in range(2):
+        write(tmp_path / f"{n}.dcm", ORIGIN, g0020_0013=str(n), **{tag: str(n + 1)})
+    refused(lambda: read(tmp_path), word, "each echo in a folder of its own")
+
+
 # --- folders ---
 
 
@@ -266,6 +283,20 @@ def test_steps_may_differ_by_one_percent(tmp_path, off, taken):
         refused(lambda: read(tmp_path), "uneven steps")
 
 
+UNEVEN = [
+    ((0, 10, 20, 25, 35), "slices 3 and 4 of 5 lie 5 mm apart, others 10 mm: find the extra or misplaced slice"),
+    ((0, 10, 30, 40), "slices 2 and 3 of 4 lie 20 mm apart, others 10 mm: find the missing slice"),
+    ((0, 10, 30), "slices 2 and 3 of 3 lie 20 mm apart, others 10 mm: find the missing slice"),
+]
+
+
+@pytest.mark.parametrize(("places", "words"), UNEVEN)
+def test_the_slices_that_are_named_are_the_uneven_ones(tmp_path, places, words):
+    for n, z in enumerate(places):
+        write(tmp_path / f"{n}.dcm", ORIGIN + [0, 0, z])
+    refused(lambda: read(tmp_path), words)
+
+
 FAULTS = {
     "sizes": ({"shape": (ROWS, COLUMNS + 1)}, ["different sizes (8 x 6, 9 x 6)"]),
     "orientations": ({"turn": STRAIGHT[:, [2, 1, 0]]}, ["several orientations", "localiser"]),
@@ -301,7 +332,7 @@ def test_images_of_one_slice_and_one_moment_are_refused(tmp_path):
 
 POSITION, ORIENTATION, SPACING = b"\x20\0\x32", b"\x20\0\x37", b"\x28\0\x30"
 BROKEN = [(tag + b"\0", tag + b"\1") for tag in (POSITION, ORIENTATION, SPACING)]
-BROKEN += [(b"-30\\", b"nan\\"), (b"-30\\", b"30\\\\"), (b"1.5\\1.25", b"0.0\\1.25")]
+BROKEN += [(b"-30\\", b"nan\\"), (b"-30\\", b"3_0\\"), (b"-30\\", b"30\\\\"), (b"1.5\\1.25", b"0.0\\1.25")]
 BROKEN += [(b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\1\\0\\0")]
 
 
@@ -390,21 +421,280 @@ def test_more_rows_than_there_are_pixels_are_refused(tmp_path):
     refused(lambda: read(tmp_path), "fewer than the 112 bytes of its pixels")
 
 
-@pytest.mark.parametrize("kind", ["implicit", "OB", "OW", "UN", "big", "deflated", "packed"])
-def test_the_length_of_pixels_is_found_however_it_is_written(kind):
-    def content(said: int, held: int) -> bytes:
-        icon = PIXELS + (8).to_bytes(4, "little") + bytes(8)
-        words = {"implicit": b"", "OB": b"OB\0\0", "UN": b"UN\0\0"}.get(kind, b"OW\0\0")
-        tag, order = (b"\x7f\xe0\0\x10", "big") if kind == "big" else (PIXELS, "little")
-        body = icon + tag + words + said.to_bytes(4, order) + bytes(held)
-        syntax = b"1.2.840.10008.1.2.1.99" if kind == "deflated" else b"1.2.840.10008.1.2.1\0"
-        meta = b"\2\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax + b"\2\0\x12\0UI\0\0"
-        packer = zlib.compressobj(wbits=-15)
-        body = packer.compress(body) + packer.flush() if kind == "deflated" else body
-        return bytes(128) + b"DICM\2\0\0\0UL\4\0" + len(meta).to_bytes(4, "little") + meta + body
+# --- files as others write them ---
 
-    assert dicom._holds(content(2**32 - 1 if kind == "packed" else 96, 96), 96)
-    assert not dicom._holds(content(95, 95), 96) and not dicom._holds(content(96, 95), 96)
+EXPLICIT, IMPLICIT, BIG, DEFLATED, RLE = (f"1.2.840.10008.1.2{end}" for end in (".1", "", ".2", ".1.99", ".5"))
+UNKNOWN_LENGTH = 2**32 - 1
+GRID = np.arange(-5, 43, dtype=np.int16).reshape(ROWS, COLUMNS) * 700  # of which every byte counts
+
+
+def element(tag: int, kind: str, value: bytes, syntax: str = EXPLICIT, length: int | None = None) -> bytes:
+    order = ">" if syntax == BIG else "<"
+    length = len(value) if length is None else length
+    head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+    if syntax == IMPLICIT or tag >> 16 == 0xFFFE:
+        return head + struct.pack(f"{order}I", length) + value
+    if kind in ("OB", "OW", "UN", "SQ", "OF"):
+        return head + kind.encode() + struct.pack(f"{order}HI", 0, length) + value
+    return head + kind.encode() + struct.pack(f"{order}H", length) + value
+
+
+def slice_file(z=0, syntax=EXPLICIT, pixels=None, kind="OW", length=None, bare=False, meta=True, **more) -> bytes:
+    """A file of GRID, written byte by byte; ``more`` as g0020_0013=("IS", b"1"), None leaves one out."""
+    order = ">" if syntax == BIG else "<"
+    uid = {"0008_0016": ("UI", CT), "0008_0018": ("UI", f"1.2.{z + 10}\0".encode()), "0020_000e": ("UI", b"1.2.3\0")}
+    text = {"0020_0032": f"0\\0\\{z:03}.", "0020_0037": "1\\0\\0\\0\\1\\0 ", "0028_0030": "2\\1 ", "0018_0050": "8 "}
+    numbers = {"0010": ROWS, "0011": COLUMNS, "0100": 16, "0101": 16, "0102": 15, "0103": 1, "0002": 1}
+    content = uid | {tag: ("DS", word.encode()) for tag, word in text.items()}
+    content |= {f"0028_{tag}": ("US", struct.pack(f"{order}H", number)) for tag, number in numbers.items()}
+    content |= {"0010_0010": ("PN", SECRET.encode() + b" ")} | {tag[1:]: value for tag, value in more.items()}
+    body = b""
+    for tag, value in sorted(content.items()):
+        if value is not None:
+            body += element(int(tag.replace("_", ""), 16), *value[:2], syntax, *value[3:])
+    pixels = GRID.astype(f"{order}i2").tobytes() if pixels is None else pixels
+    body += element(0x7FE00010, kind, pixels, syntax, length)
+    if syntax == DEFLATED:
+        packer = zlib.compressobj(wbits=-15)
+        body = packer.compress(body) + packer.flush()
+    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+    head = element(0x00020002, "UI", CT) + element(0x00020010, "UI", uid) if meta else b""
+    return (b"" if bare else bytes(128) + b"DICM") + head + body
+
+
+def packed(content: bytes) -> dict:
+    """Compressed pixels in one fragment."""
+    items = element(0xFFFEE000, "", b"") + element(0xFFFEE000, "", content) + element(0xFFFEE0DD, "", b"")
+    return {"pixels": items, "kind": "OB", "length": UNKNOWN_LENGTH}
+
+
+def rle(values: np.ndarray) -> bytes:
+    """One literal run a row, and a repeated one for the first, if it can be."""
+    planes = values.astype("<i2").view(np.uint8).reshape(-1, 2)[:, ::-1].T
+    segments = [b"".join(bytes([len(row) - 1]) + row.tobytes() for row in np.array_split(p, ROWS)) for p in planes]
+    places = [64, 64 + len(segments[0])]
+    return struct.pack("<16I", 2, *places, *[0] * 13) + b"".join(segments)
+
+
+KINDS = {
+    "explicit": {},
+    "OB": {"kind": "OB"},
+    "UN": {"kind": "UN"},
+    "implicit": {"syntax": IMPLICIT},
+    "big": {"syntax": BIG},
+    "deflated": {"syntax": DEFLATED},
+    "RLE": {"syntax": RLE, **packed(rle(GRID))},
+    "no bits": {"g0028_0101": None, "g0028_0102": None},
+    "bare": {"bare": True},
+    "bare and implicit": {"syntax": IMPLICIT, "bare": True, "meta": False},
+    "bare and big": {"syntax": BIG, "bare": True, "meta": False},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["{}.dcm", "IM{}"])
+def test_pixels_are_read_however_they_are_written(tmp_path, kind, name):
+    (tmp_path / name.format(0)).write_bytes(slice_file(0, **KINDS[kind]))
+    (tmp_path / name.format(1)).write_bytes(slice_file(8))
+    assert dicom.is_folder(tmp_path)
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0], np.stack([GRID.T, GRID.T], -1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_cut_of_a_file_changes_the_pixels(tmp_path, kind):
+    whole = slice_file(0, **KINDS[kind])
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).write_bytes(slice_file(8 * int(name[0])))
+    for length in range(0, len(whole), 5):
+        (tmp_path / "0.dcm").write_bytes(whole[:length])
+        for series in dicom.find(tmp_path):
+            refused(lambda series=series: read(series), "0.dcm", "truncated")
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "big", "deflated"])
+def test_an_icon_is_no_pixels(tmp_path, kind):
+    syntax = KINDS[kind].get("syntax", EXPLICIT)
+    icon = element(0xFFFEE000, "", element(0x7FE00010, "OW", bytes(4096), syntax), syntax)
+    for pixels, taken in ((None, True), (bytes(94), False)):
+        content = slice_file(pixels=pixels, g0088_0200=("SQ", icon), **KINDS[kind])
+        (tmp_path / "IM0").write_bytes(content)
+        if taken:
+            np.testing.assert_array_equal(read(tmp_path).voxels[..., 0, 0], GRID.T)
+        else:
+            refused(lambda: read(tmp_path), "fewer than the 96 bytes")
+
+
+@pytest.mark.parametrize("name", ["IM0002", "image.dcm", "IM 7.IMA"])
+@pytest.mark.parametrize("content", [b"", bytes(100), b"x" * 500, None])
+def test_a_file_named_like_an_image_is_one(tmp_path, name, content):
+    for n in range(2):
+        (tmp_path / f"IM000{n}").write_bytes(slice_file(8 * n))
+    for other in ("README", "DICOMDIR", "VERSION", "._IM0000.dcm", ".DS_Store", "IM0003.txt"):
+        (tmp_path / other).write_bytes(b"some text " * 20)
+    assert read(tmp_path).voxels.shape == (COLUMNS, ROWS, 2, 1)
+    path = tmp_path / name
+    path.symlink_to(tmp_path / "gone") if content is None else path.write_bytes(content)
+    refused(lambda: read(tmp_path), name, "cannot be read" if content is None else "damaged")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    for n in range(3):
+        (tmp_path / f"IM000{n}").write_bytes(slice_file(8 * n))
+    opened = Path.open
+    forbidden = PermissionError(13, "Permission denied")
+
+    def without(path, *more):
+        if path.name == "IM0002":
+            raise forbidden
+        return opened(path, *more)
+
+    monkeypatch.setattr(Path, "open", without)
+    text = refused(lambda: read(tmp_path), "IM0002 cannot be read (Permission denied)")
+    assert "damaged" not in text
+
+
+def test_a_damaged_file_is_of_the_series_that_is_named_like_it(tmp_path):
+    for n in range(2):
+        (tmp_path / f"A{n}").write_bytes(slice_file(8 * n))
+        (tmp_path / f"B{n}").write_bytes(slice_file(8 * n, g0020_000e=("UI", b"1.2.4\0")))
+    (tmp_path / "B7").touch()
+    faults = {series.uid: series.fault for series in dicom.find(tmp_path)}
+    assert faults["1.2.3"] is None and "B7" in faults["1.2.4"]
+
+
+@pytest.mark.parametrize("uid", [b"1.2.840.10008.5.1.4.1.1.30", b"1.2.3.4.5\0"])
+def test_images_of_another_class_are_no_silence(tmp_path, uid):
+    (tmp_path / "IM0").write_bytes(
+        slice_file().replace(CT, uid).replace(b"UI\x1a\0" + uid, b"UI" + struct.pack("<H", len(uid)) + uid)
+    )
+    refused(lambda: read(tmp_path), "IM0 is of a class that is not read", uid.decode().strip("\0"))
+
+
+@pytest.mark.parametrize("n", range(0, 26, 5))
+def test_a_damaged_class_of_a_damaged_file_is_no_silence(tmp_path, n):
+    whole = slice_file()
+    at = whole.index(CT) + n
+    (tmp_path / "IM0").write_bytes(whole[:at] + b"\x85" + whole[at + 1 : -2])
+    refused(lambda: read(tmp_path), "IM0", "damaged")
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    (tmp_path / "IM0").write_bytes(slice_file().replace(PIXELS + b"OW", b"\xe0\x7f\x08\0OF"))
+    refused(lambda: read(tmp_path), "IM0 has floating-point pixels")
+
+
+TABLE = element(0xFFFEE000, "", b"") + element(0xFFFEE0DD, "", b"")
+VALUES = {
+    "intercept": ({"g0028_1052": ("DS", b"nan ")}, "RescaleIntercept that is no number"),
+    "text": ({"g0028_1052": ("DS", b"ZEBEDEE ")}, "RescaleIntercept that is no number"),
+    "left": ({"g0028_0101": ("US", b"\x0c\0")}, "12 of 16 bits are used, the highest being 15"),
+    "too many": ({"g0028_0101": ("US", b"\x11\0"), "g0028_0102": ("US", b"\x10\0")}, "17 of 16 bits"),
+    "12 bits": ({"g0028_0100": ("US", b"\x0c\0")}, "8, 16 or 32 bits"),
+    "table": ({"g0028_3000": ("SQ", element(0xFFFEE000, "", b""))}, "ModalityLUTSequence"),
+    "open table": ({"g0028_3000": ("SQ", TABLE, EXPLICIT, UNKNOWN_LENGTH)}, "ModalityLUTSequence"),
+    "unknown": ({"syntax": "1.2.840.10008.1.2.4.201", **packed(b"\1\2" * 50)}, "compressed in a way that is not known"),
+}
+
+
+@pytest.mark.parametrize("fault", VALUES)
+def test_pixels_of_unknown_meaning_are_refused(tmp_path, fault):
+    more, words = VALUES[fault]
+    (tmp_path / "IM0").write_bytes(slice_file(**more))
+    refused(lambda: read(tmp_path), "IM0", words)
+
+
+def test_unused_bits_do_not_count(tmp_path):
+    low = {"g0028_0101": ("US", b"\x0c\0"), "g0028_0102": ("US", b"\x0b\0")}
+    path = tmp_path / "IM0"
+    path.write_bytes(slice_file(pixels=(GRID // 20 & 0xFFF | 0x5000).astype("<u2").tobytes(), **low))
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0, 0], GRID.T // 20)
+    path.write_bytes(
+        slice_file(pixels=(GRID // 20 & 0xFFF | 0x5000).astype("<u2").tobytes(), **low, g0028_0103=("US", b"\0\0"))
+    )
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0, 0], (GRID.T // 20) % 4096)
+
+
+def test_inverse_pixels_are_turned_before_they_are_scaled(tmp_path):
+    scale = {"g0028_1052": ("DS", b"5 "), "g0028_1053": ("DS", b"2 ")}
+    (tmp_path / "IM0").write_bytes(slice_file(g0028_0004=("CS", b"MONOCHROME1 "), **scale))
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0, 0], 2 * (-1 - GRID.T.astype(int)) + 5)
+
+
+# --- what would fill the memory, or end the process ---
+
+
+@pytest.mark.parametrize("depth", [20, 40_000])
+def test_nested_sequences_cost_nothing(tmp_path, depth):
+    whole = slice_file()
+    at = whole.index(PIXELS)
+    deep = b"\x40\0\x75\2SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * depth
+    inmost = element(0x7FE00010, "OW", bytes(4))
+    ends = (element(0xFFFEE00D, "", b"") + element(0xFFFEE0DD, "", b"")) * depth
+    (tmp_path / "IM0").write_bytes(whole[:at] + deep + inmost + whole[at:])
+    refused(lambda: read(tmp_path), "IM0", "damaged")
+    (tmp_path / "IM0").write_bytes(whole[:at] + deep + inmost + ends + whole[at:])
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0, 0], GRID.T)
+
+
+@pytest.mark.parametrize("length", [b"\xf0\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\x7f"])
+def test_a_length_that_is_damaged_allocates_nothing(tmp_path, length):
+    whole = slice_file(g0009_1010=("UN", b"ABCD"))
+    for at in (whole.index(b"\4\0\0\0ABCD"), whole.index(PIXELS) + 8):
+        (tmp_path / "IM0").write_bytes(whole[:at] + length + whole[at + 4 :])
+        tracemalloc.start()
+        refused(lambda: read(tmp_path), "IM0", "damaged")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**22
+
+
+def test_a_file_with_gigabytes_behind_its_pixels_is_not_read(tmp_path):
+    path = tmp_path / "IM0"
+    path.write_bytes(slice_file())
+    with path.open("r+b") as stream:
+        stream.truncate(2**33)
+    refused(lambda: read(tmp_path), "IM0", "damaged")
+
+
+def test_a_deflated_file_is_unpacked_so_far_and_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom_file, "LARGEST_UNPACKED", 2**16)
+    (tmp_path / "IM0").write_bytes(slice_file(syntax=DEFLATED, pixels=bytes(2**17)))
+    refused(lambda: read(tmp_path), "IM0 unpacks to more than")
+
+
+def test_as_many_voxels_as_are_allowed(tmp_path, monkeypatch):
+    stack(tmp_path)
+    monkeypatch.setenv("SEMICYCLE_MAX_VOXELS", "192")
+    assert read(tmp_path).voxels.size == 192
+    monkeypatch.setenv("SEMICYCLE_MAX_VOXELS", "191")
+    refused(lambda: read(tmp_path), str(tmp_path), "192 voxels, more than 191", "SEMICYCLE_MAX_VOXELS")
+
+
+@pytest.mark.parametrize(("compressor", "mark", "at"), [("JPEG", b"\xff\xc3", 5), ("JPEG2000", b"\xff\x51", 8)])
+def test_a_stream_of_another_size_is_not_decoded(tmp_path, monkeypatch, compressor, mark, at):
+    path = next(stack(tmp_path, n=1, compressor=compressor).iterdir())
+    whole = path.read_bytes()
+    at += whole.index(mark)
+    monkeypatch.setattr(dicom_pixels, "_by_gdcm", lambda *_: pytest.fail("decoded"))
+    path.write_bytes(whole[:at] + b"\x7f" + whole[at + 1 :])
+    refused(lambda: read(tmp_path), path.name, "damaged")
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
+def test_a_stream_that_is_cut_within_its_file_is_refused_in_one_line(tmp_path, compressor, capfd):
+    path = next(stack(tmp_path, n=1, compressor=compressor).iterdir())
+    whole = path.read_bytes()
+    end = whole.rindex(b"\xff\xd9")
+    path.write_bytes(whole[:end] + b"\0\0" + whole[end + 2 :])
+    refused(lambda: read(tmp_path), path.name, "damaged")
+    if compressor == "JPEG2000":
+        tile = whole.index(b"\xff\x51") + 25
+        path.write_bytes(whole[:tile] + b"\1" + whole[tile + 1 :])  # so that there should be one for each column
+        refused(lambda: read(tmp_path), path.name, "damaged")
+        part = whole.index(b"\xff\x90") + 9
+        path.write_bytes(whole[:part] + bytes([whole[part] ^ 4]) + whole[part + 1 :])
+        refused(lambda: read(tmp_path), path.name, "damaged")
+    assert not "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("slope", [b"0 ", b"X ", b".0"])
@@ -417,5 +707,5 @@ def test_a_slope_of_nothing_is_refused(tmp_path, slope):
 
 def test_headers_are_all_that_finding_reads(tmp_path, monkeypatch):
     stack(tmp_path)
-    monkeypatch.setattr(sitk.ImageFileReader, "Execute", lambda self: pytest.fail("pixels were read"))
+    monkeypatch.setattr(dicom_file, "stored", lambda *_: pytest.fail("pixels were read"))
     assert dicom.is_folder(tmp_path) and len(dicom.find(tmp_path)) == 1

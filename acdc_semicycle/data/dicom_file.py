@@ -1,0 +1,198 @@
+"""One DICOM file: the elements of its header, and where its pixels lie in it.
+
+A flat walk from element to element: no length in a file is trusted, nothing is read but what is wanted, and nested
+sequences cost neither stack nor memory, however deep they are.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Order = Literal["little", "big"]
+
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+UNTIL_END = 2**32 - 1  # is the length of a sequence, or of compressed pixels, that a mark ends
+LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # types whose length has four bytes
+PIXELS, FLOATS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
+CLASS, META_CLASS, SYNTAX = 0x00080016, 0x00020002, 0x00020010
+BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+# how a file without a preamble begins: a tag of group 2 or 8, in either byte order, and its type, or a small length
+BARE = re.compile(
+    rb"(?:\x02\0[\0-\2]\0|\x08\0[\0-\x18]\0|\0\x08\0[\0-\x18])(?:[A-Z][A-Z]|[\0-\xff]\0\0\0|\0\0\0[\0-\xff])", re.DOTALL
+)
+MOST_ELEMENTS = 2**20
+LONGEST_VALUE = 2**16  # bytes, of an element that is wanted
+LARGEST_UNPACKED = 2**27  # bytes, of a deflated file
+
+
+class Damaged(Exception):
+    """The elements cannot be followed to the end."""
+
+
+class Element(NamedTuple):
+    """Where one element is; its type is empty where it is implicit."""
+
+    tag: int
+    kind: bytes
+    at: int
+    start: int
+    length: int
+    depth: int
+
+
+@dataclass
+class Header:
+    """What stands in a file.
+
+    Attributes:
+        values: of the elements that were asked for, and of the meta header.
+        order: of the bytes.
+        pixels: the element at the top that holds them; None where there is none.
+        parts: start and length of each fragment of compressed pixels, the table of offsets first.
+        whole: whether all elements are there.
+        deflated: where the packed elements begin, if they are; places are those once they are unpacked.
+        large: whether they unpack to more than is read.
+    """
+
+    values: dict[int, bytes] = field(default_factory=dict)
+    order: Order = "little"
+    pixels: Element | None = None
+    parts: list[tuple[int, int]] = field(default_factory=list)
+    whole: bool = True
+    deflated: int | None = None
+    large: bool = False
+
+    def text(self, tag: int) -> str:
+        return self.values.get(tag, b"").decode("latin-1").strip(" \0")
+
+    @property
+    def kind(self) -> str:
+        """The class of what it is, as a UID; empty where that is damaged."""
+        kind = self.text(META_CLASS) or self.text(CLASS)
+        return kind if re.fullmatch(r"[0-9.]{1,64}", kind) else ""
+
+    def holds(self, tag: int) -> bool:
+        """Whether a sequence has an item."""
+        return self.values.get(tag, b"")[:4] in (b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0")
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """A short one, or -1 where it is damaged."""
+        value = self.values.get(tag, b"")
+        return int.from_bytes(value, self.order) if len(value) == 2 else -1 if value else default
+
+
+def begins(head: bytes) -> int | None:
+    """Where the elements begin, by the first 132 bytes; None where it is no DICOM."""
+    if head[128:132] == b"DICM":
+        return 132
+    return 0 if BARE.match(head) else None
+
+
+def header(path: Path, wanted: frozenset[int]) -> Header | None:
+    """The header of a file as far as it goes; None where it is no DICOM.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        start = begins(stream.read(132))
+        if start is None:
+            return None
+        found, size = Header(), os.fstat(stream.fileno()).st_size
+        try:
+            _walk(found, stream, size, start, wanted)
+        except (Damaged, zlib.error):
+            found.whole = False
+    return found
+
+
+def stored(path: Path, found: Header, start: int, length: int) -> bytes:
+    """So many bytes of a file, unpacked.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        if found.deflated is not None:
+            stream.seek(found.deflated)
+            return _unpacked(stream)[start : start + length]
+        stream.seek(start)
+        return stream.read(length)
+
+
+def _unpacked(stream: io.BufferedIOBase) -> bytes:
+    return zlib.decompressobj(-15).decompress(stream.read(LARGEST_UNPACKED), LARGEST_UNPACKED)
+
+
+def _walk(found: Header, stream: io.BufferedIOBase, size: int, start: int, wanted: frozenset[int]) -> None:
+    for element in _elements(stream, size, start, "little"):  # of the meta header
+        start = element.at
+        if element.tag >> 16 != 2:
+            break
+        found.values[element.tag] = _value(stream, element)
+        start = element.start + element.length
+    syntax = found.text(SYNTAX)
+    stream.seek(start)
+    if syntax == DEFLATED:
+        content = _unpacked(stream)
+        found.deflated, stream, size, start = start, io.BytesIO(content), len(content), 0
+        found.large = size == LARGEST_UNPACKED
+    elif syntax == BIG or (not syntax and stream.read(2) == b"\0\x08"):
+        found.order = "big"
+    for element in _elements(stream, size, start, found.order):
+        if found.pixels and element.depth == 0 and element.tag <= found.pixels.tag:
+            raise Damaged  # nothing of an image's stands behind its pixels
+        if element.depth == 0 and element.tag in wanted:
+            found.values[element.tag] = _value(stream, element)
+        elif element.depth == 0 and element.tag in (PIXELS, *FLOATS):
+            found.pixels = element
+        elif found.pixels and element.depth == 1 and element.tag == ITEM:
+            found.parts.append((element.start, element.length))
+
+
+def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) -> Iterator[Element]:
+    """All elements, with those that lie in sequences of undefined length.
+
+    Raises:
+        Damaged: one leads beyond the end, or there are too many.
+    """
+    depth, explicit = 0, None
+    for _ in range(MOST_ELEMENTS):
+        if size - start < 8:
+            if depth:
+                raise Damaged
+            return
+        stream.seek(start)
+        head = stream.read(12)
+        tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+        typed = head[4:6].isalpha() and head[4:6].isupper()
+        explicit = typed if explicit is None else explicit  # files are one or the other, whatever they say
+        kind = head[4:6] if explicit and typed and tag >> 16 != 0xFFFE else b""
+        lies = slice(8, 12) if kind in LONG else slice(6, 8) if kind else slice(4, 8)
+        length, at = int.from_bytes(head[lies], order), start
+        start += max(lies.stop, 8)
+        yield Element(tag, kind, at, start, length, depth)
+        if tag in (ITEM_END, SEQUENCE_END):
+            depth -= 1
+        elif length == UNTIL_END:
+            depth += 1
+        else:
+            start += length
+        if start > size or depth < 0:
+            raise Damaged
+    raise Damaged
+
+
+def _value(stream: io.BufferedIOBase, element: Element) -> bytes:
+    """Of an element, nothing where it is cut; the beginning where it is long."""
+    size = 4 if element.length == UNTIL_END else min(element.length, LONGEST_VALUE)
+    stream.seek(element.start)
+    value = stream.read(size)
+    return value if len(value) == size else b""
