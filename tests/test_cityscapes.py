@@ -136,7 +136,7 @@ def refused(root, *words: str) -> None:
 
 @pytest.mark.parametrize("root", [None, ""])
 def test_no_root_is_refused(root):
-    refused(root, "dataset_dir is empty", "give the folder that holds leftImg8bit and gtFine")
+    refused(root, "is empty", "give the folder that holds leftImg8bit and gtFine")
 
 
 def test_a_missing_root_is_refused(tmp_path):

@@ -562,12 +562,23 @@ def test_a_damaged_file_is_of_the_series_that_is_named_like_it(tmp_path):
     assert faults["1.2.3"] is None and "B7" in faults["1.2.4"]
 
 
+def of_class(uid: bytes) -> bytes:
+    """A slice whose class is another."""
+    return slice_file().replace(CT, uid).replace(b"UI\x1a\0" + uid, b"UI" + struct.pack("<H", len(uid)) + uid)
+
+
 @pytest.mark.parametrize("uid", [b"1.2.840.10008.5.1.4.1.1.30", b"1.2.3.4.5\0"])
 def test_images_of_another_class_are_no_silence(tmp_path, uid):
-    (tmp_path / "IM0").write_bytes(
-        slice_file().replace(CT, uid).replace(b"UI\x1a\0" + uid, b"UI" + struct.pack("<H", len(uid)) + uid)
-    )
+    (tmp_path / "IM0").write_bytes(of_class(uid))
     refused(lambda: read(tmp_path), "IM0 is of a class that is not read", uid.decode().strip("\0"))
+
+
+@pytest.mark.parametrize("uid", [b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.481.2\0"])
+def test_what_was_made_of_a_scan_is_none(tmp_path, uid):
+    stack(tmp_path)
+    (tmp_path / "derived.dcm").write_bytes(of_class(uid))
+    (series,) = dicom.find(tmp_path)
+    assert series.fault is None and read(tmp_path).voxels.shape == (COLUMNS, ROWS, 4, 1)
 
 
 @pytest.mark.parametrize("n", range(0, 26, 5))

@@ -53,6 +53,8 @@ SAME_ECHO = 0.01  # of the longest
 UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", re.DOTALL)
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
 IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
+# what is made of scans and lies beside them: segmentations, doses and portal images of radiotherapy
+MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
 ENDINGS = (".dcm", ".ima")
 PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
 UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {nifti.COPY}"
@@ -204,7 +206,7 @@ def _pattern(path: Path) -> str:
 
 
 def _image(path: Path) -> _Image | _Fault | None:
-    """What a file is; None where it is no DICOM image, such as a DICOMDIR, a report or contours."""
+    """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
     named = path.suffix.lower() in ENDINGS
     try:
         header = dicom_file.header(path, WANTED)
@@ -213,7 +215,9 @@ def _image(path: Path) -> _Image | _Fault | None:
         return None if path.name.startswith(".") else _Fault(path, said, doubtful=not named)
     if header is None:
         return None if path.name.startswith(".") else _Fault(path, DAMAGED, doubtful=not named)
-    if header.pixels is None and header.kind and not IMAGES.fullmatch(header.kind):
+    if header.kind and (
+        MADE_OF_SCANS.fullmatch(header.kind) or (header.pixels is None and not IMAGES.fullmatch(header.kind))
+    ):
         return None
     if header.large:
         return _Fault(path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed")
