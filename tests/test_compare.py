@@ -311,6 +311,24 @@ def test_images_beside_predictions_and_other_sorts_of_masks_are_left_alone(tmp_p
     assert cases(tmp_path / "tool", tmp_path / "tool") == {n: (f"{n}_pred.nii.gz", f"{n}_gt.nii.gz") for n in "ab"}
 
 
+def test_second_label_maps_of_a_case_are_named(tmp_path):
+    for name in ("X_pred", "X_seg", "Y_seg", "X_1_prob"):
+        save(tmp_path / "tool" / f"{name}.nii.gz", box())
+    for name in ("X_gt", "Y_gt", "Y_mask", "Y_seg"):
+        save(tmp_path / "truth" / f"{name}.nii.gz", box())
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [Path(row["prediction"]).name for row in found["cases"]] == ["X_pred.nii.gz", "Y_seg.nii.gz"]
+    assert [note for note in found["notes"] if note.startswith("not compared")] == [
+        f"not compared: 1 label map of {tmp_path}/{name}: another of its name is"
+        for name in (f"tool, e.g. {tmp_path}/tool/X_seg.nii.gz", f"truth, e.g. {tmp_path}/truth/Y_mask.nii.gz")
+    ]
+    sheet(tmp_path / "tool", [{"case": "Y", "mask": "Y_seg.nii.gz"}])
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [row["case"] for row in found["cases"]] == ["Y"]
+    words = f"2 label maps of {tmp_path}/tool, e.g. {tmp_path}/tool/X_pred.nii.gz: predictions.json does not list it"
+    assert f"not compared: {words}" in table(found)
+
+
 def test_nnunets_dataset_is_understood_by_its_root_and_by_its_labels(tmp_path):
     for n in range(2):
         save(tmp_path / "set" / "imagesTr" / f"c{n}_0000.nii.gz", box() * 100)
