@@ -18,6 +18,7 @@ from PIL import Image
 
 from acdc_semicycle import check
 from acdc_semicycle.data import acdc, phantom, voc, volumes
+from acdc_semicycle.data import folder as pictures_of
 from acdc_semicycle.errors import InputError
 
 FAULT, WARNING = "fault", "warning"
@@ -420,6 +421,18 @@ def test_a_folder_with_classes_has_no_others(tmp_path):
     assert "note" not in check.report([], counts)
 
 
+def test_a_class_that_is_in_no_mask_is_a_warning_at_a_trainings_start_too(tmp_path, caplog):
+    folder, classes = pictures(tmp_path, {"a": drawn(1), "b": drawn(1)[::-1]}), ["background", "cell", "nucleus"]
+    said = f"{folder / 'masks'}: no mask holds class 2, nucleus: check classes, mask_values and the masks"
+    [found] = check.check(folder / "images", folder / "masks", classes, None, iter)
+    assert (found.severity, found.path, found.text) == (WARNING, folder / "masks", said)
+    assert not check.check(folder / "images", folder / "masks", classes[:2], None, iter)
+    records = pictures_of.records(folder / "images", folder / "masks")
+    rules = {"classes": classes, "colours": None, "values": None, "intensity_range": (0, 255)}
+    check.before_training(records, tmp_path / "kept", "own_pictures", **rules)
+    assert said in caplog.text
+
+
 def test_values_of_masks_are_read_as_in_a_training(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1) * 255, "b": drawn(2) * 100})
     counts = check.Counts()
@@ -434,9 +447,11 @@ def test_values_of_masks_are_read_as_in_a_training(tmp_path):
 def test_where_the_layout_is_at_fault_the_files_are_read_all_the_same(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
     gone(folder / "images" / "a.png"), cut(folder / "images" / "b.png")
-    found = check.check(folder / "images", folder / "masks", progress=iter)
+    counts = check.Counts()
+    found = check.check(folder / "images", folder / "masks", progress=iter, counts=counts)
     assert [finding.path for finding in found] == [folder / "images", folder / "images" / "b.png"]
     assert str(folder / "masks" / "a.png") in found[0].text
+    assert check.report(found, counts).splitlines()[0] == "a folder of images: not counted", "images and masks alike"
 
 
 def test_an_empty_folder_is_a_fault_and_none_at_all_an_error(tmp_path):
