@@ -521,6 +521,15 @@ def test_a_mask_that_no_heart_has_is_a_warning(tmp_path, change, said):
     assert (found.severity, found.path.name) == ("warning", path.name) and said in found.text
 
 
+def test_a_structure_lies_in_the_myocardium_slice_by_slice():
+    labels = np.zeros((14, 14, 3), np.uint8)
+    labels[2:10, 7:11] = 2  # above and below the RV
+    labels[..., 1] = 0
+    labels[3:9, 2:8, 1], labels[4:8, 3:7, 1], labels[3:9, 8:10, 1] = 2, 3, 1
+    assert acdc.oddities(labels) == []
+    assert "1 RV, 2 MYO, 3 LV" in acdc.oddities(np.choose(labels, [0, 3, 2, 1]))[0]
+
+
 def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(root, tmp_path, caplog):
     records, kept = acdc.records(root), tmp_path / "kept"
     rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
