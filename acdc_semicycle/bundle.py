@@ -31,7 +31,7 @@ log = logging.getLogger("semicycle")
 T = TypeVar("T")
 
 STARTED = time.monotonic()
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch's plain RuntimeError, on a CPU
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: "  # torch's plain RuntimeError, on a CPU
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # Python does not say of which file
 
 
@@ -96,7 +96,7 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print(f"error: {cause.strerror}: make room, and give the same command again", file=sys.stderr)
             return
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(cause):
-            reason = next(iter(str(cause).splitlines()), "")
+            reason = next(iter(str(cause).rpartition(NO_MEMORY)[2].splitlines()), "")
             print(f"error: not enough memory ({reason}): give a smaller image_size or batch_size", file=sys.stderr)
             return
     traceback.print_exception(kind, error, trace)
