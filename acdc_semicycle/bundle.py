@@ -97,7 +97,10 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             return
         if isinstance(cause, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(cause):
             reason = next(iter(str(cause).rpartition(NO_MEMORY)[2].splitlines()), "")
-            print(f"error: not enough memory ({reason}): give a smaller image_size or batch_size", file=sys.stderr)
+            print(
+                f"error: not enough memory{reason and f' ({reason})'}: give a smaller image_size or batch_size",
+                file=sys.stderr,
+            )
             return
     traceback.print_exception(kind, error, trace)
 

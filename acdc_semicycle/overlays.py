@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
-    """Refuse a nested key, of a file or of ``--KEY VALUE`` options, whose section nothing before it has.
+    """Refuse a nested key, of a file or of ``--KEY VALUE`` options, whose section nothing before it has, and a number
+    or a name where a section is.
 
     Raises:
         InputError: names the key, and the nearest one there is.
@@ -55,10 +57,17 @@ def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
     config: dict[str, Any] = {"_meta_": ANYTHING}
     for file in files:
         for key, value in read(file).items():
-            _place(config, key, value, f"{file} has an")
-    for word in options:
+            _place(config, key, value, str(file))
+    words = list(options)
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         if word.startswith("--"):
-            _place(config, word[2:].split("=")[0], ANYTHING, "the command has an")
+            key, equals, value = word[2:].partition("=")
+            _place(config, key, _seen(value if equals else following), "the command")
+
+
+def _seen(text: str) -> Any:
+    """An option's value as far as it can be told: a number or a name stays text."""
+    return ANYTHING if not text or text[0] in "$@%{[" or text in ("None", "null") else text
 
 
 def _place(config: dict[str, Any], key: str, value: Any, who: str) -> None:
@@ -73,10 +82,15 @@ def _place(config: dict[str, Any], key: str, value: Any, who: str) -> None:
             rest = [*sections[place + 1 :], last]
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {'::'.join([*sections[:place], *near, *rest])!r}?" if near else "take it out"
-            raise InputError(f"{who} unknown key {key!r}: {hint}")
+            raise InputError(f"{who} has an unknown key {key!r}: {hint}")
         here = here[name if isinstance(here, dict) else int(name)]
         if here is not ANYTHING and not isinstance(here, dict | list):
-            raise InputError(f"{who} unknown key {key!r}: {'::'.join(sections[: place + 1])} is {here!r}, no section")
+            raise InputError(
+                f"{who} has an unknown key {key!r}: {'::'.join(sections[: place + 1])} is {here!r}, no section"
+            )
     if isinstance(here, dict):
+        section, plain = here.get(last), isinstance(value, str | int | float) and _seen(str(value)) is not ANYTHING
+        if section and isinstance(section, dict) and plain:
+            raise InputError(f"{who} says {key} {value!r}: give a section, such as {key}::{next(iter(section))}")
         merged = key.startswith("+") and isinstance(here.get(last), dict) and isinstance(value, dict)
         here[last] = here[last] | value if merged else value

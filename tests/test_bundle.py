@@ -355,12 +355,12 @@ def test_a_file_that_cannot_be_written_is_one_line(capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError("Unable to allocate 2.98 GiB"), "Unable to allocate 2.98 GiB"),
+        (MemoryError("Unable to allocate 2.98 GiB"), " (Unable to allocate 2.98 GiB)"),
         (MemoryError(), ""),
-        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "CUDA out of memory."),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), " (CUDA out of memory.)"),
         (
             RuntimeError("[enforce] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
-            "you tried to allocate 9",
+            " (you tried to allocate 9)",
         ),
     ],
 )
@@ -368,7 +368,7 @@ def test_too_little_memory_is_one_line_that_says_what_takes_less(capsys, error, 
     wrapped = RuntimeError("Failed to instantiate component")
     wrapped.__cause__ = error
     bundle.show_error(RuntimeError, wrapped, None)
-    said = f"error: not enough memory ({words}): give a smaller image_size or batch_size\n"
+    said = f"error: not enough memory{words}: give a smaller image_size or batch_size\n"
     assert capsys.readouterr().err == said
 
 

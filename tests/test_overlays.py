@@ -55,6 +55,7 @@ def test_an_overlay_that_cannot_be_read_is_one_line_with_its_name(
         ("a::b::c", "take it out"),
         ("train::handlers::9::interval", "unknown key"),
         ("epochs::x", "epochs is 8, no section"),
+        ("seed::x", "seed is 0, no section"),
     ],
 )
 def test_a_key_below_a_section_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path, key, words):
@@ -66,6 +67,16 @@ def test_a_key_below_a_section_that_is_not_there_is_one_line(monkeypatch, capsys
     mine.write_text(json.dumps({key: 1}))
     text = said(monkeypatch, capsys, "train", "small", mine)
     assert str(mine) in text and repr(key) in text and words in text, text
+
+
+@pytest.mark.parametrize("key", ["train", "objective_def", "weights", "train::augment"])
+def test_a_number_or_a_name_where_a_section_is_is_one_line(monkeypatch, capsys, tmp_path, key):
+    assert f"the command says {key} '3': give a section, such as {key}::" in said(
+        monkeypatch, capsys, "train", f"--{key}", "3"
+    )
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({key: "x"}))
+    assert f"{mine} says {key} 'x': give a section" in said(monkeypatch, capsys, "evaluate", mine)
 
 
 def test_predict_and_table_look_at_sections_too(monkeypatch, capsys, tmp_path):
@@ -80,6 +91,8 @@ def test_sections_of_files_and_of_the_command_add_up(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("+train: {mine: {a: 1}}\nextra: {b: {c: 1}}\n")
     given = ["--train::mine::a", "2", "--extra::b::d=3", "--train::handlers::0::interval", "2", "--own", "{'x': 1}"]
+    whole = ["--weights", "{'gen_S': 1}", "--optimizer=$None", "--train::augment", "None", "--split", "@records"]
+    overlays.check_sections([CONFIGS / "train.json", mine], whole)
     overlays.check_sections([CONFIGS / "train.json", mine], [*given, "--own::x", "2", "--_meta_::name", "x"])
     for overlay in places.folder("configs").glob("*.yaml"):
         overlays.check_sections([CONFIGS / "train.json", overlay, CONFIGS / "evaluate.json"], [])
