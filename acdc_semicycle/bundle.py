@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
@@ -30,6 +31,7 @@ log = logging.getLogger("semicycle")
 T = TypeVar("T")
 
 STARTED = time.monotonic()
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: "  # torch's plain RuntimeError, on a CPU
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # Python does not say of which file
 
 
@@ -92,6 +94,13 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             return
         if isinstance(cause, OSError) and cause.errno in NO_PLACE:
             print(f"error: {cause.strerror}: make room, and give the same command again", file=sys.stderr)
+            return
+        if isinstance(cause, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(cause):
+            reason = next(iter(str(cause).rpartition(NO_MEMORY)[2].splitlines()), "")
+            print(
+                f"error: not enough memory{reason and f' ({reason})'}: give a smaller image_size or batch_size",
+                file=sys.stderr,
+            )
             return
     traceback.print_exception(kind, error, trace)
 

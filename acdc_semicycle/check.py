@@ -54,6 +54,7 @@ class Counts:
     patients: int = 0
     images: int = 0
     masks: int = 0
+    alone: bool = False  # the layout is at fault: which file belongs to which is not known
     scans: int = 0  # images with a spacing
     lost: int = 0  # those of them where it is 1 x 1 x 1 mm
     values: Counter[int] = field(default_factory=Counter)  # in how many masks, where no classes are given
@@ -69,13 +70,14 @@ class _Kind(NamedTuple):
     intensity_range: Sequence[int] | None = None
     background: bool = True  # is the first class
     everywhere: bool = False  # whether every structure is in every volume
+    own: bool = False  # whether its owner names the classes
 
 
 KINDS = {
     "acdc": _Kind("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
     "voc": _Kind("PASCAL VOC", voc.CLASSES, voc.COLOURS, voc.VALUES, (0, 255)),
     "cityscapes": _Kind("Cityscapes", cityscapes.CLASSES, cityscapes.COLOURS, cityscapes.VALUES, (0, 255), False),
-    "folder": _Kind("a folder of images"),
+    "folder": _Kind("a folder of images", own=True),
 }
 
 
@@ -128,6 +130,7 @@ def check(
     counts.masks = sum(record.label is not None for record in records)
     for record in progress(records):
         cases.check(record)
+    cases.check_classes()
     return sorted(cases.found, key=lambda finding: (finding.severity, str(finding.path)))
 
 
@@ -177,6 +180,7 @@ def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
     """The warnings; where there are faults these are raised, all at once."""
     for record in bar(records):
         cases.check(record)
+    cases.check_classes()
     faults, warnings = (
         sorted(finding.text for finding in cases.found if finding.severity == severity)
         for severity in ("fault", "warning")
@@ -188,7 +192,8 @@ def _without_faults(cases: _Cases, records: Sequence[Record]) -> list[str]:
 def report(findings: Sequence[Finding], counts: Counts) -> str:
     """The findings as lines of text, with what was looked at above and their number below."""
     who = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
-    lines = [f"{KINDS[counts.kind].title}: {who}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"]
+    looked = f"{who}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"
+    lines = [f"{KINDS[counts.kind].title}: {'not counted' if counts.alone else looked}"]
     lines += [f"{finding.severity}: {finding.text}" for finding in findings]
     if counts.lost:
         lines.append(
@@ -218,7 +223,7 @@ def _others(root: Path, masks: str | Path | None, cases: _Cases) -> list[Record]
         return (voc if cases.counts.kind == "voc" else cityscapes).records(root)
     except (InputError, OSError) as error:
         cases.fault(root, error)
-    cases.alone = True
+    cases.alone = cases.counts.alone = True
     files = {path for parent in (root, masks) if parent and Path(parent).is_dir() for path in Path(parent).rglob("*")}
     named = (path for path in sorted(files) if path.name.lower().endswith((*SCANS, *PICTURES)) and path.name[0] != ".")
     return [Record(path.stem, path.stem, path) for path in named if path.is_file()]
@@ -292,6 +297,7 @@ class _Cases:
         self.doubles: set[tuple[str, str]] = set()  # patients
         self.grids: dict[Path, tuple[Path, Any, Any]] = {}
         self.hearts: dict[str, NDArray] = {}  # the last patient's mask
+        self.held: dict[int, Path] = {}  # the classes that are drawn, each with a mask
 
     def add(self, severity: str, path: Path, text: str) -> None:
         self.found[Finding(severity, path, text)] = None
@@ -321,6 +327,15 @@ class _Cases:
             self._mask(record, record.label, loaded, said, twin is not None)
         if twin:
             self._double(record, *twin)
+
+    def check_classes(self) -> None:
+        """Of all masks together: what is drawn in none of them cannot be learnt."""
+        names = self.rules.classes or () if self.rules.own and self.held else ()
+        for place, name in enumerate(names):
+            if place not in self.held:
+                path = next(iter(self.held.values()))
+                text = f"{path.parent}: no mask holds class {place}, {name}: check classes, mask_values and the masks"
+                self.add("warning", path.parent, text)
 
     def _load(self, record: Record) -> dict[Any, Any]:
         """The image and its mask as a training reads them; of a broken pair the one that can be read."""
@@ -411,6 +426,7 @@ class _Cases:
     def _lacks(self, path: Path, held: set[int]) -> bool:
         """Whether a mask is empty; a structure that every volume should have may be missing as well."""
         rules = self.rules
+        self.held |= dict.fromkeys(held - self.held.keys(), path)
         if not self.told:
             self.counts.values.update(held)
         if not held - ({IGNORED} if self.told else set()) - ({0} if rules.background else set()):

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
 from acdc_semicycle.errors import speak_in_turn
+from acdc_semicycle.overlays import check_sections
 from acdc_semicycle.places import folder, misread, overlays_and_options
 
 
@@ -271,6 +272,7 @@ def _announce(run_id: str | None, files: list[str], options: list[str]) -> tuple
     """Print the bundle's command; the paths of its configuration's files, and its words."""
     configs = folder("bundles/semicycle") / "configs"
     paths = [str(configs / file) if (configs / file).is_file() else file for file in files]
+    check_sections(paths, options)
     config_file = paths[0] if len(paths) == 1 else json.dumps(paths)
     command = ["python", "-m", "monai.bundle", "run", *([run_id] if run_id else []), "--config_file", config_file]
     command += options

@@ -72,6 +72,8 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     tools = _tools(roots, given)
     found = [pairing.predicted(root, given) for root in roots]
     known = pairing.label_maps(given[0], pairing.AS_TRUTH, roots) if given else found[0]
+    left_out = [note for root, maps in zip(roots, found, strict=True) for note in _left_out(root, maps, given)]
+    left_out += _left_out(given[0], known, roots) if given else []
     if all(path.is_file() for path in (*roots, *given)):
         found = [[replace(maps[0], stem=known[0].stem)] for maps in found]  # whatever they are called
     names, notes = _classes(classes, found, known)
@@ -83,7 +85,7 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
         reasons = [failure["reason"] for failure in run.failures] or ["their names have nothing in common"]
         raise InputError(f"nothing could be compared: {reasons[0]}")
     head = {"truth": str(truth) if given else None, "tools": tools, "classes": names, "structures": names[1:]}
-    return plain(head | run.content(both, notes) | provenance())
+    return plain(head | run.content(both, notes + left_out) | provenance())
 
 
 def _tools(roots: Sequence[Path], given: Sequence[Path]) -> list[str]:
@@ -102,6 +104,14 @@ def _tools(roots: Sequence[Path], given: Sequence[Path]) -> list[str]:
 
 def _both(tools: Sequence[str]) -> str:
     return " against ".join(reversed(tools))
+
+
+def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[str]:
+    """A note where label maps of a folder are not compared, though they are named as if they were."""
+    if not (paths := pairing.left_out(root, maps, others)):
+        return []
+    why = "predictions.json does not list it" if maps[0].listed else "another of its name is"
+    return [f"not compared: {many(len(paths), 'label map')} of {root}, e.g. {paths[0]}: {why}"]
 
 
 def _classes(

@@ -8,7 +8,9 @@ import logging
 import stat
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -155,7 +157,7 @@ def _code(value: Any) -> Iterator[str]:
 def open_model(given: str | Path) -> Model:
     """The network of a model.pt, of a training run's folder or its ``models``, or of a bundle's zip.
 
-    Of a zip nothing is unpacked: what is needed is read into memory and compared with its checksum.
+    Of a zip nothing is unpacked: all in it is compared with its checksums, and what is needed read into memory.
 
     Raises:
         InputError: not there, no network in it, or damaged.
@@ -166,6 +168,8 @@ def open_model(given: str | Path) -> Model:
         raise InputError(
             f"{model.path} is an exported network, without what it takes to use it: give the zip beside it"
         )
+    if model.path.suffix.lower() == ".zip":
+        _check_all(model.path)
     _ = model.card, model.quality, model.sha256
     return model
 
@@ -243,24 +247,56 @@ def _file(path: Path, name: str) -> bytes | None:
 
 def _member(path: Path, name: str) -> bytes | None:
     """One of ``NAMES`` of an exported zip, after a look at its size and its checksum."""
+    with _opened(path) as (archive, members, sums):
+        member = f"models/{name}"
+        if member not in members:
+            return None
+        content = archive.read(members[member])
+        _compare(path, member, hashlib.sha256(content).hexdigest(), sums)
+        return content
+
+
+def _check_all(path: Path) -> None:
+    """Compare every member of an exported zip with its checksum: who is told that it is whole may hand it on.
+
+    Raises:
+        InputError: names the first that is missing, changed, or not of the export.
+    """
+    with _opened(path) as (archive, members, sums):
+        if missing := sorted(sums.keys() - members.keys()):
+            raise InputError(f"{path}: {missing[0]} is missing, which {SUMS} lists: copy the zip again from its source")
+        for name in sorted(members.keys() - {SUMS}):
+            with archive.open(members[name]) as stream:
+                digest = hashlib.sha256()
+                while piece := stream.read(1 << 20):
+                    digest.update(piece)
+            _compare(path, name, digest.hexdigest(), sums)
+
+
+def _compare(path: Path, name: str, digest: str, sums: dict[str, str]) -> None:
+    if name not in sums:
+        raise InputError(f"{path}: {SUMS} does not list {name}: copy the zip again from its source")
+    if sums[name] != digest:
+        raise InputError(f"{path}: {name} is not what {SUMS} says: copy the zip again from its source")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[ZipFile, dict[str, ZipInfo], dict[str, str]]]:
+    """An exported zip, its members and their checksums, both by the name below the bundle's folder."""
     check_network(path)
     try:
         with ZipFile(path) as archive:
             members = _members(path, archive)
-            if (wanted := members.get(f"models/{name}")) is None:
-                return None
-            content, lines = archive.read(wanted), archive.read(members[SUMS]).decode().splitlines()
+            lines = archive.read(members[SUMS]).decode().splitlines()
+            yield archive, members, {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     except (BadZipFile, OSError, EOFError, RuntimeError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path} is no readable zip ({error}): copy it again, or export the model again") from error
-    if f"{hashlib.sha256(content).hexdigest()}  models/{name}" not in lines:
-        raise InputError(f"{path}: models/{name} is not what {SUMS} says: copy the zip again from its source")
-    return content
 
 
 def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
-    """The members that are read, by their name below the bundle's folder, none too large for the memory.
+    """The members by their name below the bundle's folder, none too large for the memory.
 
-    All others are looked at, too: who is told that a zip is a network may unpack it.
+    All are looked at: who is told that a zip is a network may unpack it.
 
     Raises:
         InputError: it is no bundle's zip, or would unpack to more than it should, or elsewhere.
@@ -273,8 +309,10 @@ def _members(path: Path, archive: ZipFile) -> dict[str, ZipInfo]:
     if root is None or root + SUMS not in archive.namelist():
         missing = end if root is None else root + SUMS
         raise InputError(f"{path} holds no {missing}: give a zip that `semicycle export` has made")
-    wanted = {root + name: name for name in (SUMS, *(f"models/{name}" for name in NAMES))}
-    return {wanted[info.filename]: info for info in archive.infolist() if info.filename in wanted}
+    files = [(info.filename.removeprefix(root), info) for info in archive.infolist() if not info.is_dir()]
+    if twice := [name for name, times in Counter(name for name, _ in files).items() if times > 1]:
+        raise InputError(f"{path} holds {twice[0]} twice: give a zip that `semicycle export` has made")
+    return dict(files)
 
 
 def _check_member(path: Path, info: ZipInfo) -> None:

@@ -28,6 +28,7 @@ ENDING = re.compile(
 )
 AS_TRUTH = ("gt", "mask", "label", "seg", "")  # which of one name's files is meant, the first that is there
 AS_PREDICTION = ("pred", "seg", "mask", "label", "gt", "")
+SORTS = ({"pred", "seg"}, {"gt", "mask", "label"})  # names of a prediction, and of a truth
 PHASE = re.compile(r"(?:^|_)(E[DS])(?=_|$)")
 FRAME = re.compile(r"_frame(\d+)$", re.IGNORECASE)
 
@@ -94,6 +95,18 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
     if not result:
         raise InputError(f"{root} holds no label map: give a folder of X_{kinds[0]}.nii.gz or X.nii.gz files")
     return result
+
+
+def left_out(root: Path, maps: Sequence[LabelMap], others: Sequence[Path]) -> list[Path]:
+    """The label maps below a folder that are named as those which count, ``maps``, and do not: second ones of a name,
+    or what predictions.json does not list."""
+    if root.is_file():
+        return []
+    files = [_label_map(path, root) for path in _volumes(root, others)]
+    counted = {one.path for one in maps}
+    kinds = {kind for one, kind in files if one.path in counted}
+    alike = {kind for sort in SORTS if sort & kinds for kind in sort}
+    return [one.path for one, kind in files if one.path not in counted and kind in alike]
 
 
 def _label_map(path: Path, root: Path) -> tuple[LabelMap, str]:

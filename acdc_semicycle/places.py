@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from acdc_semicycle import overlays
 from acdc_semicycle.errors import InputError
 
 PATHS = ["dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir"]
@@ -31,27 +32,26 @@ def overlay(name: str) -> str:
     """An overlay's file, by its path or by the name of one that is shipped.
 
     Raises:
-        InputError: there is none; names those that are shipped.
+        InputError: there is none, and names those that are shipped; or it cannot be read.
     """
     shipped = folder("configs")
     for path in (Path(name), shipped / f"{name}.yaml"):
         if path.is_file():
+            overlays.read(path)  # MONAI would not name it where it cannot be read
             return str(path)
     known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
     raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")
 
 
-def check_keys(keys: Iterable[str], overlays: Iterable[str] = ()) -> None:
+def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
     """Refuse keys that neither the training's configuration nor an overlay, shipped or given, has.
 
     Raises:
         InputError: names the first one, and the nearest one there is.
     """
-    import yaml  # slow: only where it is needed
-
     known = {*json.loads((folder("bundles/semicycle") / "configs" / "train.json").read_text(encoding="utf-8"))}
-    for file in {*folder("configs").glob("*.yaml"), *map(Path, overlays)}:
-        known |= {key.split("::")[0] for key in yaml.safe_load(file.read_text(encoding="utf-8")) or ()}
+    for file in {*folder("configs").glob("*.yaml"), *map(Path, files)}:
+        known |= {key.split("::")[0] for key in overlays.read(file)}
     for key in keys:
         if key.split("::")[0] not in known:
             near = difflib.get_close_matches(key, [*known, "seeds", "only", "data", "jobs"], 1)

@@ -9,11 +9,14 @@ import math
 import pydoc
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigComponent
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
+from monai.utils.misc import MAX_SEED
 
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.places import folder, misread
 
@@ -33,10 +36,13 @@ def _real(words: str, within: Callable[[float], bool], count: int = 0) -> Rule:
     return words, kept
 
 
+OWN = {*ConfigComponent.non_arg_keys, ConfigParser.meta_key}  # MONAI's, of any component or configuration
+PARTS = [part.name for part in fields(Split)]
 CODE = ("$", "@", "%")  # begins what MONAI evaluates
 SWITCH: Rule = "True or False", lambda value: isinstance(value, bool)
 AMOUNT = _real("a number of at least 0", lambda v: 0 <= v < math.inf)
 PAIR = _real("two numbers", math.isfinite, 2)
+SEED: Rule = f"a whole number of 0 to {MAX_SEED - 1}", lambda value: type(value) is int and 0 <= value < MAX_SEED
 PROBABILITY = _real("a probability, 0 to 1", lambda v: 0 <= v <= 1)
 RULES: dict[str, Rule] = {  # of what stands there as it is; an expression shows itself only later
     "amp": SWITCH,
@@ -47,8 +53,15 @@ RULES: dict[str, Rule] = {  # of what stands there as it is; an expression shows
     "blocks": _whole(0),
     "history_size": _whole(0),
     "num_workers": _whole(0),
-    "seed": _whole(0),
+    "seed": SEED,
+    "history_seed": SEED,
+    "constant_epochs": _whole(0),
     "steps_an_epoch": _whole(1, None),
+    "check": (
+        f"a list of the split's parts: {PARTS}",
+        lambda value: isinstance(value, list | tuple) and all(part in PARTS for part in value),
+    ),
+    "evaluated": (f"a part of the split: {', '.join(PARTS)}", lambda value: value in PARTS),
     "learning_rate": _real("a number above 0", lambda v: 0 < v < math.inf),
     "dropout": _real("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
     "betas": _real("two numbers of at least 0 and below 1", lambda v: 0 <= v < 1, 2),
@@ -79,6 +92,16 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
     sizes = image_size if isinstance(image_size, list | tuple) else [image_size]
     if len(sizes) != 2 or any(not isinstance(n, int) or n < 8 or n % 4 for n in sizes):
         raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
+
+
+def check_schedule(constant_epochs: Any, epochs: int) -> None:
+    """Refuse a constant learning rate for more epochs than there are, or for none that can be counted.
+
+    Raises:
+        InputError: says what was given and what is expected.
+    """
+    if type(constant_epochs) is not int or not 0 <= constant_epochs <= epochs:
+        raise InputError(f"constant_epochs is {constant_epochs!r}: give a whole number of 0 to {epochs}, the epochs")
 
 
 def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) -> None:
@@ -126,7 +149,7 @@ def check(config: dict[str, Any]) -> None:
     _check_text(config, "")
     used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))
     _check(config, known, used, "")
-    if "weights" in config:
+    if isinstance(config.get("weights"), dict):
         _check_weights(config["weights"], config["objective_def"])
 
 
@@ -144,20 +167,12 @@ def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix: str) -> None:
     for key, value in given.items():
         name = prefix + key
-        if (
-            key not in known
-            and not key.startswith("_")
-            and not any(u == name or u.startswith(name + "::") for u in used)
-        ):
+        if key not in known and key not in OWN and not any(u == name or u.startswith(name + "::") for u in used):
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: take it out"
             raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
-        words, kept = RULES.get(name, ("", None))
-        if kept and not (isinstance(value, str) and value[:1] in CODE) and not kept(value):
-            raise InputError(f"{name} is {value!r}: give {words}")
         expected = known.get(key)
-        if isinstance(expected, int | float) and isinstance(value, str) and value[:1] not in CODE:
-            raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
+        _check_value(name, value, expected)
         if isinstance(value, dict) and isinstance(expected, dict):
             # what a component takes beyond what the bundle gives it, its signature says
             taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
@@ -166,6 +181,19 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
             if value.get("_target_", expected.get("_target_")) != expected.get("_target_"):
                 expected = {}  # another component, which has its own arguments
             _check(value, taken | expected, used, name + "::")
+
+
+def _check_value(name: str, value: Any, expected: Any) -> None:
+    """Refuse what stands at a key, if it can be seen before it is evaluated."""
+    if isinstance(value, str) and value[:1] in CODE:
+        return
+    words, kept = RULES.get(name, ("", None))
+    if kept and not kept(value):
+        raise InputError(f"{name} is {value!r}: give {words}")
+    if isinstance(expected, int | float) and isinstance(value, str):
+        raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
+    if isinstance(expected, dict) and not isinstance(value, dict) and (value is not None or "_target_" not in expected):
+        raise InputError(f"{name} is {value!r}: give a section, such as {name}::{next(iter(expected))}")
 
 
 def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:

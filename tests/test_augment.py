@@ -94,6 +94,13 @@ def test_intensities_are_a_gain_and_an_offset_of_the_image_alone():
     assert torch.equal(result["label"], given["label"])
 
 
+def test_an_offset_alone_moves_all_pixels_of_an_image_alike():
+    given = batch()
+    change = Augment(offset=0.5, intensity=1.0)(given, [0, 1, 2], 0, 0)["image"] - image_of(given)
+    expected = torch.tensor([0.5 * (2 * drawn(index, 0, 0)[11] - 1) for index in range(3)], dtype=torch.float32)
+    torch.testing.assert_close(change, expected.view(3, 1, 1, 1).expand_as(change), atol=1e-5, rtol=0)
+
+
 def test_a_slice_is_changed_by_chance_as_often_as_asked():
     given = rows(smooth(1).expand(400, -1, -1, -1))
     moved = Augment(**MOVES | {"geometry": 0.7})(given, range(400), 0, 0)["image"]

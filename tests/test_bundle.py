@@ -247,7 +247,21 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
         ({"blocks": -1}, ["blocks is -1: give a whole number of at least 0"]),
         ({"history_size": -1}, ["history_size is -1"]),
         ({"num_workers": -1}, ["num_workers is -1"]),
-        ({"seed": -1}, ["seed is -1: give a whole number of at least 0"]),
+        ({"seed": -1}, ["seed is -1: give a whole number of 0 to 4294967295"]),
+        ({"seed": 2**64}, ["seed is 18446744073709551616: give a whole number of 0 to 4294967295"]),
+        ({"history_seed": "abc"}, ["history_seed is 'abc': give a whole number"]),
+        ({"constant_epochs": "abc"}, ["constant_epochs is 'abc': give a whole number"]),
+        ({"constant_epochs": -5}, ["constant_epochs is -5: give a whole number of at least 0"]),
+        ({"constant_epochs": 2}, ["constant_epochs is 2: give a whole number of 0 to 1, the epochs"]),
+        ({"constant_epochs": "$-1"}, ["constant_epochs is -1: give"]),
+        ({"check": "labelled"}, ["check is 'labelled': give a list of the split's parts: ['labelled', 'unlabelled', "]),
+        ({"check": ["foo"]}, ["check is ['foo']: give a list"]),
+        ({"evaluated": "foo"}, ["evaluated is 'foo': give a part of the split: labelled, unlabelled, "]),
+        ({"weights": 3}, ["weights is 3: give a section, such as weights::gen_S"]),
+        ({"weights": None}, ["weights is None: give a section"]),
+        ({"optimizer": 3}, ["optimizer is 3: give a section, such as optimizer::_target_"]),
+        ({"__learning_rate": 1}, ["'__learning_rate'", "did you mean 'learning_rate'"]),
+        ({"optimizer::_lr": 1}, ["'optimizer::_lr'", "did you mean 'optimizer::lr'"]),
         ({"steps_an_epoch": 0}, ["steps_an_epoch is 0: give a whole number of at least 1, or null"]),
         ({"dropout": 1}, ["dropout is 1: give a number of at least 0 and below 1"]),
         ({"betas": 3}, ["betas is 3: give two numbers of at least 0 and below 1"]),
@@ -273,6 +287,11 @@ def test_yaml_text_for_a_number_is_refused(capsys, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("learning_rate: 2e-4\n")  # PyYAML reads this as text
     assert "'2e-4'" in refused(capsys, lambda: workflow(overlay).initialize())
+
+
+def test_monais_own_keys_pass():
+    override = {"optimizer::_desc_": "Adam", "optimizer::_disabled_": False, "optimizer::_mode_": "default"}
+    settings.check(workflow(**override).parser.get())
 
 
 def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
@@ -332,6 +351,26 @@ def test_what_a_component_takes_beyond_the_bundle_its_signature_says():
 def test_a_file_that_cannot_be_written_is_one_line(capsys):
     bundle.show_error(OSError, PermissionError(13, "Permission denied", "/there/split.json"), None)
     assert capsys.readouterr().err == "error: /there/split.json: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError("Unable to allocate 2.98 GiB"), " (Unable to allocate 2.98 GiB)"),
+        (MemoryError(), ""),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), " (CUDA out of memory.)"),
+        (
+            RuntimeError("[enforce] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+            " (you tried to allocate 9)",
+        ),
+    ],
+)
+def test_too_little_memory_is_one_line_that_says_what_takes_less(capsys, error, words):
+    wrapped = RuntimeError("Failed to instantiate component")
+    wrapped.__cause__ = error
+    bundle.show_error(RuntimeError, wrapped, None)
+    said = f"error: not enough memory{words}: give a smaller image_size or batch_size\n"
+    assert capsys.readouterr().err == said
 
 
 def test_an_error_that_is_ours_keeps_its_traceback(capsys):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from acdc_semicycle import check
 from acdc_semicycle.data import acdc, phantom, voc, volumes
+from acdc_semicycle.data import folder as pictures_of
 from acdc_semicycle.errors import InputError
 
 FAULT, WARNING = "fault", "warning"
@@ -420,6 +421,18 @@ def test_a_folder_with_classes_has_no_others(tmp_path):
     assert "note" not in check.report([], counts)
 
 
+def test_a_class_that_is_in_no_mask_is_a_warning_at_a_trainings_start_too(tmp_path, caplog):
+    folder, classes = pictures(tmp_path, {"a": drawn(1), "b": drawn(1)[::-1]}), ["background", "cell", "nucleus"]
+    said = f"{folder / 'masks'}: no mask holds class 2, nucleus: check classes, mask_values and the masks"
+    [found] = check.check(folder / "images", folder / "masks", classes, None, iter)
+    assert (found.severity, found.path, found.text) == (WARNING, folder / "masks", said)
+    assert not check.check(folder / "images", folder / "masks", classes[:2], None, iter)
+    records = pictures_of.records(folder / "images", folder / "masks")
+    rules = {"classes": classes, "colours": None, "values": None, "intensity_range": (0, 255)}
+    check.before_training(records, tmp_path / "kept", "own_pictures", **rules)
+    assert said in caplog.text
+
+
 def test_values_of_masks_are_read_as_in_a_training(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1) * 255, "b": drawn(2) * 100})
     counts = check.Counts()
@@ -435,9 +448,11 @@ def test_values_of_masks_are_read_as_in_a_training(tmp_path):
 def test_where_the_layout_is_at_fault_the_files_are_read_all_the_same(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
     gone(folder / "images" / "a.png"), cut(folder / "images" / "b.png")
-    found = check.check(folder / "images", folder / "masks", progress=iter)
+    counts = check.Counts()
+    found = check.check(folder / "images", folder / "masks", progress=iter, counts=counts)
     assert [finding.path for finding in found] == [folder / "images", folder / "images" / "b.png"]
     assert str(folder / "masks" / "a.png") in found[0].text
+    assert check.report(found, counts).splitlines()[0] == "a folder of images: not counted", "images and masks alike"
 
 
 def test_an_empty_folder_is_a_fault_and_none_at_all_an_error(tmp_path):
@@ -505,6 +520,15 @@ def test_a_mask_that_no_heart_has_is_a_warning(tmp_path, change, said):
     nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine, image.header), path)
     (found,) = check.check(tmp_path / "p")
     assert (found.severity, found.path.name) == ("warning", path.name) and said in found.text
+
+
+def test_a_structure_lies_in_the_myocardium_slice_by_slice():
+    labels = np.zeros((14, 14, 3), np.uint8)
+    labels[2:10, 7:11] = 2  # above and below the RV
+    labels[..., 1] = 0
+    labels[3:9, 2:8, 1], labels[4:8, 3:7, 1], labels[3:9, 8:10, 1] = 2, 3, 1
+    assert acdc.oddities(labels) == []
+    assert "1 RV, 2 MYO, 3 LV" in acdc.oddities(np.choose(labels, [0, 3, 2, 1]))[0]
 
 
 def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(root, tmp_path, caplog):

@@ -175,7 +175,10 @@ def test_a_sheared_grid_has_no_millimetres_either(tmp_path):
 def test_what_nobody_annotated_does_not_count(tmp_path):
     truth, prediction = box(), box((3, 3, 1), (5, 3, 2))
     truth[7] = 255  # the prediction's surplus lies there
-    assert scored(prediction, truth, tmp_path)["dice"]["x"] == 1
+    row = scored(prediction, truth, tmp_path)
+    assert (row["dice"]["x"], row["hd95"]["x"], row["assd"]["x"]) == (1, 0, 0)
+    volume_ml = pytest.approx(4 * 3 * 2 * 1.5 * 1.25 * 8 / 1000)
+    assert row["volumes_ml"] == {"truth": {"x": volume_ml}, "prediction": {"x": volume_ml}}
 
 
 def test_48_storage_orders_of_the_prediction_have_the_same_scores(tmp_path):
@@ -227,6 +230,8 @@ FAULTS = {
     "lost": (box(), np.eye(4), r"of 1 x 1 x 1 mm.*of 1.5 x 1.25 x 8 mm"),
     "origin": (box(), shifted(AFFINE, 3, 4, 0), r"up to 5 mm off .*origin"),
     "turned": (box(), TURN @ AFFINE, r"up to 4\.\d+ mm off .*directions"),
+    "slightly off": (box(), shifted(AFFINE, 0.3, 0, 0), r"up to 0\.3 mm off .*origin"),
+    "hardly whole": (box() * 1.002, AFFINE, "not whole"),
     "half": (box() * 0.5, AFFINE, "not whole"),
     "negative": (-box().astype(np.int16), AFFINE, "label -1"),
     "strange": (box(label=7), AFFINE, "label 7: give names for more than 2"),
@@ -255,6 +260,13 @@ def test_rounding_of_a_header_is_no_other_grid(tmp_path):
     save(tmp_path / "truth" / "X.nii.gz", box())
     save(tmp_path / "tool" / "X.nii.gz", box(), shifted(AFFINE, 0.05, -0.05, 0.05))
     assert compare.compare([tmp_path / "tool"], tmp_path / "truth")["failures"] == []
+
+
+def test_a_slice_of_another_thickness_is_another_grid(tmp_path):
+    save(tmp_path / "truth" / "X.nii.gz", box(size=(4, 3, 1))[..., 1:2])
+    save(tmp_path / "tool" / "X.nii.gz", box(size=(4, 3, 1))[..., 1:2], AFFINE @ np.diag([1, 1, 1.1, 1]))
+    with pytest.raises(InputError, match=r"of 1\.5 x 1\.25 x 8\.8 mm, but .* of 1\.5 x 1\.25 x 8 mm"):
+        compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
 
 
 def test_truncated_files_are_failures(tmp_path):
@@ -309,6 +321,24 @@ def test_images_beside_predictions_and_other_sorts_of_masks_are_left_alone(tmp_p
                 save(tmp_path / folder / f"{name}{kind}.nii.gz", box() * (100 if kind == "" else 1))
     assert cases(tmp_path / "tool", tmp_path / "truth") == {n: (f"{n}_pred.nii.gz", f"{n}_gt.nii.gz") for n in "ab"}
     assert cases(tmp_path / "tool", tmp_path / "tool") == {n: (f"{n}_pred.nii.gz", f"{n}_gt.nii.gz") for n in "ab"}
+
+
+def test_second_label_maps_of_a_case_are_named(tmp_path):
+    for name in ("X_pred", "X_seg", "Y_seg", "X_1_prob"):
+        save(tmp_path / "tool" / f"{name}.nii.gz", box())
+    for name in ("X_gt", "Y_gt", "Y_mask", "Y_seg"):
+        save(tmp_path / "truth" / f"{name}.nii.gz", box())
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [Path(row["prediction"]).name for row in found["cases"]] == ["X_pred.nii.gz", "Y_seg.nii.gz"]
+    assert [note for note in found["notes"] if note.startswith("not compared")] == [
+        f"not compared: 1 label map of {tmp_path}/{name}: another of its name is"
+        for name in (f"tool, e.g. {tmp_path}/tool/X_seg.nii.gz", f"truth, e.g. {tmp_path}/truth/Y_mask.nii.gz")
+    ]
+    sheet(tmp_path / "tool", [{"case": "Y", "mask": "Y_seg.nii.gz"}])
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [row["case"] for row in found["cases"]] == ["Y"]
+    words = f"2 label maps of {tmp_path}/tool, e.g. {tmp_path}/tool/X_pred.nii.gz: predictions.json does not list it"
+    assert f"not compared: {words}" in table(found)
 
 
 def test_nnunets_dataset_is_understood_by_its_root_and_by_its_labels(tmp_path):
@@ -602,6 +632,14 @@ def test_structures_without_names_are_called_by_their_labels(tmp_path):
     assert any("no class names" in note for note in found["notes"])
 
 
+def test_what_nobody_annotated_is_no_structure(tmp_path):
+    truth = box(label=2)
+    truth[0] = 255
+    save(tmp_path / "truth" / "a.nii.gz", truth)
+    save(tmp_path / "tool" / "a.nii.gz", box(label=2))
+    assert compare.compare([tmp_path / "tool"], tmp_path / "truth")["structures"] == ["1", "2"]
+
+
 # ---- files
 
 
@@ -695,7 +733,7 @@ def test_real_masks_against_themselves_and_shifted_by_a_voxel(acdc_dir, tmp_path
 
 def test_label_maps_that_changed_since_are_no_longer_those_that_were_evaluated(tmp_path):
     save(tmp_path / "tool" / "X.nii.gz", box())
-    save(tmp_path / "truth" / "X_gt.nii.gz", box())
+    save(tmp_path / "truth" / "X_gt.nii.gz", box((4, 3, 1)))
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     compare.check_current(tmp_path / "tool", content)
     save(tmp_path / "tool" / "X.nii.gz", box(size=(4, 3, 1)))
@@ -725,8 +763,9 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
     save(tmp_path / "truth" / "X_gt.nii.gz", box())
     save(tmp_path / "tool" / "X.nii.gz", box())
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
-    with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
-        write(content, tmp_path / "truth")
+    for truth in (tmp_path / "truth", tmp_path / "tool" / ".." / "truth"):
+        with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
+            write(content, truth)
     for name in ("evaluation.json", "cases.csv", "summary.csv", "patients.csv"):
         path = tmp_path / name / name
         path.parent.mkdir()

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from monai.engines import SupervisedEvaluator
 
-from acdc_semicycle import evaluate, states
+from acdc_semicycle import evaluate, figures, states
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.metrics import confusion
 
@@ -69,6 +70,21 @@ def test_the_floor_is_the_score_of_background_everywhere():
     plain = [case(c.case, [0] * 6, c.truth.tolist()) for c in CASES]
     assert floor["dice"]["LV"] == 0 and floor["dice_n"]["RV"] == 1
     assert floor["paper_miou"] == pytest.approx(evaluate.summary(plain, CLASSES, NAMES)["paper_miou"])
+
+
+def test_the_examples_are_the_worst_the_median_and_the_best_image(tmp_path, monkeypatch):
+    shown: list[str] = []
+    empty = np.zeros((2, 2), np.uint8)
+    monkeypatch.setattr(
+        evaluate, "_example", lambda case, words="": figures.Example(case.case + words, empty, empty, empty)
+    )
+    monkeypatch.setattr(
+        figures, "examples_figure", lambda examples, *_: shown.extend(e.title for e in examples) or Figure()
+    )
+    cases = [case(f"p{right}", [1] * right + [0] * (6 - right), [1] * 6) for right in (4, 1, 6, 2, 3)]
+    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
+    evaluate.Report(evaluator, torch.nn.Linear(1, 1), "", tmp_path, CLASSES, "test")._draw(tmp_path, cases)
+    assert shown == ["p1, Dice 0.286", "p3, Dice 0.667", "p6, Dice 1.000"]
 
 
 def test_not_a_number_is_null_in_json():

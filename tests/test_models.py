@@ -131,6 +131,51 @@ def test_a_zip_without_checksums_or_with_others_is_refused(tmp_path, model):
             models.open_model(zipped(tmp_path / "b.zip", members, sums=False))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda members: members.pop("configs/metadata.json"),
+            "configs/metadata.json is missing, which SHA256SUMS lists",
+        ),
+        (
+            lambda members: members.update({"configs/metadata.json": b"{}"}),
+            "configs/metadata.json is not what SHA256SUMS",
+        ),
+        (
+            lambda members: members.update({"models/model.onnx": b"onnX"}),
+            "models/model.onnx is not what SHA256SUMS says",
+        ),
+        (lambda members: members.update({"models/more.pt": b""}), "SHA256SUMS does not list models/more.pt"),
+    ],
+)
+def test_a_zip_of_which_any_member_is_another_is_refused(tmp_path, model, change, words):
+    whole = contents(model) | {"configs/metadata.json": b"{ }", "models/model.onnx": b"onnx"}
+    models.open_model(zipped(tmp_path / "whole.zip", whole))
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in whole.items()]
+    members = whole | {"SHA256SUMS": "".join(lines).encode()}
+    change(members)
+    with pytest.raises(InputError, match=words):
+        models.open_model(zipped(tmp_path / "b.zip", members, sums=False))
+
+
+@pytest.mark.parametrize("name", ["bundle/models/model.json", "models/model.json"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_members_of_one_name_is_refused(tmp_path, model, name):
+    path = zipped(tmp_path / "b.zip", contents(model))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"{}")
+    with pytest.raises(InputError, match=r"holds models/model\.json twice"):
+        models.open_model(path)
+
+
+def test_a_zip_that_names_its_folders_is_whole(tmp_path, model):
+    path = zipped(tmp_path / "b.zip", contents(model))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("bundle/models/", b"")
+    models.open_model(path)
+
+
 def test_a_damaged_zip_is_refused(tmp_path, model):
     whole = zipped(tmp_path / "whole.zip", contents(model), method=zipfile.ZIP_DEFLATED).read_bytes()
     path = tmp_path / "b.zip"

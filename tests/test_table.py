@@ -1,6 +1,7 @@
 """The tables of the paper: the grid, its commands, running them with a stand-in for the bundle, what is reported."""
 
 import fcntl
+import itertools
 import json
 import os
 import shlex
@@ -693,6 +694,17 @@ def test_report_needs_a_finished_run(tmp_path, capsys):
     finish(tmp_path, "acdc", "20", "semicycle", 0, {"a": 0.2})
     assert command.main(["--report", str(tmp_path)]) == 0
     assert "## Table 1: acdc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [*itertools.product(["test/report.json", "finished.json"], ["{", "[]", "{}"])]
+)
+def test_a_damaged_file_of_a_run_is_named(tmp_path, capsys, name, text):
+    folder = finish(tmp_path, "acdc", "20", "semicycle", 0, {"a": 0.2}).parent
+    (folder / name).write_text(text)
+    assert command.main(["--report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {folder / name} is damaged (") and error.count("\n") == 1, error
 
 
 # the panel

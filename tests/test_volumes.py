@@ -74,6 +74,11 @@ def test_the_slices_are_across_the_coarsest_axis(axis):
     assert layout(np.diag([*spacing, 1]), (64, 64, 64)).order[2] == axis
 
 
+@pytest.mark.parametrize(("coarsest_mm", "third"), [(1.53, 2), (1.65, 2), (1.507, 0)])
+def test_spacings_that_differ_by_less_than_their_rounding_are_equal(coarsest_mm, third):
+    assert layout(np.diag([1.5, 1.5, coarsest_mm, 1]), (20, 64, 64)).order[2] == third, "else of the fewest voxels"
+
+
 def test_the_affine_goes_with_the_voxels():
     """v = 100 + x + 2 y + 3 z of the patient: any array and its affine can be checked by themselves."""
     affine = affine_of(ROTATIONS["120"], (1.4, 1.6, 9.0))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import read_json, write_text
 from acdc_semicycle.table.grid import Options
 from acdc_semicycle.table.results import ABLATIONS, Cell
 from acdc_semicycle.table.runs import BUSY, Run, call, claimed
@@ -27,7 +27,7 @@ def expectations(
     What cannot be probed has none: its run will show what is wrong.
     """
     path = options.out / "probe.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_json(path) if path.is_file() else {}
     seconds = {}
     for run in runs:
         cell = Cell(run.cell.dataset, "20", PROBED.get(run.cell.method, run.cell.method), 0)

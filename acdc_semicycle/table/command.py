@@ -34,6 +34,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.overlays import check_sections
 from acdc_semicycle.places import check_keys
 from acdc_semicycle.table import results
 from acdc_semicycle.table.board import Board, expectations
@@ -56,6 +57,8 @@ def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
             print(results.write(Path(options.report), not options.no_images), end="")
             return 0
         runs = [Run.of(cell, options, tuple(launcher)) for cell in cells(options)]
+        for files in {run.files for run in runs} if launcher == LAUNCHER else ():
+            check_sections(files, options.further)
         pending = [run for run in runs if not run.finished()]
         if options.dry_run:
             print("\n".join(command for run in runs for command in run.commands()))

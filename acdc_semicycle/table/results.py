@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.errors import InputError
-from acdc_semicycle.files import write_text
+from acdc_semicycle.files import read_json, write_text
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn
     from matplotlib.figure import Figure
@@ -111,18 +111,34 @@ def labels_in_words(labels: str) -> str:
     return f"{labels[:-1]} patients" if labels.endswith("p") else f"{labels} %"
 
 
+def finished(path: Path) -> dict[str, Any]:
+    """What a run's finished.json says.
+
+    Raises:
+        InputError: names the file that is damaged.
+    """
+    return _holding(path, "report", "command", "settings")
+
+
+def _holding(path: Path, *keys: str) -> dict[str, Any]:
+    content = read_json(path)
+    if missing := [key for key in keys if key not in content]:
+        raise InputError(
+            f"{path} is damaged (it has no {missing[0]}): take it away, and give the table's command again"
+        )
+    return content
+
+
 def finished_runs(out: Path) -> list[Finished]:
     """All there are below a folder, as the tables order them."""
     found: list[Finished] = []
     for path in sorted(out.glob("*/labels_*/*/seed_*/finished.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = finished(path)
         report = path.parent / record["report"]
         dataset, labels, method, seed = path.parent.relative_to(out).parts
         cell = Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_")))
         if report.is_file() and dataset in SCORES and method in METHODS + ABLATIONS:
-            found.append(
-                Finished(cell, record["command"], json.loads(report.read_text(encoding="utf-8")), report.parent)
-            )
+            found.append(Finished(cell, record["command"], _holding(report, "summary", "cases"), report.parent))
     methods = METHODS + ABLATIONS
     return sorted(
         found,

@@ -24,7 +24,7 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.files import write_text
 from acdc_semicycle.places import folder, overlay
 from acdc_semicycle.table.grid import FOLDERS, Options, data_folder
-from acdc_semicycle.table.results import ABLATIONS, Cell
+from acdc_semicycle.table.results import ABLATIONS, Cell, finished
 
 GRACE = 15.0  # seconds that a process has to save its state
 PYTHON = ("python", "-m", "monai.bundle")  # as a command is printed
@@ -89,7 +89,7 @@ class Run:
             InputError: it is that of another command.
         """
         path = self.folder / "finished.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        record = finished(path) if path.is_file() else None
         if record is None or not (self.folder / record["report"]).is_file():
             return False
         if record["settings"] != self.settings:
