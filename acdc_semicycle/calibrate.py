@@ -55,13 +55,19 @@ def about(fitted: Mapping[str, Any]) -> str:
             f" worst tenth {round(found['worst_tenth_found'] * found['worst'])} of {found['worst']:.0f} found"
         )
 
+    chosen = fitted["chosen"]
     text = (
-        f"Expected mean Dice by '{fitted['chosen']}', fitted on {fitted['cases']} validation cases of"
-        f" {fitted['patients']} patients (each left out in turn: {words(fitted['measured'][fitted['chosen']])})"
+        f"Expected mean Dice by '{chosen}', fitted on {fitted['cases']} validation cases of"
+        f" {fitted['patients']} patients{_empty(fitted)} (each left out in turn: {words(fitted['measured'][chosen])})"
     )
     if "test" in fitted:
-        text += f"; on {many(fitted['test']['cases'], 'test case')}: {words(fitted['test'][fitted['chosen']])}"
+        test = fitted["test"]
+        text += f"; on {many(test['cases'], 'test case')}{_empty(test)}: {words(test[chosen])}"
     return text + "."
+
+
+def _empty(found: Mapping[str, Any]) -> str:
+    return f", without {found['nothing_found']} in which nothing was found" if found["nothing_found"] else ""
 
 
 def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -76,17 +82,27 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     check_current(folder, evaluation)
     first = evaluation["tools"][0]
     dice = {case["case"]: case["dice"]["mean"] for case in evaluation["cases"] if case["tool"] == first}
-    known = [case | {"dice": dice[case["case"]]} for case in ledger["cases"] if dice.get(case["case"]) is not None]
-    if not known:
+    cases = [case for case in ledger["cases"] if dice.get(case["case"]) is not None]
+    if not cases:
         raise InputError(f"{folder} holds no case that is both predicted and evaluated: evaluate it again")
-    return ledger, known
+    if any("frame_scores" not in case for case in cases):
+        raise InputError(f"{folder} was predicted by an earlier version: predict and evaluate it again")
+    # a cine's frames are evaluated under names of their own, so these have one
+    return ledger, [case | {"dice": dice[case["case"]], "scores": case["frame_scores"][0]} for case in cases]
 
 
 def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
+    given, cases = len(cases), [case for case in cases if not quality.nothing_found(case["scores"])]
+    if not cases:
+        raise InputError(f"nothing was found in any of {many(given, 'test case')}: give others")
     truth = np.array([case["dice"] for case in cases])
     expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
-    found: dict[str, Any] = {"cases": len(cases), "patients": len({case["patient"] for case in cases})}
+    found: dict[str, Any] = {
+        "cases": len(cases),
+        "nothing_found": given - len(cases),
+        "patients": len({case["patient"] for case in cases}),
+    }
     for name, one in fitted["fits"].items():
         values = np.array([quality.expected_dice(one, case["scores"]) for case in cases], float)
         if np.isfinite(values).all():

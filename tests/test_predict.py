@@ -700,11 +700,11 @@ def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
 
 def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
-    assert set(segmented(scan, tmp_path / "without", model)["scores"]) <= {"sure", "entropy"}
+    assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"sure", "entropy"}
     painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
     states.save(model.with_name("painter.pt"), painter.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
-    assert {"cycle", "alike", "again", "flips"} <= set(case["scores"]) and len(case["slices"]["cycle"]) == 5
+    assert {"cycle", "alike", "again", "flips"} <= set(case["frame_scores"][0]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
         assert {"painted_0", "difference_0"} <= set(panel.files)
 
@@ -795,7 +795,7 @@ def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting
         run(scan, tmp_path / folder, model, **{setting: True})
     found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
     np.testing.assert_array_equal(found, expected)
-    found, expected = (ledger(tmp_path / name)["cases"][0]["scores"] for name in ("out", "new"))
+    found, expected = (ledger(tmp_path / name)["cases"][0]["frame_scores"][0] for name in ("out", "new"))
     assert found == pytest.approx(expected)
 
 
@@ -814,7 +814,26 @@ def test_a_quality_that_was_fitted_since_is_given_to_what_was_segmented_before(t
     assert segmented(scan, tmp_path / "out", model)["quality"] is None
     model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
     case = segmented(scan, tmp_path / "out", model)
-    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
+    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["frame_scores"][0]["sure"])
+
+
+def test_a_cines_quality_is_that_of_its_worst_frame_whenever_it_was_fitted(tmp_path, model):
+    scan = cine(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "before", model)
+    scores = [frame["sure"] for frame in ledger(tmp_path / "before")["cases"][0]["frame_scores"]]
+    assert len(scores) == 4 and min(scores) < scores[0]
+    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    for folder in ("before", "after"):
+        case = segmented(scan, tmp_path / folder, model)
+        assert case["quality"] == pytest.approx(0.1 + 0.5 * min(scores))
+
+
+def test_a_ledger_of_an_earlier_version_is_made_anew(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    path = tmp_path / "out" / "predictions.json"
+    path.write_text(path.read_text().replace('"frame_scores"', '"scores"'))
+    assert len(segmented(scan, tmp_path / "out", model)["frame_scores"]) == 1
 
 
 def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):
@@ -848,12 +867,6 @@ def test_another_scan_of_one_name_is_neither_taken_for_done_nor_written_over_the
             run(scans[1].parent, tmp_path / "out", model, **settings)
         assert f"is the label map of {scans[0]}, not of {scans[1]}" in str(caught.value.__cause__)
     assert (tmp_path / "out" / "img_seg.nii.gz").read_bytes() == before
-
-
-def test_a_cine_is_as_good_as_its_worst_frame(tmp_path, model):
-    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
-    case = segmented(cine(tmp_path / "a.nii.gz"), tmp_path / "out", model)
-    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
 
 
 def test_a_panel_of_a_cine_shows_the_frame_that_is_segmented_in_it(tmp_path, model):

@@ -170,13 +170,45 @@ def test_too_few_cases_and_a_missing_score_give_no_quality():
     assert quality.expected_dice(None, {"alike": 0.5}) is None
 
 
+def _predicted(case):
+    return {"case": case["case"], "patient": case["patient"], "frame_scores": [case["scores"]]}
+
+
+EMPTY = dict.fromkeys(("cycle", "alike"))
+
+
+def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
+    found = cases()
+    empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
+    fitted = quality.fit([*found, empty])
+    assert fitted == quality.fit(found) | {"nothing_found": 1}
+    assert quality.expected_dice(fitted, EMPTY) is None
+    with pytest.raises(InputError, match=r"7 cases of 4 patients .*\(1 more have none, as nothing was found\)"):
+        quality.fit([*found[:7], empty])
+
+
+def test_cases_without_a_score_in_common_are_refused():
+    found = cases()
+    found[0]["scores"] |= {"alike": None}
+    found[1]["scores"] |= {"cycle": None}
+    with pytest.raises(InputError, match="no score is there of all 40 cases: predict them all with the same switches"):
+        quality.fit(found)
+
+
+def test_a_cine_is_as_good_as_its_worst_frame_and_an_empty_frame_has_no_quality():
+    fitted = {"weights": {"sure": 1.0}, "bias": 0.0}
+    for frames, expected in (((0.9, 0.4), 0.4), ((None, 0.4), None), ((0.9, None), None), ((None,), None)):
+        assert quality.lowest(fitted, [{"sure": value} for value in frames]) == expected
+    assert quality.lowest(None, [{"sure": 0.9}]) is None
+
+
 def write(folder, found, sha="a"):
     folder.mkdir(parents=True)
     model = folder.parent / "models" / "model.pt"
     model.parent.mkdir(exist_ok=True)
     model.write_bytes(b"weights")
     (folder / "predictions.json").write_text(
-        json.dumps({"model": {"path": str(model), "sha256": sha}, "cases": [dict(case, dice=None) for case in found]})
+        json.dumps({"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case) for case in found]})
     )
     rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in found]
     (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
@@ -223,3 +255,21 @@ def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):
     calibrate.calibrate(folder)
     stored = json.loads((tmp_path / "models" / "quality.json").read_text())
     assert stored["measured"][stored["chosen"]]["spearman"] > 0.97
+
+
+def test_empty_segmentations_are_counted_beside_the_fit_and_the_test(tmp_path):
+    empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
+    others = [case | {"case": f"t{n}"} for n, case in enumerate(cases(seed=1))]
+    text = calibrate.calibrate(write(tmp_path / "v", [*cases(), empty]), write(tmp_path / "t", [*others, empty, empty]))
+    assert "40 validation cases of 20 patients, without 1 in which nothing was found (each" in text
+    assert "on 40 test cases, without 2 in which nothing was found:" in text
+    with pytest.raises(InputError, match="nothing was found in any of 1 test case"):
+        calibrate.calibrate(tmp_path / "v", write(tmp_path / "n", [empty]))
+
+
+def test_a_ledger_of_an_earlier_version_is_refused(tmp_path):
+    folder = write(tmp_path / "v", cases())
+    text = (folder / "predictions.json").read_text()
+    (folder / "predictions.json").write_text(text.replace('"frame_scores"', '"scores"'))
+    with pytest.raises(InputError, match="predicted by an earlier version: predict and evaluate it again"):
+        calibrate.calibrate(folder)
