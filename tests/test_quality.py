@@ -170,8 +170,9 @@ def test_too_few_cases_and_a_missing_score_give_no_quality():
     assert quality.expected_dice(None, {"alike": 0.5}) is None
 
 
-def _predicted(case):
-    return {"case": case["case"], "patient": case["patient"], "frame_scores": [case["scores"]]}
+def _predicted(case, folder):
+    stamp = [str(folder / case["case"]), 1, 1]
+    return {"case": case["case"], "patient": case["patient"], "frame_scores": [case["scores"]], "stamp": stamp}
 
 
 EMPTY = dict.fromkeys(("cycle", "alike"))
@@ -208,7 +209,9 @@ def write(folder, found, sha="a"):
     model.parent.mkdir(exist_ok=True)
     model.write_bytes(b"weights")
     (folder / "predictions.json").write_text(
-        json.dumps({"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case) for case in found]})
+        json.dumps(
+            {"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case, folder) for case in found]}
+        )
     )
     rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in found]
     (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
@@ -273,3 +276,29 @@ def test_a_ledger_of_an_earlier_version_is_refused(tmp_path):
     (folder / "predictions.json").write_text(text.replace('"frame_scores"', '"scores"'))
     with pytest.raises(InputError, match="predicted by an earlier version: predict and evaluate it again"):
         calibrate.calibrate(folder)
+
+
+@pytest.mark.parametrize("by", ["scan", "truth", "label map"])
+def test_a_test_case_on_which_was_fitted_is_refused(tmp_path, by):
+    validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
+    name = "predictions.json" if by == "scan" else "evaluation.json"
+    mark = {"truth": {"truth": str(tmp_path / "gt")}, "label map": {"sha256": "ab12"}}.get(by)
+    for folder, place in ((validation, 3), (test, 5)):
+        content = json.loads((folder / name).read_text())
+        content["cases"][place] |= mark or {"stamp": [str(tmp_path / "scan"), 1, folder.name == "t"]}
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"the test case c5 of .*t is c3 of .*v, on which the quality is fitted: give"):
+        calibrate.calibrate(validation, test)
+    with pytest.raises(InputError, match=r"the test case c0 of .*v is c0 of .*v"):
+        calibrate.calibrate(validation, validation)
+    assert not (tmp_path / "models" / "quality.json").exists()
+
+
+def test_two_empty_label_maps_are_not_one_case(tmp_path):
+    folders = [write(tmp_path / name, cases(seed=n)) for n, name in enumerate("vt")]
+    for folder in folders:
+        for name, mark in (("predictions", {"frame_scores": [EMPTY]}), ("evaluation", {"sha256": "ab12"})):
+            content = json.loads((folder / f"{name}.json").read_text())
+            content["cases"][0] |= mark
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    calibrate.calibrate(*folders)
