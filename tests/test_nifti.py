@@ -72,6 +72,8 @@ BAD = {
     "280 TB": (patched(40, "<8h", 7, *[32767] * 3, 4, 1, 1, 1), "more than 1,073,741,824"),
     "4 GB": (patched(42, "<3h", 1600, 1000, 600), "truncated"),
     "an unknown type": (patched(70, "<h", 77), "unknown data type 77"),
+    "one bit a voxel": (patched(70, "<2h", 1, 1), "data type 1 .binary.*: convert it to one of whole or real numbers"),
+    "quadruple precision": (patched(70, "<2h", 1536, 128), "data type 1536 .float128.*: convert it"),
     "other bits": (patched(72, "<h", 8), "int16 voxels of 8 bits"),
     "colours": (patched(70, "<2h", 128, 24), "truncated"),
     "voxels in the header": (patched(108, "<f", 0), "first voxel at byte 0"),
@@ -115,6 +117,22 @@ def test_a_form_that_is_not_finite_is_refused_whatever_the_other_says(at, choice
     plain.write_bytes(patched(at, "<f", number)(plain.read_bytes()))
     with pytest.raises(InputError, match=f"no usable affine .*{number}"):
         volumes.read(plain)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz", ".mha"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(end, tmp_path, monkeypatch):
+    path = tmp_path / f"a{end}"
+    path.write_bytes(b"something")
+
+    def refuse(*given, **more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(
+        InputError, match=r"cannot be read \(Permission denied\): see that it is yours to read, and whole$"
+    ):
+        volumes.read(path)
 
 
 @pytest.mark.parametrize("only", ["qform", "sform", "both"])

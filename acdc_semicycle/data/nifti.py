@@ -130,6 +130,9 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
         kind = header.get_data_dtype()
     except (HeaderDataError, KeyError):
         raise InputError(f"{path} has the unknown data type {int(header['datatype'])}: {COPY}") from None
+    if not kind.itemsize:  # what NumPy has no numbers for
+        said = f"{int(header['datatype'])} ({header.get_value_label('datatype')})"
+        raise InputError(f"{path} has voxels of NIfTI's data type {said}: convert it to one of whole or real numbers")
     if kind.itemsize * 8 != int(header["bitpix"]):
         raise InputError(f"{path} has {kind} voxels of {int(header['bitpix'])} bits in its header: {COPY}")
     first = float(header["vox_offset"])

@@ -142,6 +142,8 @@ def _read(path: Path | Series, mask: bool) -> Volume:
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
+        if refused := getattr(error, "strerror", None):  # by the system, whatever is in the file
+            raise InputError(f"{path} cannot be read ({refused}): see that it is yours to read, and whole") from error
         reason = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
         raise InputError(
             f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
