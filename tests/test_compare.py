@@ -608,6 +608,17 @@ def test_tools_of_other_classes_are_not_compared_by_their_labels(tmp_path):
         compare.compare([tmp_path / "A", tmp_path / "B"], None)
 
 
+def test_names_that_are_not_utf8_are_written_as_they_are(tmp_path):
+    name = os.fsdecode(b"caf\xe9.nii.gz")
+    for folder in ("tool", "truth"):
+        save(tmp_path / "plain.nii.gz", box())
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / "plain.nii.gz", tmp_path / folder / name)
+    path = write(compare.compare([tmp_path / "tool"], tmp_path / "truth"), tmp_path / "out")
+    assert b"\ntool,caf\xe9," in path.with_name("cases.csv").read_bytes()
+    assert json.loads(path.read_text())["cases"][0]["case"] == os.fsdecode(b"caf\xe9")
+
+
 def test_structures_without_names_are_called_by_their_labels(tmp_path):
     save(tmp_path / "truth" / "a.nii.gz", box(label=4))
     save(tmp_path / "tool" / "a.nii.gz", box(label=4))

@@ -547,6 +547,15 @@ def test_voxels_are_read_however_they_are_stored_and_nothing_may_be_behind_them(
             volumes.read(put(path, fields, before, harm))
 
 
+def test_what_is_behind_a_stream_that_ends_with_a_chunk_is_seen(tmp_path, monkeypatch):
+    packed = zlib.compress(RAW)
+    monkeypatch.setattr(itk, "CHUNK", len(packed))
+    fields = {"CompressedData": True}
+    np.testing.assert_array_equal(volumes.read(put(tmp_path / "a.mha", fields, b"", packed)).voxels[..., 0], VOXELS)
+    with pytest.raises(InputError, match="something is behind its checksum"):
+        volumes.read(put(tmp_path / "a.mha", fields, b"", packed + b"1"))
+
+
 @pytest.mark.parametrize("name", ["raw.nrrd", "raw.mha", "ascii.mha"])
 def test_what_is_there_is_said_before_what_should_be(name, tmp_path):
     fields, before, content = STORED[name]

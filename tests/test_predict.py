@@ -22,8 +22,10 @@ from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError, causes
 from acdc_semicycle.files import claimed
+from acdc_semicycle.ledger import Journal, Ledger
+from acdc_semicycle.ledger import _patients as patients_of
 from acdc_semicycle.networks import ResidualGenerator
-from acdc_semicycle.scans import Scans
+from acdc_semicycle.scans import Scan, Scans
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "bundles" / "semicycle" / "configs" / "inference.json"
@@ -571,12 +573,47 @@ def test_info_cfg_names_the_phases_where_it_is(tmp_path, model):
     np.testing.assert_array_equal(es, whole[..., 3])
 
 
-def test_an_info_cfg_that_names_no_frame_of_the_cine_is_refused(tmp_path, model):
+@pytest.mark.parametrize("es", [5, 12])
+def test_an_info_cfg_that_names_no_frame_of_the_cine_is_refused(tmp_path, model, es):
     cine(tmp_path / "in" / "patient001" / "patient001_4d.nii.gz")
-    (tmp_path / "in" / "patient001" / "Info.cfg").write_text("ED: 1\nES: 12\n")
+    (tmp_path / "in" / "patient001" / "Info.cfg").write_text(f"ED: 1\nES: {es}\n")
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "in", tmp_path / "out", model)
-    assert "has 4 frames" in str(caught.value.__cause__)
+    assert f"has 4 frames, and its Info.cfg names ED 1, ES {es}: restore" in str(caught.value.__cause__)
+
+
+def test_nnunets_channel_is_no_part_of_patient_and_phase(tmp_path):
+    for name in ("X_ED_0000", "X_ES_0000", "Y_0000", "Z-ES"):
+        volume(tmp_path / "in" / f"{name}.nii")
+    found = Scans(tmp_path / "in", tmp_path / "out", models.CARD).found
+    assert [(scan.patient, scan.phase) for scan in found] == [("X", "ED"), ("X", "ES"), ("Y_0000", None), ("Z", "ES")]
+
+
+def test_a_patients_indices_are_of_single_frames_where_there_is_a_cine_too():
+    about = {"patient": "p", "phases": None, "withheld": None}
+    cine = about | {"case": "p_sax", "phase": None, "phases": {"ED": 0, "ES": 1}}
+    cases = [cine | {"volumes_ml": {"LV": [100.0, 50.0], "RV": [1.0, 1.0], "MYO": [1.0, 1.0]}}]
+    for phase, ml in (("ED", 150.0), ("ES", 60.0)):
+        cases.append(about | {"case": phase, "phase": phase, "volumes_ml": {"LV": [ml], "RV": [1.0], "MYO": [1.0]}})
+    for order in itertools.permutations(cases):
+        (row,) = patients_of(order)
+        assert (row["ed"], row["es"], row["lv_edv_ml"], row["lv_esv_ml"]) == ("ED", "ES", 150, 60)
+
+
+def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
+    """Two scans of one label map, the first of them noted by a process that was killed."""
+    network, mine, other = models.open_model(model), *(volume(tmp_path / name / "a.nii.gz") for name in ("in", "new"))
+    target = volume(tmp_path / "out" / "a_seg.nii.gz")
+    case = {"case": "a", "mask": target.name, "files": [target.name], "parts": 1, "stamp": [str(mine), 1, 1]}
+    case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
+    Journal(tmp_path / "out", network, {}, 1).add([case])
+    book = Ledger(tmp_path / "out", network, {})
+    book.take_up(failures=False)
+    book.check(Scan(mine, "a", target, "a"), claim=False)
+    with pytest.raises(
+        InputError, match=r"a_seg\.nii\.gz is the label map of .*in/a\.nii\.gz, not of .*new/a\.nii\.gz"
+    ):
+        book.check(Scan(other, "a", target, "a"))
 
 
 # --- what is found, and how it is called ---
@@ -834,6 +871,12 @@ def test_a_ledger_of_an_earlier_version_is_made_anew(tmp_path, model):
     path = tmp_path / "out" / "predictions.json"
     path.write_text(path.read_text().replace('"frame_scores"', '"scores"'))
     assert len(segmented(scan, tmp_path / "out", model)["frame_scores"]) == 1
+    network = models.open_model(model)
+    (tmp_path / "new").mkdir()
+    Journal(tmp_path / "new", network, {}, 1).add([{"case": "a", "mask": "a", "scores": {}}])
+    book = Ledger(tmp_path / "new", network, {})
+    book.take_up(failures=False)
+    assert book.content["cases"] == []
 
 
 def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):

@@ -77,6 +77,23 @@ def test_each_score_is_what_its_definition_says(seen):
     assert found.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
 
 
+def test_a_structure_that_was_not_found_has_no_part_in_how_sure_it_is(seen):
+    x, s = seen
+    s[0], s[1] = s[0] + s[1], 0
+    s = s * 0.7 + 0.075
+    own = [
+        2 * 0.775 * n / (0.775 * n + 0.075 * (960 - n) + n) for n in ((s.argmax(0) == k).sum().item() for k in (2, 3))
+    ]
+    assert judged(x, s).scores["sure"] == pytest.approx(np.mean(own), abs=1e-5)
+
+
+def test_around_is_a_sixteenth_of_the_longer_side():
+    for shape in ((16, 48, 1), (48, 16, 1)):
+        found = torch.zeros(shape, dtype=torch.bool)
+        found[8, 8] = True
+        assert quality._around(found).sum() == 7 * 7
+
+
 def test_the_scores_of_a_slice_are_those_of_a_volume_of_that_slice(seen):
     x, s = seen
     s = s * torch.tensor([0.9, 0.7, 0.5]) + torch.tensor([0.025, 0.075, 0.125])
@@ -151,6 +168,33 @@ def test_no_case_is_judged_by_a_fit_on_its_own_patient():
     left_out = quality._left_out(table, truth, patients)
     weights, bias = quality._ridge(table[2:], truth[2:])
     np.testing.assert_allclose(left_out[:2], table[:2] @ weights + bias)
+
+
+def test_one_score_is_fitted_by_least_squares_and_several_are_shrunk():
+    random = np.random.default_rng(0)
+    table, truth = random.random((30, 2)), random.random(30)
+    weights, bias = quality._ridge(table[:, :1], truth)
+    np.testing.assert_allclose([*weights, bias], np.polyfit(table[:, 0], truth, 1), rtol=1e-6)
+    weights, bias = quality._ridge(table, truth)
+    units = (table - table.mean(0)) / table.std(0)
+    w = weights * table.std(0)
+    np.testing.assert_allclose(units.T @ (truth - truth.mean() - units @ w), quality.RIDGE * w, rtol=1e-5)
+    assert bias + table.mean(0) @ weights == pytest.approx(truth.mean())
+
+
+def test_the_threshold_is_of_what_is_expected_and_not_of_the_truth():
+    """Of scores that tell nothing about the mean is expected of every case."""
+    found = cases()
+    for case in found:
+        case["scores"] = {"cycle": np.random.default_rng(int(case["case"][1:])).uniform()}
+    dices = [case["dice"] for case in found]
+    assert np.quantile(dices, 0.1) < 0.4 < np.mean(dices) - 0.1 < quality.fit(found)["threshold"]
+
+
+@pytest.mark.parametrize(("n", "worst"), [(8, 1), (14, 1), (16, 2), (28, 3)])
+def test_a_tenth_is_rounded_and_one_at_least(n, worst):
+    values = np.linspace(0, 1, n)
+    assert quality.agreement(values, values)["worst"] == worst
 
 
 def test_the_worst_tenth_is_counted():
@@ -247,6 +291,15 @@ def test_the_quality_is_measured_on_the_test_cases_and_not_on_those_it_was_fitte
     calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
     stored = json.loads((tmp_path / "models" / "quality.json").read_text())
     assert stored["test"]["cases"] == 30 and stored["test"][stored["chosen"]]["spearman"] < -0.9
+
+
+def test_what_is_flagged_rightly_is_of_the_worst_tenth_of_the_truth(tmp_path):
+    others = cases(seed=1)
+    for case in others:
+        case["dice"] = (1 - case["dice"]) / 3  # below all that is expected, and the other way round
+    calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
+    test = json.loads((tmp_path / "models" / "quality.json").read_text())["test"]
+    assert test["flagged"] > 0 and test["flagged_rightly"] == 0
 
 
 def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):

@@ -59,6 +59,11 @@ def test_sizes_are_the_fractions_of_the_patients():
     assert [len(getattr(result, part)) for part in PARTS] == [7, 21, 4, 8]  # 28 to train on
 
 
+@pytest.mark.parametrize(("labelled", "count"), [(0.2, 6), (0.19, 5), (0.125, 4), (0.001, 1)])
+def test_a_fraction_is_rounded_to_patients_and_one_at_least(labelled, count):
+    assert len(splits.split(FORTY, labelled).labelled) == count  # of 28
+
+
 def test_no_test_patients_where_none_are_wanted():
     result = splits.split(FORTY, 1.0, test=0.0)
     assert result.test == () and len(result.labelled) == 36
