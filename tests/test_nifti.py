@@ -312,6 +312,34 @@ def test_numbers_too_large_for_single_precision_are_infinite(tmp_path):
         volumes.read(tmp_path / "a.nii.gz")
 
 
+RANGES = {
+    "up to the largest": (np.float32, lambda v: (v - 30) * np.float32(1.13e37), r"-3\.3\d+e.38 to 3\.2"),
+    "tiny": (np.float64, lambda v: v * 1e-300, "0.0 to 5.9e-299"),
+    "smaller than normal": (np.float32, lambda v: v * np.float32(1e-41), "0.0 to 5.899"),
+    "far from zero": (np.float64, lambda v: v - 2.0**45, "-35184372088832.0 to"),
+    "far from zero, whole": (np.int32, lambda v: 2**30 + v, "1073741824 to 1073741883"),
+    "farther, whole": (np.int64, lambda v: 2**60 + v, "1152921504606846976 to 1152921504606847035"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", RANGES)
+def test_a_range_that_single_precision_cannot_hold_is_named(name, tmp_path):
+    kind, of, words = RANGES[name]
+    voxels = of(VOXELS.astype(kind)).astype(kind)
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE, dtype=kind), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=f"intensities from {words}.*which single precision .*: move or scale them"):
+        volumes.read(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(volumes.read(tmp_path / "a.nii.gz", mask=True).voxels[..., 0], voxels)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32, np.float64, np.int64])
+def test_any_other_range_is_taken(kind, tmp_path):
+    for voxels in (VOXELS, VOXELS + 30000, np.full(SHAPE, 7)):
+        nibabel.save(nibabel.Nifti1Image(voxels.astype(kind), AFFINE, dtype=kind), tmp_path / "a.nii.gz")
+        np.testing.assert_array_equal(volumes.read(tmp_path / "a.nii.gz").voxels[..., 0], voxels)
+
+
 def test_pairs_are_read_and_analyze_only_on_a_users_word(tmp_path, monkeypatch):
     nibabel.save(nibabel.Nifti1Pair(VOXELS, AFFINE), tmp_path / "pair.hdr")
     volume = volumes.read(tmp_path / "pair.hdr")
