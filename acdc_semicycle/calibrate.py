@@ -28,7 +28,8 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         A table of what each score is worth, for people.
 
     Raises:
-        InputError: a folder has not been predicted and evaluated, or the two are of different networks.
+        InputError: a folder has not been predicted and evaluated, or the two are of different networks or have a case
+            in common.
     """
     ledger, cases = _cases(folder)
     model = Path(ledger["model"]["path"])
@@ -39,6 +40,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         other, others = _cases(test)
         if other["model"]["sha256"] != ledger["model"]["sha256"]:
             raise InputError(f"{test} was predicted by another network than {folder}: predict both with one")
+        _check_apart(folder, cases, test, others)
         fitted["test"] = _tested(fitted, others)
     fitted["model_sha256"] = ledger["model"]["sha256"]
     fitted["about"] = about(fitted)
@@ -55,13 +57,19 @@ def about(fitted: Mapping[str, Any]) -> str:
             f" worst tenth {round(found['worst_tenth_found'] * found['worst'])} of {found['worst']:.0f} found"
         )
 
+    chosen = fitted["chosen"]
     text = (
-        f"Expected mean Dice by '{fitted['chosen']}', fitted on {fitted['cases']} validation cases of"
-        f" {fitted['patients']} patients (each left out in turn: {words(fitted['measured'][fitted['chosen']])})"
+        f"Expected mean Dice by '{chosen}', fitted on {fitted['cases']} validation cases of"
+        f" {fitted['patients']} patients{_empty(fitted)} (each left out in turn: {words(fitted['measured'][chosen])})"
     )
     if "test" in fitted:
-        text += f"; on {many(fitted['test']['cases'], 'test case')}: {words(fitted['test'][fitted['chosen']])}"
+        test = fitted["test"]
+        text += f"; on {many(test['cases'], 'test case')}{_empty(test)}: {words(test[chosen])}"
     return text + "."
+
+
+def _empty(found: Mapping[str, Any]) -> str:
+    return f", without {found['nothing_found']} in which nothing was found" if found["nothing_found"] else ""
 
 
 def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -75,18 +83,53 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     ledger, evaluation = content
     check_current(folder, evaluation)
     first = evaluation["tools"][0]
-    dice = {case["case"]: case["dice"]["mean"] for case in evaluation["cases"] if case["tool"] == first}
-    known = [case | {"dice": dice[case["case"]]} for case in ledger["cases"] if dice.get(case["case"]) is not None]
-    if not known:
+    rows = {row["case"]: row for row in evaluation["cases"] if row["tool"] == first and row["dice"]["mean"] is not None}
+    cases = [case for case in ledger["cases"] if case["case"] in rows]
+    if not cases:
         raise InputError(f"{folder} holds no case that is both predicted and evaluated: evaluate it again")
-    return ledger, known
+    if any("frame_scores" not in case for case in cases):
+        raise InputError(f"{folder} was predicted by an earlier version: predict and evaluate it again")
+    # a cine's frames are evaluated under names of their own, so these have one
+    return ledger, [_joined(case, rows[case["case"]]) for case in cases]
+
+
+def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A case with its first frame's scores, its true mean Dice, and the ``marks`` by which it is known elsewhere.
+
+    These are its scan, its truth and, as a copy of a scan gets the same label map, that one's content.
+    """
+    found = {"dice": row["dice"]["mean"], "scores": case["frame_scores"][0]}
+    marks = {str(Path(path).resolve()) for path in (case.get("stamp", [None])[0], row.get("truth")) if path}
+    if not quality.nothing_found(found["scores"]):
+        marks |= {row["sha256"]} if row.get("sha256") else set()
+    return {**case, **found, "marks": marks}
+
+
+def _check_apart(
+    folder: Path, cases: Sequence[Mapping[str, Any]], test: Path, others: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse test cases that are among those of the fit."""
+    owners = {mark: case["case"] for case in cases for mark in case["marks"]}
+    for other in others:
+        if known := sorted(other["marks"] & owners.keys()):
+            raise InputError(
+                f"the test case {other['case']} of {test} is {owners[known[0]]} of {folder}, on which the quality is"
+                " fitted: give a test of others"
+            )
 
 
 def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
+    given, cases = len(cases), [case for case in cases if not quality.nothing_found(case["scores"])]
+    if not cases:
+        raise InputError(f"nothing was found in any of {many(given, 'test case')}: give others")
     truth = np.array([case["dice"] for case in cases])
     expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
-    found: dict[str, Any] = {"cases": len(cases), "patients": len({case["patient"] for case in cases})}
+    found: dict[str, Any] = {
+        "cases": len(cases),
+        "nothing_found": given - len(cases),
+        "patients": len({case["patient"] for case in cases}),
+    }
     for name, one in fitted["fits"].items():
         values = np.array([quality.expected_dice(one, case["scores"]) for case in cases], float)
         if np.isfinite(values).all():

@@ -92,7 +92,7 @@ def slices_of(folder: Path, case: Case) -> list[Slice]:
     path = case.scored.get("prediction") or case.predicted.get("mask")
     if not path:
         raise InputError("no mask of it is named")
-    prediction = volumes.read(_found(folder, path), frames=True)
+    prediction = volumes.read(_found(folder, path), frames=True, mask=True)
     mask = prediction.layout.apply(prediction.voxels)[..., 0]
     held = np.flatnonzero((mask > 0).any((0, 1)))
     held = held if held.size else np.arange(mask.shape[2])
@@ -134,7 +134,7 @@ def _truth(folder: Path, case: Case, frame: int, shape: tuple[int, ...]) -> NDAr
     if not case.scored.get("truth"):
         return None
     try:
-        volume = volumes.read(_found(folder, case.scored["truth"]), frames=True)
+        volume = volumes.read(_found(folder, case.scored["truth"]), frames=True, mask=True)
     except DAMAGE:
         return None  # its scores are there, and say more than its outline
     masks = volume.layout.apply(volume.voxels)

@@ -128,7 +128,7 @@ def _classes(
         last = 1
         for one in tqdm(known, "looking for labels", disable=None):
             with contextlib.suppress(InputError):  # a failure when its turn comes
-                voxels = volumes.read(one.path, frames=True).voxels
+                voxels = volumes.read(one.path, frames=True, mask=True).voxels
                 last = int(np.rint(voxels[voxels < IGNORED].max(initial=last)))
         return [str(k) for k in range(last + 1)], ["no class names are given: structures are called by their labels"]
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORED or "mean" in names:
@@ -220,7 +220,7 @@ def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, f
 
 def _read(one: LabelMap, classes: Sequence[str], ignored: int | None = None) -> Volume:
     """A label map [H, W, slices, 1], laid out as all are; its ``doubt`` says why there are no millimetres."""
-    volume = volumes.read(one.path, frames=True)
+    volume = volumes.read(one.path, frames=True, mask=True)
     frames = volume.voxels.shape[3]
     if one.frame is None and frames > 1:
         raise InputError(f"{one.path} has {frames} frames: give a 3D label map, or a truth X_frameNN for each")

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from acdc_semicycle import clinical, quality
 from acdc_semicycle.data.volumes import Volume
 from acdc_semicycle.errors import InputError
@@ -21,7 +19,7 @@ from acdc_semicycle.scans import Scan
 
 LEDGER = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"
-KEPT = {"case", "mask", "files", "parts", "stamp", "scores"}  # of a case, what a later run goes by
+KEPT = {"case", "mask", "files", "parts", "stamp", "frame_scores"}  # of a case, what a later run goes by
 
 
 class Ledger:
@@ -49,7 +47,7 @@ class Ledger:
             there = [all((folder / name).is_file() for name in case["files"]) for case in before["cases"]]
             self.content["cases"] = [case for case, whole in zip(before["cases"], there, strict=True) if whole]
             for case in self.content["cases"]:  # it may have been fitted since
-                case["quality"] = quality.expected_dice(model.quality, case["scores"])
+                case["quality"] = quality.lowest(model.quality, case["frame_scores"])
 
     def take_up(self, failures: bool) -> None:
         """Enter what other processes have noted, now or in a run that was killed, and take their journals away.
@@ -62,7 +60,7 @@ class Ledger:
             head, *notes = _lines(journal) or [{}]
             for note in notes if self._same(head) else ():
                 if "cases" in note:
-                    self._enter(note["cases"])
+                    self._enter(note["cases"] if _whole(note["cases"]) else [])
                 elif failures:
                     self._strike(**note)
         if journals:
@@ -73,7 +71,7 @@ class Ledger:
     def _before(self) -> dict[str, Any]:
         try:
             before = json.loads(self.path.read_text(encoding="utf-8"))
-            return before if all(case.keys() >= KEPT for case in before["cases"]) else {}
+            return before if _whole(before["cases"]) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
@@ -153,6 +151,11 @@ def _lines(journal: Path) -> list[dict[str, Any]]:
     return notes
 
 
+def _whole(cases: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all is there that a later run goes by; an earlier version kept less."""
+    return all(case.keys() >= KEPT for case in cases)
+
+
 def known_as(scan: Scan) -> str:
     """The scan's file, or its folder and which of the series in it."""
     path = str(scan.path.absolute())
@@ -172,9 +175,6 @@ def entry(
     """What the ledger says of one label map."""
     card, ordered = model.card, [frames[n] for n in sorted(frames)]
     scores = [frame.judged.scores for frame in ordered]
-    expected = [quality.expected_dice(model.quality, each) for each in scores]
-    known = [value for value in expected if value is not None]
-    worst = ordered[int(np.argmin(known)) if len(known) == len(ordered) else 0].judged
     withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault
     sizes = [clinical.volumes_ml(frame.labels, volume.voxel_ml, card["classes"]) for frame in ordered]
     return {
@@ -188,9 +188,9 @@ def entry(
         "spacing_mm": None if withheld else [round(mm, 6) for mm in volume.spacing_mm],
         "withheld": withheld,
         "volumes_ml": None if withheld else {name: [size[name] for size in sizes] for name in sizes[0]},
-        "quality": min(known) if known else None,
-        "scores": worst.scores,
-        "slices": worst.slices,
+        "quality": quality.lowest(model.quality, scores),
+        "frame_scores": scores,
+        "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }
 
 

@@ -324,7 +324,7 @@ class Segmenter:
         if count > 1 and scan.phases and max(scan.phases.values()) >= count:
             named = ", ".join(f"{phase} {n + 1}" for phase, n in scan.phases.items())
             raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
-        low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())  # as the network sees them
+        low, high = volume.voxels.min(), volume.voxels.max()
         if low == high and volume.voxels.size > 1:
             raise InputError(f"{scan.path} is constant ({low:g} in every voxel): nothing is to be seen, give a scan")
         labels = np.arange(len(self.card["classes"]))

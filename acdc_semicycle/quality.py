@@ -140,16 +140,22 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         the sum Spearman's and Pearson's correlation with Dice, the share of the worst tenth found, and the mean
         absolute error, all with the case's patient left out.
 
+    A case in which nothing was found has no scores, and no part in this; ``nothing_found`` is how many those are.
+
     Raises:
-        InputError: too few cases, or of one patient only.
+        InputError: too few cases, of too few patients, or no score that all of them have.
     """
+    given, cases = len(cases), [case for case in cases if not nothing_found(case["scores"])]
     patients = np.array([case["patient"] for case in cases])
     if len(cases) < FEWEST or len(set(patients)) < 3:
+        without = f" ({given - len(cases)} more have none, as nothing was found)" if given > len(cases) else ""
         raise InputError(
-            f"{len(cases)} cases of {len(set(patients))} patients have a quality to be fitted on: give at least"
-            f" {FEWEST} of 3, predicted and evaluated"
+            f"{len(cases)} cases of {len(set(patients))} patients have a quality to be fitted on{without}: give at"
+            f" least {FEWEST} of 3, predicted and evaluated"
         )
     names = [name for name in SCORES if all(case["scores"].get(name) is not None for case in cases)]
+    if not names:
+        raise InputError(f"no score is there of all {len(cases)} cases: predict them all with the same switches")
     truth = np.array([case["dice"] for case in cases])
     table = np.array([[case["scores"][name] for name in names] for case in cases])
     candidates = {name: [place] for place, name in enumerate(names)} | {"sum": list(range(len(names)))}
@@ -166,6 +172,7 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "threshold": float(np.quantile(expected[chosen], 0.1)),
         "fits": fits,
         "cases": len(cases),
+        "nothing_found": given - len(cases),
         "patients": len(set(patients)),
         "measured": measured,
     }
@@ -191,6 +198,18 @@ def expected_dice(quality: Mapping[str, Any] | None, scores: Mapping[str, float 
         return None
     total = quality["bias"] + sum(weight * float(scores[name] or 0) for name, weight in quality["weights"].items())
     return float(np.clip(total, 0, 1))
+
+
+def nothing_found(scores: Mapping[str, float | None]) -> bool:
+    """Whether a segmentation holds no structure, so that there is nothing to be judged."""
+    return all(value is None for value in scores.values())
+
+
+def lowest(quality: Mapping[str, Any] | None, frames: Sequence[Mapping[str, float | None]]) -> float | None:
+    """The quality of a case by the scores of each of its frames: the worst frame's, and None where one has none."""
+    expected = [expected_dice(quality, scores) for scores in frames]
+    known = [value for value in expected if value is not None]
+    return min(known) if known and len(known) == len(expected) else None
 
 
 def _left_out(table: NDArray[Any], truth: NDArray[Any], patients: NDArray[Any]) -> NDArray[Any]:

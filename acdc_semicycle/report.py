@@ -27,7 +27,7 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.figures import colours_of
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_bytes
 from acdc_semicycle.plots import DPI, INDICES
-from acdc_semicycle.quality import SCORES
+from acdc_semicycle.quality import SCORES, nothing_found
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
 OURS = (  # and by what they are known
@@ -273,8 +273,11 @@ def _cards(folder: Path, content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_flagged(case: Case, quality: Mapping[str, Any]) -> bool:
+    """Whether it is to be looked at: by its quality, or because there is a frame in which nothing was found."""
     limit = quality.get("threshold")
-    return limit is not None and case.quality is not None and case.quality < limit
+    if limit is None or case.quality is not None:
+        return limit is not None and case.quality < limit
+    return any(nothing_found(scores) for scores in case.predicted.get("frame_scores") or [])
 
 
 def _of_slice(case: Case, place: int) -> float | int | None:

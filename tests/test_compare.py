@@ -256,6 +256,20 @@ def test_a_case_that_cannot_be_compared_is_one_line_and_the_others_are_scored(tm
     assert "failures: 1" in table(found)
 
 
+@pytest.mark.parametrize("side", ["tool", "truth"])
+def test_a_label_map_is_never_repaired(tmp_path, monkeypatch, side):
+    monkeypatch.setenv("SEMICYCLE_REPAIR", "1")
+    for folder in ("tool", "truth"):
+        for name in "ab":
+            save(tmp_path / folder / f"{name}.nii.gz", box())
+    save(tmp_path / side / "a.nii.gz", np.where(box() > 0, 1, np.nan).astype(np.float32))
+    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["case"] for row in found["cases"]] == ["b"] and found["classes"] == ["0", "1"]
+    assert re.search(
+        "holds 576 NaN or infinite voxels: repair it, or leave the case out$", found["failures"][0]["reason"]
+    )
+
+
 def test_rounding_of_a_header_is_no_other_grid(tmp_path):
     save(tmp_path / "truth" / "X.nii.gz", box())
     save(tmp_path / "tool" / "X.nii.gz", box(), shifted(AFFINE, 0.05, -0.05, 0.05))
@@ -622,6 +636,17 @@ def test_tools_of_other_classes_are_not_compared_by_their_labels(tmp_path):
         sheet(tmp_path / tool, [{"case": "a", "mask": "a.nii.gz"}], classes)
     with pytest.raises(InputError, match=r"LV.*RV"):
         compare.compare([tmp_path / "A", tmp_path / "B"], None)
+
+
+def test_names_that_are_not_utf8_are_written_as_they_are(tmp_path):
+    name = os.fsdecode(b"caf\xe9.nii.gz")
+    for folder in ("tool", "truth"):
+        save(tmp_path / "plain.nii.gz", box())
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / "plain.nii.gz", tmp_path / folder / name)
+    path = write(compare.compare([tmp_path / "tool"], tmp_path / "truth"), tmp_path / "out")
+    assert b"\ntool,caf\xe9," in path.with_name("cases.csv").read_bytes()
+    assert json.loads(path.read_text())["cases"][0]["case"] == os.fsdecode(b"caf\xe9")
 
 
 def test_structures_without_names_are_called_by_their_labels(tmp_path):

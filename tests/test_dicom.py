@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from acdc_semicycle.data import dicom, dicom_file, dicom_pixels, itk, volumes
 from acdc_semicycle.errors import InputError
+from acdc_semicycle.scans import Scans
 
 CT, MR = b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.4\0"
 SECRET = "ZEBEDEE^ZACHARIAS"
@@ -234,6 +235,14 @@ def test_series_of_one_folder_are_told_apart_and_named_by_number(tmp_path):
     refused(lambda: read(tmp_path / "a"), str(tmp_path / "a"), "4 DICOM series", "series003", "series012_2")
     assert not any("ZEBEDEE" in f"{series!r} {series}" for series in found)
     assert len({*found, *dicom.find(tmp_path / "a")}) == 4  # equal and hashable
+
+
+@pytest.mark.parametrize(
+    ("format", "end"), [(None, ".nii.gz"), ("nii.gz", ".nii.gz"), ("nrrd", ".nrrd"), ("mha", ".mha")]
+)
+def test_the_label_map_of_a_series_has_the_format_that_is_asked_for(tmp_path, format, end):
+    (scan,) = Scans(stack(tmp_path / "in"), tmp_path / "out", {"pictures": False}, format=format).found
+    assert scan.target == tmp_path / "out" / f"{scan.case}_seg{end}"
 
 
 def test_what_is_no_dicom_image_is_left_alone(tmp_path):

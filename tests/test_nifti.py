@@ -72,6 +72,8 @@ BAD = {
     "280 TB": (patched(40, "<8h", 7, *[32767] * 3, 4, 1, 1, 1), "more than 1,073,741,824"),
     "4 GB": (patched(42, "<3h", 1600, 1000, 600), "truncated"),
     "an unknown type": (patched(70, "<h", 77), "unknown data type 77"),
+    "one bit a voxel": (patched(70, "<2h", 1, 1), "data type 1 .binary.*: convert it to one of whole or real numbers"),
+    "quadruple precision": (patched(70, "<2h", 1536, 128), "data type 1536 .float128.*: convert it"),
     "other bits": (patched(72, "<h", 8), "int16 voxels of 8 bits"),
     "colours": (patched(70, "<2h", 128, 24), "truncated"),
     "voxels in the header": (patched(108, "<f", 0), "first voxel at byte 0"),
@@ -87,7 +89,7 @@ BAD = {
     "no spacing": (patched(80, "<f", 0), "spacing of 0 x 2|spacing of 0 x 1.5"),
     "spacing below zero": (patched(88, "<f", -9), "spacing of"),
     "spacing of NaN": (patched(84, "<f", float("nan")), "spacing of"),
-    "an sform of NaN": (patched(280, "<f", float("nan")), "disagree by nan|no usable affine"),
+    "an sform of NaN": (patched(280, "<f", float("nan")), "no usable affine"),
     "neither form": (patched(252, "<2h", 0, 0), "does not say where it lies"),
     "an unknown form": (patched(254, "<h", 99), "unknown sform_code 99"),
     "no rotation": (patched(256, "<3f", 9, 9, 9), "no rotation"),
@@ -104,6 +106,33 @@ def test_a_file_that_is_not_what_its_header_says_is_refused(name, end, tmp_path)
     with pytest.raises(InputError, match=words.replace("471 bytes, not 472", r"\d+ bytes, not 472")) as caught:
         volumes.read(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("choice", ["", "sform", "qform"])
+@pytest.mark.parametrize("at", [268, 272, 276, 292, 300])  # qoffset_x, y, z; srow_x[3], srow_y[1]
+def test_a_form_that_is_not_finite_is_refused_whatever_the_other_says(at, choice, number, plain, monkeypatch):
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", choice)
+    plain.write_bytes(patched(at, "<f", number)(plain.read_bytes()))
+    with pytest.raises(InputError, match=f"no usable affine .*{number}"):
+        volumes.read(plain)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz", ".mha"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(end, tmp_path, monkeypatch):
+    path = tmp_path / f"a{end}"
+    path.write_bytes(b"something")
+
+    def refuse(*given, **more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(
+        InputError, match=r"cannot be read \(Permission denied\): see that it is yours to read, and whole$"
+    ):
+        volumes.read(path)
 
 
 @pytest.mark.parametrize("only", ["qform", "sform", "both"])
@@ -281,6 +310,34 @@ def test_numbers_too_large_for_single_precision_are_infinite(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.full(SHAPE, 1e300), AFFINE), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match="60 NaN or infinite"):
         volumes.read(tmp_path / "a.nii.gz")
+
+
+RANGES = {
+    "up to the largest": (np.float32, lambda v: (v - 30) * np.float32(1.13e37), r"-3\.3\d+e.38 to 3\.2"),
+    "tiny": (np.float64, lambda v: v * 1e-300, "0.0 to 5.9e-299"),
+    "smaller than normal": (np.float32, lambda v: v * np.float32(1e-41), "0.0 to 5.899"),
+    "far from zero": (np.float64, lambda v: v - 2.0**45, "-35184372088832.0 to"),
+    "far from zero, whole": (np.int32, lambda v: 2**30 + v, "1073741824 to 1073741883"),
+    "farther, whole": (np.int64, lambda v: 2**60 + v, "1152921504606846976 to 1152921504606847035"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", RANGES)
+def test_a_range_that_single_precision_cannot_hold_is_named(name, tmp_path):
+    kind, of, words = RANGES[name]
+    voxels = of(VOXELS.astype(kind)).astype(kind)
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE, dtype=kind), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=f"intensities from {words}.*which single precision .*: move or scale them"):
+        volumes.read(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(volumes.read(tmp_path / "a.nii.gz", mask=True).voxels[..., 0], voxels)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32, np.float64, np.int64])
+def test_any_other_range_is_taken(kind, tmp_path):
+    for voxels in (VOXELS, VOXELS + 30000, np.full(SHAPE, 7)):
+        nibabel.save(nibabel.Nifti1Image(voxels.astype(kind), AFFINE, dtype=kind), tmp_path / "a.nii.gz")
+        np.testing.assert_array_equal(volumes.read(tmp_path / "a.nii.gz").voxels[..., 0], voxels)
 
 
 def test_pairs_are_read_and_analyze_only_on_a_users_word(tmp_path, monkeypatch):
@@ -516,6 +573,15 @@ def test_voxels_are_read_however_they_are_stored_and_nothing_may_be_behind_them(
     for harm, words in {content[:-4]: "is truncated", content + b" 1234": "is longer than its header says"}.items():
         with pytest.raises(InputError, match="truncated, damaged" if packed else words):
             volumes.read(put(path, fields, before, harm))
+
+
+def test_what_is_behind_a_stream_that_ends_with_a_chunk_is_seen(tmp_path, monkeypatch):
+    packed = zlib.compress(RAW)
+    monkeypatch.setattr(itk, "CHUNK", len(packed))
+    fields = {"CompressedData": True}
+    np.testing.assert_array_equal(volumes.read(put(tmp_path / "a.mha", fields, b"", packed)).voxels[..., 0], VOXELS)
+    with pytest.raises(InputError, match="something is behind its checksum"):
+        volumes.read(put(tmp_path / "a.mha", fields, b"", packed + b"1"))
 
 
 @pytest.mark.parametrize("name", ["raw.nrrd", "raw.mha", "ascii.mha"])

@@ -22,8 +22,10 @@ from acdc_semicycle.data import volumes
 from acdc_semicycle.data.orientation import Layout
 from acdc_semicycle.errors import InputError, causes
 from acdc_semicycle.files import claimed
+from acdc_semicycle.ledger import Journal, Ledger
+from acdc_semicycle.ledger import _patients as patients_of
 from acdc_semicycle.networks import ResidualGenerator
-from acdc_semicycle.scans import Scans
+from acdc_semicycle.scans import Scan, Scans
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "bundles" / "semicycle" / "configs" / "inference.json"
@@ -150,14 +152,9 @@ def test_a_mask_is_no_scan(tmp_path, model, phantom_dir):
     assert made(tmp_path / "out") == []
 
 
-CONSTANT = {"of a label": (0, 0), "of none": (-1024, -1024), "but for what float32 has not": (1e9, 1e9 + 8),
-            "in float32": (0, 1e-60)}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CONSTANT)
-def test_a_scan_of_one_number_in_all_voxels_is_left_out(name, tmp_path, model):
-    voxels = np.full((20, 28, 5), CONSTANT[name][0], np.float64)
-    voxels[3, 2, 1] = CONSTANT[name][1]
+@pytest.mark.parametrize("value", [0, -1024])
+def test_a_scan_of_one_number_in_all_voxels_is_left_out(value, tmp_path, model):
+    voxels = np.full((20, 28, 5), value, np.float64)
     nibabel.save(nibabel.Nifti1Image(voxels, OBLIQUE), tmp_path / "scan.nii.gz")
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "scan.nii.gz", tmp_path / "out", model)
@@ -631,12 +628,47 @@ def test_info_cfg_names_the_phases_where_it_is(tmp_path, model):
     np.testing.assert_array_equal(es, whole[..., 3])
 
 
-def test_an_info_cfg_that_names_no_frame_of_the_cine_is_refused(tmp_path, model):
+@pytest.mark.parametrize("es", [5, 12])
+def test_an_info_cfg_that_names_no_frame_of_the_cine_is_refused(tmp_path, model, es):
     cine(tmp_path / "in" / "patient001" / "patient001_4d.nii.gz")
-    (tmp_path / "in" / "patient001" / "Info.cfg").write_text("ED: 1\nES: 12\n")
+    (tmp_path / "in" / "patient001" / "Info.cfg").write_text(f"ED: 1\nES: {es}\n")
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "in", tmp_path / "out", model)
-    assert "has 4 frames" in str(caught.value.__cause__)
+    assert f"has 4 frames, and its Info.cfg names ED 1, ES {es}: restore" in str(caught.value.__cause__)
+
+
+def test_nnunets_channel_is_no_part_of_patient_and_phase(tmp_path):
+    for name in ("X_ED_0000", "X_ES_0000", "Y_0000", "Z-ES"):
+        volume(tmp_path / "in" / f"{name}.nii")
+    found = Scans(tmp_path / "in", tmp_path / "out", models.CARD).found
+    assert [(scan.patient, scan.phase) for scan in found] == [("X", "ED"), ("X", "ES"), ("Y_0000", None), ("Z", "ES")]
+
+
+def test_a_patients_indices_are_of_single_frames_where_there_is_a_cine_too():
+    about = {"patient": "p", "phases": None, "withheld": None}
+    cine = about | {"case": "p_sax", "phase": None, "phases": {"ED": 0, "ES": 1}}
+    cases = [cine | {"volumes_ml": {"LV": [100.0, 50.0], "RV": [1.0, 1.0], "MYO": [1.0, 1.0]}}]
+    for phase, ml in (("ED", 150.0), ("ES", 60.0)):
+        cases.append(about | {"case": phase, "phase": phase, "volumes_ml": {"LV": [ml], "RV": [1.0], "MYO": [1.0]}})
+    for order in itertools.permutations(cases):
+        (row,) = patients_of(order)
+        assert (row["ed"], row["es"], row["lv_edv_ml"], row["lv_esv_ml"]) == ("ED", "ES", 150, 60)
+
+
+def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
+    """Two scans of one label map, the first of them noted by a process that was killed."""
+    network, mine, other = models.open_model(model), *(volume(tmp_path / name / "a.nii.gz") for name in ("in", "new"))
+    target = volume(tmp_path / "out" / "a_seg.nii.gz")
+    case = {"case": "a", "mask": target.name, "files": [target.name], "parts": 1, "stamp": [str(mine), 1, 1]}
+    case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
+    Journal(tmp_path / "out", network, {}, 1).add([case])
+    book = Ledger(tmp_path / "out", network, {})
+    book.take_up(failures=False)
+    book.check(Scan(mine, "a", target, "a"), claim=False)
+    with pytest.raises(
+        InputError, match=r"a_seg\.nii\.gz is the label map of .*in/a\.nii\.gz, not of .*new/a\.nii\.gz"
+    ):
+        book.check(Scan(other, "a", target, "a"))
 
 
 # --- what is found, and how it is called ---
@@ -760,11 +792,11 @@ def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
 
 def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
-    assert set(segmented(scan, tmp_path / "without", model)["scores"]) <= {"sure", "entropy"}
+    assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"sure", "entropy"}
     painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
     states.save(model.with_name("painter.pt"), painter.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
-    assert {"cycle", "alike", "again", "flips"} <= set(case["scores"]) and len(case["slices"]["cycle"]) == 5
+    assert {"cycle", "alike", "again", "flips"} <= set(case["frame_scores"][0]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
         assert {"painted_0", "difference_0"} <= set(panel.files)
 
@@ -855,7 +887,7 @@ def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting
         run(scan, tmp_path / folder, model, **{setting: True})
     found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
     np.testing.assert_array_equal(found, expected)
-    found, expected = (ledger(tmp_path / name)["cases"][0]["scores"] for name in ("out", "new"))
+    found, expected = (ledger(tmp_path / name)["cases"][0]["frame_scores"][0] for name in ("out", "new"))
     assert found == pytest.approx(expected)
 
 
@@ -874,7 +906,32 @@ def test_a_quality_that_was_fitted_since_is_given_to_what_was_segmented_before(t
     assert segmented(scan, tmp_path / "out", model)["quality"] is None
     model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
     case = segmented(scan, tmp_path / "out", model)
-    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
+    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["frame_scores"][0]["sure"])
+
+
+def test_a_cines_quality_is_that_of_its_worst_frame_whenever_it_was_fitted(tmp_path, model):
+    scan = cine(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "before", model)
+    scores = [frame["sure"] for frame in ledger(tmp_path / "before")["cases"][0]["frame_scores"]]
+    assert len(scores) == 4 and min(scores) < scores[0]
+    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    for folder in ("before", "after"):
+        case = segmented(scan, tmp_path / folder, model)
+        assert case["quality"] == pytest.approx(0.1 + 0.5 * min(scores))
+
+
+def test_a_ledger_of_an_earlier_version_is_made_anew(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    path = tmp_path / "out" / "predictions.json"
+    path.write_text(path.read_text().replace('"frame_scores"', '"scores"'))
+    assert len(segmented(scan, tmp_path / "out", model)["frame_scores"]) == 1
+    network = models.open_model(model)
+    (tmp_path / "new").mkdir()
+    Journal(tmp_path / "new", network, {}, 1).add([{"case": "a", "mask": "a", "scores": {}}])
+    book = Ledger(tmp_path / "new", network, {})
+    book.take_up(failures=False)
+    assert book.content["cases"] == []
 
 
 def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):
@@ -908,12 +965,6 @@ def test_another_scan_of_one_name_is_neither_taken_for_done_nor_written_over_the
             run(scans[1].parent, tmp_path / "out", model, **settings)
         assert f"is the label map of {scans[0]}, not of {scans[1]}" in str(caught.value.__cause__)
     assert (tmp_path / "out" / "img_seg.nii.gz").read_bytes() == before
-
-
-def test_a_cine_is_as_good_as_its_worst_frame(tmp_path, model):
-    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
-    case = segmented(cine(tmp_path / "a.nii.gz"), tmp_path / "out", model)
-    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["scores"]["sure"])
 
 
 def test_a_panel_of_a_cine_shows_the_frame_that_is_segmented_in_it(tmp_path, model):

@@ -77,6 +77,23 @@ def test_each_score_is_what_its_definition_says(seen):
     assert found.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
 
 
+def test_a_structure_that_was_not_found_has_no_part_in_how_sure_it_is(seen):
+    x, s = seen
+    s[0], s[1] = s[0] + s[1], 0
+    s = s * 0.7 + 0.075
+    own = [
+        2 * 0.775 * n / (0.775 * n + 0.075 * (960 - n) + n) for n in ((s.argmax(0) == k).sum().item() for k in (2, 3))
+    ]
+    assert judged(x, s).scores["sure"] == pytest.approx(np.mean(own), abs=1e-5)
+
+
+def test_around_is_a_sixteenth_of_the_longer_side():
+    for shape in ((16, 48, 1), (48, 16, 1)):
+        found = torch.zeros(shape, dtype=torch.bool)
+        found[8, 8] = True
+        assert quality._around(found).sum() == 7 * 7
+
+
 def test_the_scores_of_a_slice_are_those_of_a_volume_of_that_slice(seen):
     x, s = seen
     s = s * torch.tensor([0.9, 0.7, 0.5]) + torch.tensor([0.025, 0.075, 0.125])
@@ -153,6 +170,33 @@ def test_no_case_is_judged_by_a_fit_on_its_own_patient():
     np.testing.assert_allclose(left_out[:2], table[:2] @ weights + bias)
 
 
+def test_one_score_is_fitted_by_least_squares_and_several_are_shrunk():
+    random = np.random.default_rng(0)
+    table, truth = random.random((30, 2)), random.random(30)
+    weights, bias = quality._ridge(table[:, :1], truth)
+    np.testing.assert_allclose([*weights, bias], np.polyfit(table[:, 0], truth, 1), rtol=1e-6)
+    weights, bias = quality._ridge(table, truth)
+    units = (table - table.mean(0)) / table.std(0)
+    w = weights * table.std(0)
+    np.testing.assert_allclose(units.T @ (truth - truth.mean() - units @ w), quality.RIDGE * w, rtol=1e-5)
+    assert bias + table.mean(0) @ weights == pytest.approx(truth.mean())
+
+
+def test_the_threshold_is_of_what_is_expected_and_not_of_the_truth():
+    """Of scores that tell nothing about the mean is expected of every case."""
+    found = cases()
+    for case in found:
+        case["scores"] = {"cycle": np.random.default_rng(int(case["case"][1:])).uniform()}
+    dices = [case["dice"] for case in found]
+    assert np.quantile(dices, 0.1) < 0.4 < np.mean(dices) - 0.1 < quality.fit(found)["threshold"]
+
+
+@pytest.mark.parametrize(("n", "worst"), [(8, 1), (14, 1), (16, 2), (28, 3)])
+def test_a_tenth_is_rounded_and_one_at_least(n, worst):
+    values = np.linspace(0, 1, n)
+    assert quality.agreement(values, values)["worst"] == worst
+
+
 def test_the_worst_tenth_is_counted():
     truth = np.linspace(0.1, 0.9, 20)
     assert quality.agreement(truth, truth)["worst_tenth_found"] == 1
@@ -170,13 +214,48 @@ def test_too_few_cases_and_a_missing_score_give_no_quality():
     assert quality.expected_dice(None, {"alike": 0.5}) is None
 
 
+def _predicted(case, folder):
+    stamp = [str(folder / case["case"]), 1, 1]
+    return {"case": case["case"], "patient": case["patient"], "frame_scores": [case["scores"]], "stamp": stamp}
+
+
+EMPTY = dict.fromkeys(("cycle", "alike"))
+
+
+def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
+    found = cases()
+    empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
+    fitted = quality.fit([*found, empty])
+    assert fitted == quality.fit(found) | {"nothing_found": 1}
+    assert quality.expected_dice(fitted, EMPTY) is None
+    with pytest.raises(InputError, match=r"7 cases of 4 patients .*\(1 more have none, as nothing was found\)"):
+        quality.fit([*found[:7], empty])
+
+
+def test_cases_without_a_score_in_common_are_refused():
+    found = cases()
+    found[0]["scores"] |= {"alike": None}
+    found[1]["scores"] |= {"cycle": None}
+    with pytest.raises(InputError, match="no score is there of all 40 cases: predict them all with the same switches"):
+        quality.fit(found)
+
+
+def test_a_cine_is_as_good_as_its_worst_frame_and_an_empty_frame_has_no_quality():
+    fitted = {"weights": {"sure": 1.0}, "bias": 0.0}
+    for frames, expected in (((0.9, 0.4), 0.4), ((None, 0.4), None), ((0.9, None), None), ((None,), None)):
+        assert quality.lowest(fitted, [{"sure": value} for value in frames]) == expected
+    assert quality.lowest(None, [{"sure": 0.9}]) is None
+
+
 def write(folder, found, sha="a"):
     folder.mkdir(parents=True)
     model = folder.parent / "models" / "model.pt"
     model.parent.mkdir(exist_ok=True)
     model.write_bytes(b"weights")
     (folder / "predictions.json").write_text(
-        json.dumps({"model": {"path": str(model), "sha256": sha}, "cases": [dict(case, dice=None) for case in found]})
+        json.dumps(
+            {"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case, folder) for case in found]}
+        )
     )
     rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in found]
     (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
@@ -214,6 +293,15 @@ def test_the_quality_is_measured_on_the_test_cases_and_not_on_those_it_was_fitte
     assert stored["test"]["cases"] == 30 and stored["test"][stored["chosen"]]["spearman"] < -0.9
 
 
+def test_what_is_flagged_rightly_is_of_the_worst_tenth_of_the_truth(tmp_path):
+    others = cases(seed=1)
+    for case in others:
+        case["dice"] = (1 - case["dice"]) / 3  # below all that is expected, and the other way round
+    calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
+    test = json.loads((tmp_path / "models" / "quality.json").read_text())["test"]
+    assert test["flagged"] > 0 and test["flagged_rightly"] == 0
+
+
 def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):
     folder = write(tmp_path / "v", cases())
     content = json.loads((folder / "evaluation.json").read_text())
@@ -223,3 +311,47 @@ def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):
     calibrate.calibrate(folder)
     stored = json.loads((tmp_path / "models" / "quality.json").read_text())
     assert stored["measured"][stored["chosen"]]["spearman"] > 0.97
+
+
+def test_empty_segmentations_are_counted_beside_the_fit_and_the_test(tmp_path):
+    empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
+    others = [case | {"case": f"t{n}"} for n, case in enumerate(cases(seed=1))]
+    text = calibrate.calibrate(write(tmp_path / "v", [*cases(), empty]), write(tmp_path / "t", [*others, empty, empty]))
+    assert "40 validation cases of 20 patients, without 1 in which nothing was found (each" in text
+    assert "on 40 test cases, without 2 in which nothing was found:" in text
+    with pytest.raises(InputError, match="nothing was found in any of 1 test case"):
+        calibrate.calibrate(tmp_path / "v", write(tmp_path / "n", [empty]))
+
+
+def test_a_ledger_of_an_earlier_version_is_refused(tmp_path):
+    folder = write(tmp_path / "v", cases())
+    text = (folder / "predictions.json").read_text()
+    (folder / "predictions.json").write_text(text.replace('"frame_scores"', '"scores"'))
+    with pytest.raises(InputError, match="predicted by an earlier version: predict and evaluate it again"):
+        calibrate.calibrate(folder)
+
+
+@pytest.mark.parametrize("by", ["scan", "truth", "label map"])
+def test_a_test_case_on_which_was_fitted_is_refused(tmp_path, by):
+    validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
+    name = "predictions.json" if by == "scan" else "evaluation.json"
+    mark = {"truth": {"truth": str(tmp_path / "gt")}, "label map": {"sha256": "ab12"}}.get(by)
+    for folder, place in ((validation, 3), (test, 5)):
+        content = json.loads((folder / name).read_text())
+        content["cases"][place] |= mark or {"stamp": [str(tmp_path / "scan"), 1, folder.name == "t"]}
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"the test case c5 of .*t is c3 of .*v, on which the quality is fitted: give"):
+        calibrate.calibrate(validation, test)
+    with pytest.raises(InputError, match=r"the test case c0 of .*v is c0 of .*v"):
+        calibrate.calibrate(validation, validation)
+    assert not (tmp_path / "models" / "quality.json").exists()
+
+
+def test_two_empty_label_maps_are_not_one_case(tmp_path):
+    folders = [write(tmp_path / name, cases(seed=n)) for n, name in enumerate("vt")]
+    for folder in folders:
+        for name, mark in (("predictions", {"frame_scores": [EMPTY]}), ("evaluation", {"sha256": "ab12"})):
+            content = json.loads((folder / f"{name}.json").read_text())
+            content["cases"][0] |= mark
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    calibrate.calibrate(*folders)

@@ -114,7 +114,7 @@ class Run:
             "patient": folder.name, "phase": phase, "frames": 1, "phases": None, "shape": list(mask.shape),
             "spacing_mm": list(scan.spacing_mm), "withheld": None,
             "volumes_ml": {key: [value] for key, value in volume["prediction"].items()},
-            "quality": min(0.97, 0.4 + 0.55 * scores["mean"]), "scores": {"cycle": 0.9, "entropy": 0.07},
+            "quality": min(0.97, 0.4 + 0.55 * scores["mean"]), "frame_scores": [{"cycle": 0.9, "entropy": 0.07}],
             "slices": {"cycle": [0.9 - 0.01 * z for z in range(mask.shape[2])]},
             "seconds": {"read": 0.02, "network": 0.8 + number / 10, "rest": 0.1}, "panel": f".panels/{name}.npz",
         })  # fmt: skip
@@ -279,6 +279,15 @@ def test_a_case_without_a_score_comes_before_the_worst(run):
     assert names(page)[0] == entry["case"]
     assert rows(run.out)[0]["dice_mean"] == ""
     assert not {"NaN", "nan", "None", "null"} & set(re.findall(r"\w+", words(page)))
+
+
+def test_a_case_in_which_nothing_was_found_is_to_be_checked(run):
+    for entry, found in zip(run.predictions["cases"], (None, 0.9, None, 0.9, 0.9, 0.9), strict=True):
+        entry["quality"] = found
+    run.predictions["cases"][0]["frame_scores"] = [{"cycle": 0.9}, {"cycle": None}]
+    page = run.write(evaluation=False)
+    assert "to check (quality under 0.75, or nothing found) 1 " in words(page)
+    assert [">to check<" in card for card in cards(page)] == [True, False, False, False, False, False]
 
 
 def test_a_page_of_nulls_is_a_page(run):

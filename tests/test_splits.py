@@ -59,6 +59,11 @@ def test_sizes_are_the_fractions_of_the_patients():
     assert [len(getattr(result, part)) for part in PARTS] == [7, 21, 4, 8]  # 28 to train on
 
 
+@pytest.mark.parametrize(("labelled", "count"), [(0.2, 6), (0.19, 5), (0.125, 4), (0.001, 1)])
+def test_a_fraction_is_rounded_to_patients_and_one_at_least(labelled, count):
+    assert len(splits.split(FORTY, labelled).labelled) == count  # of 28
+
+
 def test_no_test_patients_where_none_are_wanted():
     result = splits.split(FORTY, 1.0, test=0.0)
     assert result.test == () and len(result.labelled) == 36
@@ -279,11 +284,27 @@ def test_a_list_is_never_passed_over_in_silence(tmp_path, name):
         splits.split(FORTY, 0.2, **{name: listed(tmp_path / "list", 1, 2, 3)})
 
 
-def test_the_testing_part_is_never_trained_on_even_if_it_is_listed(tmp_path):
+@pytest.mark.parametrize("name", ["train_list", "validation_list"])
+def test_no_model_is_made_nor_selected_on_the_testing_part_even_if_it_is_listed(tmp_path, name):
     records = FORTY + patients([101], part="testing")
-    lists = [listed(tmp_path / "t", 101, 1), listed(tmp_path / "v", 2), listed(tmp_path / "e", 3)]
-    with pytest.raises(InputError, match="patient101"):
-        splits.split(records, 1.0, train_list=lists[0], validation_list=lists[1], test_list=lists[2])
+    lists = {"train_list": listed(tmp_path / "t", 1), "validation_list": listed(tmp_path / "v", 2)}
+    lists[name] = listed(tmp_path / "both", 3, 101)
+    with pytest.raises(InputError, match="both lists patient101 of the data set's own testing part: list others"):
+        splits.split(records, 1.0, **lists, test_list=listed(tmp_path / "e", 4))
+
+
+@pytest.mark.parametrize(
+    ("n", "words"), [(5, "patient105 (are|cannot)|patient105, not"), (6, r"patient105 and 1 more"), (9, "and 4 more")]
+)
+def test_a_long_list_of_names_says_that_there_are_more(tmp_path, n, words):
+    lists = {"train_list": listed(tmp_path / "t", 1), "validation_list": listed(tmp_path / "v", 2)}
+    lists["test_list"] = listed(tmp_path / "e", *range(101, 101 + n))
+    with pytest.raises(InputError, match=words):
+        splits.split(FORTY, 1.0, **lists)
+    with pytest.raises(InputError, match=words):
+        splits.split(FORTY + patients(range(101, 101 + n), masks=(True, False)), 1.0, **lists)
+    with pytest.raises(InputError, match=words):
+        splits.split(FORTY + patients(range(101, 101 + n)), 1.0, **lists).records("test", FORTY)
 
 
 def test_a_list_that_is_no_text_is_refused(tmp_path):

@@ -130,6 +130,9 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
         kind = header.get_data_dtype()
     except (HeaderDataError, KeyError):
         raise InputError(f"{path} has the unknown data type {int(header['datatype'])}: {COPY}") from None
+    if not kind.itemsize:  # what NumPy has no numbers for
+        said = f"{int(header['datatype'])} ({header.get_value_label('datatype')})"
+        raise InputError(f"{path} has voxels of NIfTI's data type {said}: convert it to one of whole or real numbers")
     if kind.itemsize * 8 != int(header["bitpix"]):
         raise InputError(f"{path} has {kind} voxels of {int(header['bitpix'])} bits in its header: {COPY}")
     first = float(header["vox_offset"])
@@ -224,11 +227,15 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
 
 
 def _form(path: Path, header: Any, name: str) -> NDArray[np.float64]:
+    """One of the two, which a label map would take over, whichever is gone by: so both are to be numbers."""
     try:
-        return _in_mm(header, header.get_sform() if name == "sform" else header.get_qform())
+        affine = header.get_sform() if name == "sform" else header.get_qform()
     except (HeaderDataError, ValueError):
         numbers = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
         raise InputError(f"{path} has a qform that is no rotation (quaternion {numbers}): {COPY}") from None
+    if not np.isfinite(affine).all():
+        check_affine(path, affine)
+    return _in_mm(header, affine)
 
 
 def _in_mm(header: Any, affine: NDArray) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
 
+SHOWN = 5  # names in a message
+
 
 @dataclass(frozen=True)
 class Split:
@@ -35,9 +37,7 @@ class Split:
         patients = set(getattr(self, part))
         found = sorted(record for record in records if record.patient in patients)
         if absent := sorted(patients - {record.patient for record in found}):
-            raise InputError(
-                f"the {part} patients {', '.join(absent[:5])} are not there: give the data set that was split"
-            )
+            raise InputError(f"the {part} patients {_names(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
             _check_masks(sorted(patients), {record.patient for record in found if record.label is None})
         return found
@@ -99,7 +99,7 @@ def split(
 
     Raises:
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
-            parts, an empty labelled or validation part.
+            parts, one of the data set's testing part to train on or to validate, an empty labelled or validation part.
     """
     if bool(train_list) != bool(validation_list) or (test_list and not train_list):
         raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
@@ -108,14 +108,11 @@ def split(
     without_mask = {record.patient for record in records if record.label is None}
     if train_list:
         train = _read(train_list, everyone)
-        if forbidden := sorted(set(train) & held_out):
-            raise InputError(
-                f"{train_list} lists {', '.join(forbidden[:5])} of the data set's own testing part: train on others"
-            )
         validation_patients = _read(validation_list or "", everyone)
-        test_patients = (
-            _read(test_list, everyone) if test_list else sorted(held_out - without_mask - set(validation_patients))
-        )
+        for path, chosen in ((train_list, train), (validation_list, validation_patients)):
+            if forbidden := sorted(set(chosen) & held_out):
+                raise InputError(f"{path} lists {_names(forbidden)} of the data set's own testing part: list others")
+        test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
         _check_masks(validation_patients + test_patients, without_mask)
     else:
         pool = [patient for patient in everyone if patient not in held_out | without_mask]
@@ -182,13 +179,18 @@ def _read(path: str | Path, everyone: list[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
     if absent := sorted(set(patients) - set(everyone)):
-        raise InputError(f"{path} lists {', '.join(absent[:5])}, not in the data set: correct the list or dataset_dir")
+        raise InputError(f"{path} lists {_names(absent)}, not in the data set: correct the list or dataset_dir")
     return patients
+
+
+def _names(patients: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(patients[:SHOWN]) + (f" and {len(patients) - SHOWN} more" if len(patients) > SHOWN else "")
 
 
 def _check_masks(patients: list[str], without_mask: set[str]) -> None:
     if blind := sorted(set(patients) & without_mask):
-        raise InputError(f"{', '.join(blind[:5])} cannot be validation or test: an image has no mask (_gt file)")
+        raise InputError(f"{_names(blind)} cannot be validation or test: an image has no mask (_gt file)")
 
 
 def _check(result: Split) -> None:

@@ -33,6 +33,7 @@ ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = (*NIFTI, *ITK)
 FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
 FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
+STEPS = 2**20  # of single precision's 2^24, that an image may be away from zero, in units of its range
 MARK = "acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
 GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
@@ -115,8 +116,9 @@ def read(path: str | Path | Series, frames: bool = False, mask: bool = False) ->
         mask: whether it holds labels, in which nothing is ever repaired.
 
     Raises:
-        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, or of a geometry
-            that is in doubt (:mod:`acdc_semicycle.data.switches` has what a user may allow).
+        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, an image whose range
+            networks cannot see, or of a geometry that is in doubt (:mod:`acdc_semicycle.data.switches` has what a user
+            may allow).
     """
     path = Path(path) if isinstance(path, str) else path
     volume = _read(path, mask)
@@ -142,6 +144,8 @@ def _read(path: Path | Series, mask: bool) -> Volume:
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
+        if refused := getattr(error, "strerror", None):  # by the system, whatever is in the file
+            raise InputError(f"{path} cannot be read ({refused}): see that it is yours to read, and whole") from error
         reason = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
         raise InputError(
             f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
@@ -166,6 +170,8 @@ def checked(
         raise InputError(f"{path} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
     if voxels.dtype.kind == "f":
         voxels = _finite(path, voxels, mask)
+    if not mask:
+        _check_range(path, voxels)
     nifti.check_affine(path, affine)
     voxels = voxels if voxels.ndim == 4 else voxels[..., None]
     return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
@@ -184,6 +190,20 @@ def _finite(path: Path, voxels: NDArray, mask: bool) -> NDArray:
         )
     log.warning("%s: %d NaN or infinite voxels become the lowest number", path, np.count_nonzero(~finite))
     return np.where(finite, voxels, voxels[finite].min())
+
+
+def _check_range(path: Path, voxels: NDArray) -> None:
+    """Refuse intensities whose differences single precision, which is what networks see, loses or cannot hold."""
+    if voxels.dtype.itemsize < 4:
+        return
+    low, high = voxels.min(), voxels.max()
+    span, far = float(np.longdouble(high) - np.longdouble(low)), max(-float(low), float(high))
+    known = np.finfo(np.float32)
+    if span and not max(float(known.tiny), far / STEPS) <= span <= float(known.max):
+        raise InputError(
+            f"{path} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
+            " move or scale them"
+        )
 
 
 def save(target: Path, voxels: NDArray, like: Volume) -> None:
