@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import distributed, signals
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import claimed, read_json, write_text
 from acdc_semicycle.states import load, save
 
@@ -60,6 +60,7 @@ class Checkpoints:
             refused.
         card: what it takes to use model.pt (plain values), written as model.json.
         painter: G_SI, if the method has one.
+        data: what its files hold (:func:`acdc_semicycle.data.cache.contents`). A ``last.pt`` of others is refused, too.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Checkpoints:
         settings: dict[str, Any],
         card: dict[str, Any],
         painter: nn.Module | None = None,
+        data: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
-        self.painter = painter
+        self.painter, self.data = painter, data
         self.settings, self.card = json.loads(json.dumps(settings)), card
         self.best, self.best_epoch = float("-inf"), 0
         self.at_end: dict[str, Any] = {}
@@ -149,6 +151,7 @@ class Checkpoints:
             progress = {"iteration": engine.state.iteration, "epoch": epoch, "steps": steps}
             state = {name: item.state_dict() for name, item in self.objects.items()} | {
                 "settings": self.settings,
+                "data": self.data,
                 "progress": progress | {"epoch_length": engine.state.epoch_length},
                 "best": {"metric": self.best, "epoch": self.best_epoch},
                 "random": _random_state(),
@@ -227,7 +230,7 @@ class Checkpoints:
         """The newest state that is whole, if there is one; call it before anything of a run is written.
 
         Raises:
-            InputError: all there is is damaged, or it is of a run with other settings.
+            InputError: all there is is damaged, or it is of a run with other settings or other data.
         """
         faults = []
         for path in (self.last, self.previous):
@@ -243,6 +246,7 @@ class Checkpoints:
             if faults:
                 log.warning("%s; going on from %s", str(faults[0]).rsplit(": ", 1)[0], path)
             self._check_settings(state["settings"])
+            self._check_data(state.get("data"))
             self.found = state
             return state
         if faults:
@@ -329,6 +333,16 @@ class Checkpoints:
                     f"{self.last} is of another run ({_difference(name, given.get(name), value)}): give"
                     " another output_dir for a new run, or the old settings to go on with that one"
                 )
+
+    def _check_data(self, given: dict[str, str] | None) -> None:
+        if given is None or self.data is None:  # a state from before this was kept
+            return
+        changed = [name for name in given | self.data if given.get(name) != self.data.get(name)]
+        if changed:
+            raise InputError(
+                f"{many(len(changed), 'file')} changed since the training in {self.folder} began, first the {changed[0]}:"
+                " give another output_dir to train anew, or restore the data to go on"
+            )
 
 
 def _difference(name: str, given: Any, here: Any) -> str:

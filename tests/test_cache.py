@@ -18,6 +18,7 @@ from acdc_semicycle.data import acdc, cache, itk, phantom
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.errors import InputError
 
@@ -189,6 +190,23 @@ def test_a_complete_file_is_used_where_nothing_can_be_written(records, tmp_path,
     reads = count_reads(monkeypatch)
     made(records, tmp_path / "cache")
     assert not reads
+
+
+def test_what_a_training_sees_is_told_by_content(records, tmp_path):
+    names = sorted({record.patient for record in records})
+    split = Split((names[0],), (names[1],), (), ())
+    before = cache.contents(split, records)
+    seen, unseen = (next(r for r in records if r.patient == name) for name in names[:2])
+    assert {f"image of {seen.case}", f"mask of {seen.case}", f"image of {unseen.case}"} < before.keys()
+    assert len(before) == 6
+    unseen.label.write_bytes(b"other")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = acdc.records(tmp_path / "moved")
+    assert cache.contents(split, moved) == before
+    path = next(r for r in moved if r.case == seen.case).label
+    path.write_bytes(path.read_bytes() + b"0")
+    after = cache.contents(split, moved)
+    assert [name for name in before if before[name] != after[name]] == [f"mask of {seen.case}"]
 
 
 def test_what_a_killed_process_left_is_taken_away(records, tmp_path):

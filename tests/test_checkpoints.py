@@ -317,6 +317,26 @@ def test_other_settings_are_refused_by_name_and_nothing_is_written(tmp_path, cha
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_other_data_are_refused_by_name_and_nothing_is_written(tmp_path):
+    data = {"image of a": "1", "mask of a": "2", "image of b": "3"}
+
+    def run(data: dict[str, str] | None, epochs: int) -> None:
+        network, engine = nn.Linear(1, 1), Engine(lambda *_: None)
+        engine.state.max_epochs = epochs
+        Checkpoints(tmp_path, {"network": network}, evaluator_stub(), network, {}, {}, data=data).attach(engine)
+        engine.run([0], max_epochs=epochs)
+
+    run(None, 1)
+    run(data, 2)  # what an earlier version saved goes on
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(InputError, match=r"^2 files changed since the training in .* began, first the mask of a: give"):
+        run({"image of a": "1", "mask of a": "5", "image of c": "3"} | {"image of b": "3"}, 3)
+    with pytest.raises(InputError, match=r"^1 file changed .* first the image of b"):
+        run({"image of a": "1", "mask of a": "2"}, 3)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    run(dict(reversed(data.items())), 3)
+
+
 def test_a_setting_that_is_long_is_told_in_short(tmp_path):
     bare_run(tmp_path, {}, 1, cases=["patient001"] * 100)
     with pytest.raises(InputError, match="another run") as error:
