@@ -93,6 +93,11 @@ class Checkpoints:
     def previous(self) -> Path:
         return self.folder / "previous.pt"
 
+    @property
+    def _begun(self) -> Path:
+        """Is there while a run has written its first network and not yet its first state."""
+        return self.folder / ".begun"
+
     def attach(self, engine: Engine) -> None:
         """To be attached last: a step, or an epoch, is over when all else has had its turn."""
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -159,6 +164,7 @@ class Checkpoints:
             }
             state |= {name: {**state[name], **part} for name, part in (light or {}).items()}
             save(self.last, state, self.previous)
+            self._begun.unlink(missing_ok=True)
         distributed.wait()  # for the files, which any process may read next
 
     def _check_finite(self) -> None:
@@ -178,6 +184,8 @@ class Checkpoints:
                 )
 
     def _save_best(self, metric: str) -> None:
+        if not self.last.exists():
+            write_text(self._begun, "")
         if self.painter is not None:
             save(self.model.with_name("painter.pt"), self.painter.state_dict())
         save(self.model, self.network.state_dict())
@@ -230,7 +238,8 @@ class Checkpoints:
         """The newest state that is whole, if there is one; call it before anything of a run is written.
 
         Raises:
-            InputError: all there is is damaged, or it is of a run with other settings or other data.
+            InputError: all there is is damaged, or it is of a run with other settings or other data; or a network is
+                there without any state.
         """
         faults = []
         for path in (self.last, self.previous):
@@ -249,8 +258,15 @@ class Checkpoints:
             self._check_data(state.get("data"))
             self.found = state
             return state
+        if len(faults) == 2:
+            said = "; ".join(str(fault).rsplit(": ", 1)[0] for fault in faults)
+            raise InputError(f"{said}: neither can be gone on from, restore one of them, or give another output_dir")
         if faults:
             raise faults[0]
+        if self.model.exists() and not self._begun.exists():
+            raise InputError(
+                f"{self.model} is there without a state to go on from: give another output_dir, or move it away"
+            )
         return None
 
     def resume(self, engine: Engine) -> None:
@@ -340,8 +356,8 @@ class Checkpoints:
         changed = [name for name in given | self.data if given.get(name) != self.data.get(name)]
         if changed:
             raise InputError(
-                f"{many(len(changed), 'file')} changed since the training in {self.folder} began, first the {changed[0]}:"
-                " give another output_dir to train anew, or restore the data to go on"
+                f"{many(len(changed), 'file')} changed since the training in {self.folder} began, first the"
+                f" {changed[0]}: give another output_dir to train anew, or restore the data to go on"
             )
 
 
