@@ -11,7 +11,7 @@ from pathlib import Path
 
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, some
 from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
@@ -35,9 +35,7 @@ class Split:
         patients = set(getattr(self, part))
         found = sorted(record for record in records if record.patient in patients)
         if absent := sorted(patients - {record.patient for record in found}):
-            raise InputError(
-                f"the {part} patients {', '.join(absent[:5])} are not there: give the data set that was split"
-            )
+            raise InputError(f"the {part} patients {some(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
             _check_masks(sorted(patients), {record.patient for record in found if record.label is None})
         return found
@@ -110,7 +108,7 @@ def split(
         train = _read(train_list, everyone)
         if forbidden := sorted(set(train) & held_out):
             raise InputError(
-                f"{train_list} lists {', '.join(forbidden[:5])} of the data set's own testing part: train on others"
+                f"{train_list} lists {some(forbidden)} of the data set's own testing part: train on others"
             )
         validation_patients = _read(validation_list or "", everyone)
         test_patients = (
@@ -182,13 +180,13 @@ def _read(path: str | Path, everyone: list[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
     if absent := sorted(set(patients) - set(everyone)):
-        raise InputError(f"{path} lists {', '.join(absent[:5])}, not in the data set: correct the list or dataset_dir")
+        raise InputError(f"{path} lists {some(absent)}, not in the data set: correct the list or dataset_dir")
     return patients
 
 
 def _check_masks(patients: list[str], without_mask: set[str]) -> None:
     if blind := sorted(set(patients) & without_mask):
-        raise InputError(f"{', '.join(blind[:5])} cannot be validation or test: an image has no mask (_gt file)")
+        raise InputError(f"{some(blind)} cannot be validation or test: an image has no mask (_gt file)")
 
 
 def _check(result: Split) -> None:
