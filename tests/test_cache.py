@@ -286,6 +286,19 @@ def test_a_broken_scan_leaves_nothing_behind(records, tmp_path):
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
+def test_a_scan_that_cannot_be_opened_is_no_fault_of_the_file_of_slices(tmp_path, caplog):
+    tries = []
+
+    def make():
+        tries.append(1)
+        raise PermissionError(13, "Permission denied", "scan.nii.gz")
+        yield
+
+    with pytest.raises(PermissionError):
+        cache.kept(tmp_path, lambda: "digest", make)
+    assert len(tries) == 1 and not caplog.text
+
+
 def test_slices_of_different_sizes_are_refused(records):
     with pytest.raises(InputError, match=r"slices have the shapes \(1, 32, 32\) and \(1, 24, 24\)"):
         sizes = iter([32, 24, 24, 24])

@@ -59,15 +59,26 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
     if folder is None or called is None:
         return _in_memory(make)
     path = folder / f"slices-{called}.npy"
+    unread: list[OSError] = []  # not the file's own faults, but what is to be in it
+
+    def slices() -> Iterator[Slice]:
+        try:
+            yield from make()
+        except OSError as error:
+            unread.append(error)
+            raise
+
     try:
         if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
             log.info("%s from %s", many(len(found), "prepared slice"), path)
             return found
         with _alone(path):
             if (found := _mapped(path)) is None:  # nobody made it meanwhile
-                found = _read(_write(path, make))
+                found = _read(_write(path, slices))
         return found
     except OSError as error:
+        if error in unread:
+            raise
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
         return _in_memory(make)
 
