@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from acdc_semicycle import distributed, signals
 from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import claimed, read_json, write_text
-from acdc_semicycle.states import load, save
+from acdc_semicycle.states import load, not_finite, save
 
 log = logging.getLogger("semicycle")
 
@@ -174,10 +174,7 @@ class Checkpoints:
             FloatingPointError: names the weight.
         """
         for name, item in self.objects.items():
-            values = item.state_dict() if isinstance(item, nn.Module) else {}
-            tensors = {key: each for key, each in values.items() if torch.is_tensor(each) and each.is_floating_point()}
-            if tensors and not torch.stack([each.isfinite().all() for each in tensors.values()]).all():
-                wrong = next(key for key, each in tensors.items() if not each.isfinite().all())
+            if isinstance(item, nn.Module) and (wrong := not_finite(item.state_dict())):
                 raise FloatingPointError(
                     f"{name}.{wrong} is not finite: lower the learning rate, or switch amp off; what was saved before"
                     " is untouched"

@@ -195,6 +195,18 @@ def test_weights_with_something_else_among_them_are_refused(tmp_path, more):
         load_network(network, tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    state = generator().state_dict()
+    name = list(state)[-1]
+    state[name][0] = value
+    save(tmp_path / "model.pt", state)
+    with pytest.raises(
+        InputError, match=rf"model\.pt holds NaN or infinite weights \({name}\): give another checkpoint"
+    ):
+        load_network(generator(), tmp_path / "model.pt")
+
+
 # the best network
 
 
