@@ -134,6 +134,20 @@ def check(
     return sorted(cases.found, key=lambda finding: (finding.severity, str(finding.path)))
 
 
+def read_acdc(root: str | Path) -> list[Record]:
+    """ACDC's records; where these cannot be made, nothing is trained, and all else that is wrong is named, too.
+
+    Raises:
+        InputError: every fault, a line each.
+    """
+    try:
+        return acdc.records(root)
+    except InputError:
+        if kind(root) == "acdc":
+            refuse([finding.text for finding in check(root) if finding.severity == "fault"], str(root))
+        raise
+
+
 def before_training(
     records: Sequence[Record],
     folder: str | Path,
@@ -233,6 +247,8 @@ def _acdc(root: Path, cases: _Cases) -> list[Record]:
     """The records of every patient; of a broken one whatever is there."""
     records: list[Record] = []
     folders: dict[str, Path] = {}
+    for path, text in acdc.passed_over(root).items():
+        cases.add("warning", path, text)
     for part, patient in acdc.patients(root):
         if (other := folders.setdefault(patient.name, patient)) is not patient:
             text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"

@@ -24,9 +24,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle import distributed, signals
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.files import claimed, read_json, write_text
-from acdc_semicycle.states import load, save
+from acdc_semicycle.states import load, not_finite, save
 
 log = logging.getLogger("semicycle")
 
@@ -60,6 +60,7 @@ class Checkpoints:
             refused.
         card: what it takes to use model.pt (plain values), written as model.json.
         painter: G_SI, if the method has one.
+        data: what its files hold (:func:`acdc_semicycle.data.cache.contents`). A ``last.pt`` of others is refused, too.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Checkpoints:
         settings: dict[str, Any],
         card: dict[str, Any],
         painter: nn.Module | None = None,
+        data: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
-        self.painter = painter
+        self.painter, self.data = painter, data
         self.settings, self.card = json.loads(json.dumps(settings)), card
         self.best, self.best_epoch = float("-inf"), 0
         self.at_end: dict[str, Any] = {}
@@ -90,6 +92,11 @@ class Checkpoints:
     @property
     def previous(self) -> Path:
         return self.folder / "previous.pt"
+
+    @property
+    def _begun(self) -> Path:
+        """Is there while a run has written its first network and not yet its first state."""
+        return self.folder / ".begun"
 
     def attach(self, engine: Engine) -> None:
         """To be attached last: a step, or an epoch, is over when all else has had its turn."""
@@ -149,6 +156,7 @@ class Checkpoints:
             progress = {"iteration": engine.state.iteration, "epoch": epoch, "steps": steps}
             state = {name: item.state_dict() for name, item in self.objects.items()} | {
                 "settings": self.settings,
+                "data": self.data,
                 "progress": progress | {"epoch_length": engine.state.epoch_length},
                 "best": {"metric": self.best, "epoch": self.best_epoch},
                 "random": _random_state(),
@@ -156,6 +164,7 @@ class Checkpoints:
             }
             state |= {name: {**state[name], **part} for name, part in (light or {}).items()}
             save(self.last, state, self.previous)
+            self._begun.unlink(missing_ok=True)
         distributed.wait()  # for the files, which any process may read next
 
     def _check_finite(self) -> None:
@@ -165,16 +174,15 @@ class Checkpoints:
             FloatingPointError: names the weight.
         """
         for name, item in self.objects.items():
-            values = item.state_dict() if isinstance(item, nn.Module) else {}
-            tensors = {key: each for key, each in values.items() if torch.is_tensor(each) and each.is_floating_point()}
-            if tensors and not torch.stack([each.isfinite().all() for each in tensors.values()]).all():
-                wrong = next(key for key, each in tensors.items() if not each.isfinite().all())
+            if isinstance(item, nn.Module) and (wrong := not_finite(item.state_dict())):
                 raise FloatingPointError(
                     f"{name}.{wrong} is not finite: lower the learning rate, or switch amp off; what was saved before"
                     " is untouched"
                 )
 
     def _save_best(self, metric: str) -> None:
+        if not self.last.exists():
+            write_text(self._begun, "")
         if self.painter is not None:
             save(self.model.with_name("painter.pt"), self.painter.state_dict())
         save(self.model, self.network.state_dict())
@@ -227,7 +235,8 @@ class Checkpoints:
         """The newest state that is whole, if there is one; call it before anything of a run is written.
 
         Raises:
-            InputError: all there is is damaged, or it is of a run with other settings.
+            InputError: all there is is damaged, or it is of a run with other settings or other data; or a network is
+                there without any state.
         """
         faults = []
         for path in (self.last, self.previous):
@@ -243,10 +252,18 @@ class Checkpoints:
             if faults:
                 log.warning("%s; going on from %s", str(faults[0]).rsplit(": ", 1)[0], path)
             self._check_settings(state["settings"])
+            self._check_data(state.get("data"))
             self.found = state
             return state
+        if len(faults) == 2:
+            said = "; ".join(str(fault).rsplit(": ", 1)[0] for fault in faults)
+            raise InputError(f"{said}: neither can be gone on from, restore one of them, or give another output_dir")
         if faults:
             raise faults[0]
+        if self.model.exists() and not self._begun.exists():
+            raise InputError(
+                f"{self.model} is there without a state to go on from: give another output_dir, or move it away"
+            )
         return None
 
     def resume(self, engine: Engine) -> None:
@@ -329,6 +346,16 @@ class Checkpoints:
                     f"{self.last} is of another run ({_difference(name, given.get(name), value)}): give"
                     " another output_dir for a new run, or the old settings to go on with that one"
                 )
+
+    def _check_data(self, given: dict[str, str] | None) -> None:
+        if given is None or self.data is None:  # a state from before this was kept
+            return
+        changed = [name for name in given | self.data if given.get(name) != self.data.get(name)]
+        if changed:
+            raise InputError(
+                f"{many(len(changed), 'file')} changed since the training in {self.folder} began, first the"
+                f" {changed[0]}: give another output_dir to train anew, or restore the data to go on"
+            )
 
 
 def _difference(name: str, given: Any, here: Any) -> str:

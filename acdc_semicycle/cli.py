@@ -31,7 +31,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
-from acdc_semicycle import __version__
+from acdc_semicycle import __version__, signals
 from acdc_semicycle.errors import speak_in_turn
 from acdc_semicycle.overlays import check_sections
 from acdc_semicycle.places import folder, misread, overlays_and_options
@@ -69,6 +69,7 @@ def main() -> int:
 
 
 def train(arguments: list[str]) -> int:
+    signals.hold_back()  # importing takes seconds, and so long Python would just die of them
     overlays, options = overlays_and_options(arguments)
     return become("training", ["train.json", *overlays], options)
 

@@ -28,6 +28,12 @@ def many(n: int, word: str) -> str:
     return f"{n} {word}" + "s" * (n != 1)
 
 
+def some(names: Sequence[object], most: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
 def speak_in_turn() -> None:
     """Before an error is shown: where several processes fail alike, each machine's first one says so.
 

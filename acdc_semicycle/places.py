@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from acdc_semicycle import overlays
@@ -59,7 +59,23 @@ def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
             raise InputError(f"--{key} is no key of the bundle: {hint}")
 
 
-def overlays_and_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The leading words of a command as overlay files, and the options behind them."""
+def overlays_and_options(arguments: Sequence[str], switches: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """The leading words of a command as overlay files, and the options behind them.
+
+    Args:
+        switches: options that have no value.
+
+    Raises:
+        InputError: names a word that is neither, or an option without its value.
+    """
     first = next((place for place, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    words = iter(arguments[first:])
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InputError(f"{word!r} is not understood: overlays come first, then --KEY VALUE pairs")
+        if name not in switches:
+            value = value if equals else next(words, "--")
+            if not value or value.startswith("--"):
+                raise InputError(f"--{name} has no value: give --{name} VALUE")
     return [overlay(name) for name in arguments[:first]], list(arguments[first:])

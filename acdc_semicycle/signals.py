@@ -1,15 +1,19 @@
 """Ending when asked: SIGTERM and SIGUSR1, which schedulers send, and SIGINT, which Ctrl-C is.
 
 The exit code is ``STOPPED`` (75, a temporary failure to every shell) after the first two and 130 after SIGINT; in
-either case the same command, given again, goes on.
+either case the same command, given again, goes on. Those that come while a program starts, or starts others, can be
+``held_back`` until somebody listens.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import multiprocessing
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -28,6 +32,44 @@ def listen() -> None:
         for number in CODES:
             signal.signal(number, _take)
         atexit.register(_over)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
+
+
+def hold_back() -> None:
+    """Until somebody will ``listen`` SIGTERM and SIGUSR1 wait, even over an exec; SIGINT is for who sits there."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(CODES) - {signal.SIGINT})
+
+
+@contextmanager
+def starting_loaders() -> Iterator[None]:
+    """Processes that are started in here, and are ``deaf`` from their first moment, end with this one.
+
+    That one of them has died is said where the next batch is awaited, and not, as torch would, in the middle of a save.
+    """
+    atexit.unregister(_end_loaders)
+    atexit.register(_end_loaders)
+    at_death, blocked = signal.getsignal(signal.SIGCHLD), signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, at_death)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def deaf(worker: int = 0) -> None:
+    """In a process that loads: what a scheduler, or Ctrl-C, sends to the whole group is its parent's to answer."""
+    for number in CODES:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
+
+
+def _end_loaders() -> None:
+    """What is left of them; multiprocessing would send SIGTERM, which they do not hear, and wait."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call their end an error
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def look_after_them(patient: bool) -> None:

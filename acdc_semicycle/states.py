@@ -106,13 +106,23 @@ def load_network(network: nn.Module, given: str | Path | Mapping[str, Any], path
         given: their file, or a state dict that came from ``path``.
 
     Raises:
-        InputError: not there, damaged, or of another architecture.
+        InputError: not there, damaged, of another architecture, or not finite.
     """
     if isinstance(given, str | Path):
         path, given = given, state_dict(load(given), given)
     if differing := _first_difference(given, network.state_dict()):
         raise _another(path, differing)
+    if wrong := not_finite(given):
+        raise InputError(f"{path} holds NaN or infinite weights ({wrong}): give another checkpoint, or train again")
     network.load_state_dict(given)
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor of a state dict that holds NaN or infinities."""
+    tensors = {key: each for key, each in state.items() if torch.is_tensor(each) and each.is_floating_point()}
+    if not tensors or torch.stack([each.isfinite().all() for each in tensors.values()]).all():
+        return None
+    return next(key for key, each in tensors.items() if not each.isfinite().all())
 
 
 def _another(path: str | Path, differing: str) -> InputError:

@@ -18,6 +18,7 @@ from acdc_semicycle.data import acdc, cache, itk, phantom
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.errors import InputError
 
@@ -191,6 +192,23 @@ def test_a_complete_file_is_used_where_nothing_can_be_written(records, tmp_path,
     assert not reads
 
 
+def test_what_a_training_sees_is_told_by_content(records, tmp_path):
+    names = sorted({record.patient for record in records})
+    split = Split((names[0],), (names[1],), (), ())
+    before = cache.contents(split, records)
+    seen, unseen = (next(r for r in records if r.patient == name) for name in names[:2])
+    assert {f"image of {seen.case}", f"mask of {seen.case}", f"image of {unseen.case}"} < before.keys()
+    assert len(before) == 6
+    unseen.label.write_bytes(b"other")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = acdc.records(tmp_path / "moved")
+    assert cache.contents(split, moved) == before
+    path = next(r for r in moved if r.case == seen.case).label
+    path.write_bytes(path.read_bytes() + b"0")
+    after = cache.contents(split, moved)
+    assert [name for name in before if before[name] != after[name]] == [f"mask of {seen.case}"]
+
+
 def test_what_a_killed_process_left_is_taken_away(records, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / ".part-1-slices-0.npy").write_bytes(b"half")
@@ -266,6 +284,19 @@ def test_a_broken_scan_leaves_nothing_behind(records, tmp_path):
     with pytest.raises(RuntimeError, match="LoadCheckedd"):
         made(records, tmp_path / "cache")
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_scan_that_cannot_be_opened_is_no_fault_of_the_file_of_slices(tmp_path, caplog):
+    tries = []
+
+    def make():
+        tries.append(1)
+        raise PermissionError(13, "Permission denied", "scan.nii.gz")
+        yield
+
+    with pytest.raises(PermissionError):
+        cache.kept(tmp_path, lambda: "digest", make)
+    assert len(tries) == 1 and not caplog.text
 
 
 def test_slices_of_different_sizes_are_refused(records):

@@ -531,6 +531,32 @@ def test_a_structure_lies_in_the_myocardium_slice_by_slice():
     assert "1 RV, 2 MYO, 3 LV" in acdc.oddities(np.choose(labels, [0, 3, 2, 1]))[0]
 
 
+def test_a_layout_that_makes_no_records_is_named_with_all_other_faults(root, tmp_path):
+    info(root, 2).unlink()
+    put(mask(root, 1), (0, 0, 0), 9)
+    cut(image(root, 2))
+    with pytest.raises(InputError) as caught:
+        check.read_acdc(root)
+    head, *faults = str(caught.value).splitlines()
+    assert head == f"3 faults in {root}:"
+    assert all(str(path) in "\n".join(faults) for path in (info(root, 2).parent, mask(root, 1), image(root, 2)))
+    with pytest.raises(InputError, match="holds no patientNNN folder"):
+        check.read_acdc(tmp_path)
+
+
+def test_folders_that_look_like_patients_are_told_when_they_are_passed_over(root, caplog):
+    home = image(root, 1).parent.parent
+    for name in ("Patient777", "patient_003", "pat4"):
+        (home / name).mkdir()
+        (home / name / "Info.cfg").touch()
+    (home / "notes").mkdir()
+    [found] = check.check(root)
+    assert (found.severity, found.path) == ("warning", home / "Patient777")
+    assert "3 folders of scans by another name than patientNNN: Patient777, pat4, patient_003;" in found.text
+    acdc.records(root)
+    assert found.text in caplog.text
+
+
 def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(root, tmp_path, caplog):
     records, kept = acdc.records(root), tmp_path / "kept"
     rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}

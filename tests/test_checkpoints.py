@@ -64,6 +64,7 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, faul
     with pytest.raises((OSError, AttributeError, TypeError, RuntimeError, ValueError)):
         save(path, state)
     assert path.read_bytes() == before
+    assert fault == "unpicklable" or list(tmp_path.iterdir()) == [path], "no room is taken by a part of a file"
     monkeypatch.undo()
     save(path, {"epoch": 3})
     assert load(path) == {"epoch": 3}
@@ -194,6 +195,18 @@ def test_weights_with_something_else_among_them_are_refused(tmp_path, more):
         load_network(network, tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    state = generator().state_dict()
+    name = list(state)[-1]
+    state[name][0] = value
+    save(tmp_path / "model.pt", state)
+    with pytest.raises(
+        InputError, match=rf"model\.pt holds NaN or infinite weights \({name}\): give another checkpoint"
+    ):
+        load_network(generator(), tmp_path / "model.pt")
+
+
 # the best network
 
 
@@ -315,6 +328,26 @@ def test_other_settings_are_refused_by_name_and_nothing_is_written(tmp_path, cha
     with pytest.raises(InputError, match=f"is of another run {message}: give another output_dir"):
         bare_run(tmp_path, {2: 0.9}, 2, **settings | changed)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_other_data_are_refused_by_name_and_nothing_is_written(tmp_path):
+    data = {"image of a": "1", "mask of a": "2", "image of b": "3"}
+
+    def run(data: dict[str, str] | None, epochs: int) -> None:
+        network, engine = nn.Linear(1, 1), Engine(lambda *_: None)
+        engine.state.max_epochs = epochs
+        Checkpoints(tmp_path, {"network": network}, evaluator_stub(), network, {}, {}, data=data).attach(engine)
+        engine.run([0], max_epochs=epochs)
+
+    run(None, 1)
+    run(data, 2)  # what an earlier version saved goes on
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(InputError, match=r"^2 files changed since the training in .* began, first the mask of a: give"):
+        run({"image of a": "1", "mask of a": "5", "image of c": "3"} | {"image of b": "3"}, 3)
+    with pytest.raises(InputError, match=r"^1 file changed .* first the image of b"):
+        run({"image of a": "1", "mask of a": "2"}, 3)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    run(dict(reversed(data.items())), 3)
 
 
 def test_a_setting_that_is_long_is_told_in_short(tmp_path):
@@ -575,8 +608,11 @@ def test_where_both_are_damaged_nothing_is_overwritten(tmp_path):
     for name in ("last.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"PK damaged")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match=r"last\.pt is no readable checkpoint"):
+    with pytest.raises(
+        InputError, match=r"last\.pt is no .*previous\.pt is no .*: neither can be gone on from"
+    ) as error:
         bare_run(tmp_path, {3: 0.5}, 3)
+    assert "\n" not in str(error.value) and "train again" not in str(error.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -632,6 +668,30 @@ def test_the_best_model_outlives_a_state_that_does_not_know_of_it(tmp_path):
     assert best_epoch(tmp_path) == 2
 
 
+def test_a_network_without_a_state_is_not_written_over(tmp_path):
+    bare_run(tmp_path, {1: 0.9, 2: 0.5}, 2)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"model\.pt is there without a state to go on from: give another output_dir"):
+        bare_run(tmp_path, {1: 0.9}, 2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_that_is_killed_between_its_first_network_and_its_first_state_begins_anew(tmp_path, monkeypatch):
+    def killed(path: Path, *arguments) -> None:
+        if path.name == "last.pt":
+            raise Power
+        save(path, *arguments)
+
+    monkeypatch.setattr(acdc_semicycle.checkpoints, "save", killed)
+    with pytest.raises(Power):
+        bare_run(tmp_path, {1: 0.9}, 1)
+    monkeypatch.undo()
+    bare_run(tmp_path, {1: 0.9}, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "model.pt", "model.json"}
+
+
 @pytest.mark.parametrize("epochs", [2, 3])
 def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, epochs):
     bare_run(tmp_path, {1: 0.9, 2: 0.5}, 2)
@@ -642,6 +702,14 @@ def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, ep
     with pytest.raises(InputError, match=r"model\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
         bare_run(tmp_path, {3: 0.5}, epochs)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_painter_of_the_best_model_is_named_before_anything_else_is_done(tmp_path):
+    bare_run(tmp_path, {1: 0.9}, 1)
+    (tmp_path / "painter.pt").write_bytes(b"PK damaged")
+    with pytest.raises(InputError, match=r"painter\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
+        bare_run(tmp_path, {2: 0.5}, 2)
+    assert load(tmp_path / "last.pt")["progress"]["epoch"] == 1
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

@@ -133,6 +133,13 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
     [
         (["trian"], "'trian' is no verb"),
         (["train", "huge"], "'huge' is no overlay"),
+        (["train", "tiny", "--epochs", "2", "hung"], "'hung' is not understood: overlays come first, then --KEY VALUE"),
+        (["evaluate", "--epochs=2", "hung", "--seed", "1"], "'hung' is not understood: overlays come first"),
+        (["train", "--lr", "-1", "-2"], "'-2' is not understood"),
+        (["train", "-o", "out"], "'-o' is not understood"),
+        (["train", "--output_dir"], "--output_dir has no value: give --output_dir VALUE"),
+        (["train", "--output_dir", "--seed", "1"], "--output_dir has no value"),
+        (["train", "--output_dir="], "--output_dir has no value"),
         (["predict"], "scan"),
         (["check", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -174,6 +175,16 @@ def test_it_runs_from_inside_the_bundle_and_a_wrong_folder_is_one_line(tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert len(errors) == 1 and "holds no patientNNN folder" in errors[0]
     assert not (tmp_path / "out" / "models").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_training_that_is_asked_to_stop_before_it_has_begun_stops_once_it_can(tmp_path, number):
+    command = [sys.executable, "-m", "acdc_semicycle", "train", "--output_dir", tmp_path]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asked:
+        assert asked.stdout.readline().startswith("python -m monai.bundle")
+        asked.send_signal(number)
+        assert asked.wait(60) == 75 and f"{number.name}: ended; the same command" in asked.stderr.read()
+    assert not any(tmp_path.iterdir())
 
 
 TINY = ["--image_size", "[32,32]", "--filters", "2", "--blocks", "1", "--d_filters", "2", "--epochs", "4"]

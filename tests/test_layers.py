@@ -82,7 +82,7 @@ def test_the_method_is_made_of_what_lies_below_it(name):
 @pytest.mark.parametrize("name", [name for name in TREES if name.split(".")[0] == "data"])
 def test_data_knows_nothing_of_the_method(name):
     assert all(
-        other in ("errors", "files", "distributed", "versions") or other.split(".")[0] == "data"
+        other in ("errors", "files", "distributed", "signals", "versions") or other.split(".")[0] == "data"
         for other in ours(TREES[name])
     )
 

@@ -2,7 +2,12 @@
 
 import collections
 import dataclasses
+import multiprocessing
+import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from monai.transforms import RandFlipd, RandGaussianNoised, RandRotated
 
 from acdc_semicycle.data.pairs import Pairs, Slices, as_dicts
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.errors import InputError
 
 RANDOM = (RandFlipd(["image"], prob=0.5, spatial_axis=0), RandGaussianNoised(["image"], prob=1.0, std=0.2))
 RANDOM_BOTH = (RandRotated(["image", "label"], range_x=3.0, prob=1.0, mode=("bilinear", "nearest")),)
@@ -185,6 +191,47 @@ def test_workers_change_nothing(number):
         return epoch(Pairs(labelled, unlabelled, 2, num_workers=workers), number)
 
     assert same(run(0), run(2))
+
+
+def test_what_is_sent_to_the_whole_group_is_not_for_the_workers():
+    def half(heard: tuple[int, ...]) -> list[dict]:
+        labelled = slices(9, random_transform=RANDOM, seed=1)
+        stream = iter(Pairs(labelled, slices(9, mask=False, random_transform=RANDOM), 1, num_workers=1))
+        batches = [next(stream)]
+        for number in heard:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, number)
+        return [*batches, *stream]
+
+    assert same(half((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)), half(()))
+
+
+def test_workers_do_not_outlive_the_program_and_do_not_hold_it_up(tmp_path):
+    program = """
+import multiprocessing, sys, time
+from acdc_semicycle.data import pairs
+from tests.test_pairs import RANDOM, slices
+stream = iter(pairs.Pairs(slices(9, random_transform=RANDOM), slices(9, random_transform=RANDOM), 1, num_workers=1))
+next(stream)
+print(*(worker.pid for worker in multiprocessing.active_children()))
+sys.exit(3)
+"""
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60)
+    workers = ran.stdout.split()
+    assert (ran.returncode, ran.stderr.replace("\n", ""), len(workers)) == (3, "", 2)
+    assert not any(Path("/proc", worker).exists() for worker in workers)
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_a_worker_that_is_killed_is_one_line_where_the_next_batch_is_awaited(batches):
+    random = slices(60, random_transform=RANDOM)
+    stream = iter(Pairs(random, random, 1, num_workers=1))
+    for _ in range(batches):
+        next(stream)
+    with pytest.raises(InputError, match=r"a process that loads slices was killed.*fewer --num_workers; the same"):
+        for _ in stream:
+            multiprocessing.active_children()[0].kill()
 
 
 def test_the_stream_leaves_the_global_random_states_alone():

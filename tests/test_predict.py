@@ -783,7 +783,7 @@ def test_a_label_map_that_is_gone_is_made_again(tmp_path, model):
 
 def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
     weights = torch.load(model, weights_only=True)
-    states.save(model, {name: value * float("nan") for name, value in weights.items()})
+    states.save(model, {name: torch.full_like(value, 3e38) for name, value in weights.items()})
     with pytest.raises(RuntimeError) as caught:
         run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model)
     assert "NaN" in str(caught.value.__cause__)

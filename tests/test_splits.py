@@ -207,6 +207,12 @@ def test_the_order_of_the_list_decides_who_is_labelled(tmp_path):
         assert splits.split(FORTY, 0.4, **lists).labelled == ("patient009", "patient002")
 
 
+def test_a_list_may_begin_with_the_mark_that_notepad_writes(tmp_path):
+    train, validation = tmp_path / "train.txt", listed(tmp_path / "val.txt", 3)
+    train.write_text("patient001\npatient002\n", encoding="utf-8-sig")
+    assert splits.split(FORTY, 1, train_list=train, validation_list=validation).labelled == ("patient001",)
+
+
 def test_a_listed_patient_without_a_mask_is_passed_over_when_labels_are_given_out(tmp_path):
     train, validation = listed(tmp_path / "train.txt", 41, 2, 3), listed(tmp_path / "val.txt", 1)
     records = FORTY + patients([41], masks=(True, False))
@@ -226,6 +232,12 @@ def test_an_unknown_patient_in_a_list_is_named(tmp_path, name):
     lists[name] = listed(tmp_path / "wrong.txt", 5, 77)
     with pytest.raises(InputError, match=r"wrong\.txt lists patient077, not in the data set: correct"):
         splits.split(FORTY, 1.0, **lists)
+
+
+def test_of_many_unknown_patients_the_first_are_named_and_the_others_counted(tmp_path):
+    train, validation = listed(tmp_path / "t", 1, *range(71, 77)), listed(tmp_path / "v", 3)
+    with pytest.raises(InputError, match=r"t lists patient071, .*patient075 and 1 more, not in the data set"):
+        splits.split(FORTY, 1.0, train_list=train, validation_list=validation)
 
 
 @pytest.mark.parametrize("entry", ["../patient004", "/etc/passwd", "patient004/..", "./patient004", "$HOME"])

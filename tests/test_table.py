@@ -162,7 +162,7 @@ def test_a_part_without_labels_has_the_papers_and_full_has_all():
     ("arguments", "words"),
     [
         (["--only", "mnist"], "'mnist' is no data set: give one of voc, cityscapes, acdc"),
-        (["--only", ""], "'' is no data set"),
+        (["--only", ""], "--only has no value"),
         (["--only", "acdc method=unimatch"], "'unimatch' is no method: give one of full, hung, partial, semicycle"),
         (["--only", "acdc labels=many"], "labels=many is not understood"),
         (["--only", "acdc labels=0"], "labels=0 is"),

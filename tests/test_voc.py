@@ -201,6 +201,16 @@ def test_a_listed_image_that_is_not_there_is_refused(tmp_path, name, part):
     refused(tmp_path, f"{image} is not there, but listed for {part}", "restore it")
 
 
+def test_all_that_is_wrong_with_the_lists_is_named_at_once(tmp_path):
+    home = write_voc(tmp_path)
+    write_list(home, "train", "a", "x", "y")
+    refused(tmp_path, "2 faults in ", "x.jpg is not there", "y.jpg is not there")
+    write_list(home, "train", "../a", "..b")
+    refused(tmp_path, "train.txt lists ../a, ..b: give names of images")
+    write_voc(tmp_path / "both", train="abcd", val="cd", masks="abcd")
+    refused(tmp_path / "both", "2 faults in the data set", "c is there twice", "d is there twice")
+
+
 def test_an_image_of_val_without_a_mask_is_refused(tmp_path):
     home = write_voc(tmp_path, val="cde", masks="abc")
     refused(tmp_path, f"{home / 'JPEGImages' / 'd.jpg'} has no mask", "2 such", "scored", "restore")

@@ -10,7 +10,9 @@ Below ``root``, or ``root/training`` and ``root/testing``, one folder a patient:
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError, refuse
+from acdc_semicycle.data.volumes import NIFTI
+from acdc_semicycle.errors import InputError, many, refuse, some
+
+log = logging.getLogger("semicycle")
 
 CLASSES = ("background", "RV", "MYO", "LV")
 COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
 PHASES = ("ED", "ES")
+PATIENT = re.compile(r"patient\d+")
 APART = 0.3  # of the smaller LV, seen along the heart: what two frames of one patient share at least
 
 
@@ -42,6 +48,8 @@ def records(root: str | Path) -> list[Record]:
             found += [record(folder, phase, frame, part) for phase, frame in frames(folder).items()]
         except InputError as error:
             faults.append(str(error))
+    for text in passed_over(root).values():
+        log.warning("%s", text)
     refuse(faults, str(root))
     return sorted(found)
 
@@ -77,12 +85,11 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir, or in ACDC_DIR")
-    folders = {part: root / part for part in ("training", "testing") if (root / part).is_dir()}
     found = [
         (part, folder)
-        for part, parent in (folders or {"training": root}).items()
+        for part, parent in _parts(root).items()
         for folder in sorted(parent.iterdir())
-        if re.fullmatch(r"patient\d+", folder.name) and folder.is_dir()
+        if PATIENT.fullmatch(folder.name) and folder.is_dir()
     ]
     if not found:
         raise InputError(
@@ -90,6 +97,29 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
             " or the patient folders themselves, as dataset_dir"
         )
     return found
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    return {part: root / part for part in ("training", "testing") if (root / part).is_dir()} or {"training": root}
+
+
+def passed_over(root: str | Path) -> dict[Path, str]:
+    """Of each folder of patients that holds others, too, the first of those and a sentence on all: they look like
+    patients but for their names.
+    """
+    said = {}
+    for parent in _parts(Path(root)).values():
+        others = [folder for folder in sorted(parent.iterdir()) if not PATIENT.fullmatch(folder.name)]
+        if left := [folder.name for folder in others if folder.is_dir() and _like_a_patient(folder)]:
+            what = f"{many(len(left), 'folder')} of scans by another name than patientNNN: {some(left)}"
+            said[parent / left[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
+    return said
+
+
+def _like_a_patient(folder: Path) -> bool:
+    with suppress(OSError):  # not ours to read
+        return any(path.name == "Info.cfg" or path.name.lower().endswith(NIFTI) for path in folder.iterdir())
+    return False
 
 
 def frames(patient: Path) -> dict[str, int]:

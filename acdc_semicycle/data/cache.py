@@ -32,6 +32,7 @@ from torch import Tensor
 
 from acdc_semicycle.data import itk, switches, volumes
 from acdc_semicycle.data.records import Record
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.errors import InputError, many
 from acdc_semicycle.versions import versions
 
@@ -58,15 +59,26 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
     if folder is None or called is None:
         return _in_memory(make)
     path = folder / f"slices-{called}.npy"
+    unread: list[OSError] = []  # not the file's own faults, but what is to be in it
+
+    def slices() -> Iterator[Slice]:
+        try:
+            yield from make()
+        except OSError as error:
+            unread.append(error)
+            raise
+
     try:
         if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
             log.info("%s from %s", many(len(found), "prepared slice"), path)
             return found
         with _alone(path):
             if (found := _mapped(path)) is None:  # nobody made it meanwhile
-                found = _read(_write(path, make))
+                found = _read(_write(path, slices))
         return found
     except OSError as error:
+        if error in unread:
+            raise
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
         return _in_memory(make)
 
@@ -212,10 +224,30 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
 
 
+def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
+    """A hash of each file that a training sees, by what it is there: ``"mask of patient001_frame01"``.
+
+    The masks of the unlabelled are not looked at. Where files lie makes no difference.
+    """
+    seen: dict[Path, str] = {}
+    for part in ("labelled", "validation", "unlabelled"):
+        for record in split.records(part, records):
+            seen.setdefault(record.image, f"image of {record.case}")
+            if record.label is not None and part != "unlabelled":
+                seen.setdefault(record.label, f"mask of {record.case}")
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda path: "".join(map(_hash, [path, *_voxels_of(path)])), seen)
+        return dict(zip(seen.values(), hashes, strict=True))
+
+
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
-    headers = [path for path in given if path.name.lower().endswith(volumes.ITK)]
-    return [*given, *(path.parent / name for path in headers for name in itk.detached(path))]
+    return [*given, *(file for path in given for file in _voxels_of(path))]
+
+
+def _voxels_of(path: Path) -> list[Path]:
+    """The files beside a header that hold its voxels."""
+    return [path.parent / name for name in itk.detached(path)] if path.name.lower().endswith(volumes.ITK) else []
 
 
 def _hash(path: Path) -> str:

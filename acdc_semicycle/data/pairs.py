@@ -17,13 +17,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
-from acdc_semicycle import distributed
+from acdc_semicycle import distributed, signals
 from acdc_semicycle.data import cache
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.records import Record
 from acdc_semicycle.errors import InputError, many
 
 log = logging.getLogger("semicycle")
+
+GONE = ("DataLoader worker (pid", "Pin memory thread exited")  # torch's words
 
 
 def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -269,6 +271,7 @@ class Pairs:
                 num_workers=num_workers if dataset.random_by_slice else 0,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda" and not dataset.held,
+                worker_init_fn=signals.deaf,
                 generator=torch.Generator(),  # else opening the loader draws from the global random state
             )
             for stream, dataset in self.datasets.items()
@@ -294,13 +297,32 @@ class Pairs:
         return self.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batches in zip(*self.loaders.values(), strict=True):
+        with signals.starting_loaders():
+            streams = [iter(loader) for loader in self.loaders.values()]
+        while batches := _batches(streams):
             labelled, unlabelled = (
                 dataset.finished(batch, self.device)
                 for dataset, batch in zip(self.datasets.values(), batches, strict=True)
             )
             yield {"labelled": labelled, "unlabelled": {key: unlabelled[key] for key in ("image", "index")}}
         self.skip(0)
+
+
+def _batches(streams: Sequence[Iterator[dict[str, Tensor]]]) -> list[dict[str, Tensor]]:
+    """The next one of each; nothing at the end, which is the same for all.
+
+    Raises:
+        InputError: a process that loads is gone.
+    """
+    try:
+        return [batch for stream in streams for batch in islice(stream, 1)]
+    except (RuntimeError, ConnectionError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(GONE):
+            raise
+        raise InputError(
+            "a process that loads slices was killed, or died: give the run more memory, or fewer --num_workers; the"
+            " same command goes on from what was saved last"
+        ) from error
 
 
 def _as_it_is(batch: Any) -> Any:

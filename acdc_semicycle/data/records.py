@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from acdc_semicycle.data.volumes import SCANS
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, refuse
 
 __all__ = ["IGNORED", "MASK_ENDINGS", "PICTURES", "SCANS", "Record", "checked", "given_folder"]
 log = logging.getLogger("semicycle")
@@ -69,12 +69,15 @@ def checked(records: Iterable[Record], masks: Path) -> list[Record]:
         InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
     """
     found = sorted(records, key=lambda record: record.case)
-    for one, other in pairwise(found):
-        if one.case == other.case:
-            raise InputError(
-                f"{one.case} is there twice, as {one.image} ({one.part}) and {other.image} ({other.part}):"
-                " keep one, an image is never both trained on and scored"
-            )
+    refuse(
+        [
+            f"{one.case} is there twice, as {one.image} ({one.part}) and {other.image} ({other.part}):"
+            " keep one, an image is never both trained on and scored"
+            for one, other in pairwise(found)
+            if one.case == other.case
+        ],
+        "the data set",
+    )
     if blind := [record for record in found if record.part == "testing" and record.label is None]:
         raise InputError(
             f"{blind[0].image} has no mask in {masks} ({len(blind)} such in the part that is scored): restore its mask"

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from acdc_semicycle.data import volumes
 from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, some
 from acdc_semicycle.files import write_text
 
 log = logging.getLogger("semicycle")
-
-SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Split:
         patients = set(getattr(self, part))
         found = sorted(record for record in records if record.patient in patients)
         if absent := sorted(patients - {record.patient for record in found}):
-            raise InputError(f"the {part} patients {_names(absent)} are not there: give the data set that was split")
+            raise InputError(f"the {part} patients {some(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
             _check_masks(sorted(patients), {record.patient for record in found if record.label is None})
         return found
@@ -111,7 +109,7 @@ def split(
         validation_patients = _read(validation_list or "", everyone)
         for path, chosen in ((train_list, train), (validation_list, validation_patients)):
             if forbidden := sorted(set(chosen) & held_out):
-                raise InputError(f"{path} lists {_names(forbidden)} of the data set's own testing part: list others")
+                raise InputError(f"{path} lists {some(forbidden)} of the data set's own testing part: list others")
         test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
         _check_masks(validation_patients + test_patients, without_mask)
     else:
@@ -179,18 +177,13 @@ def _read(path: str | Path, everyone: list[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
     if absent := sorted(set(patients) - set(everyone)):
-        raise InputError(f"{path} lists {_names(absent)}, not in the data set: correct the list or dataset_dir")
+        raise InputError(f"{path} lists {some(absent)}, not in the data set: correct the list or dataset_dir")
     return patients
-
-
-def _names(patients: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(patients[:SHOWN]) + (f" and {len(patients) - SHOWN} more" if len(patients) > SHOWN else "")
 
 
 def _check_masks(patients: list[str], without_mask: set[str]) -> None:
     if blind := sorted(set(patients) & without_mask):
-        raise InputError(f"{_names(blind)} cannot be validation or test: an image has no mask (_gt file)")
+        raise InputError(f"{some(blind)} cannot be validation or test: an image has no mask (_gt file)")
 
 
 def _check(result: Split) -> None:

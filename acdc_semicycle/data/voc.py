@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from acdc_semicycle.data.records import IGNORED, Record, checked, given_folder
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.errors import InputError, refuse, some
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -54,8 +54,17 @@ def records(root: str | Path | None) -> list[Record]:
         raise InputError(f"{home} has no SegmentationClass folder: unpack the masks (the segmentation task) there")
     scored = _names(lists / "val.txt")
     trained = _names(lists / "train.txt") if drawn[-1].name == "SegmentationClass" else _sbd(lists, drawn[-1], scored)
-    found = [_record(home, drawn[::-1], name, "training") for name in trained]
-    return checked(found + [_record(home, drawn, name, "testing") for name in scored], drawn[-1])
+    listed = [_record(home, drawn[::-1], name, "training") for name in trained]
+    listed += [_record(home, drawn, name, "testing") for name in scored]
+    refuse(
+        [
+            f"{each.image} is not there, but listed for {each.part}: restore it, or take {each.case} out of the list"
+            for each in listed
+            if not each.image.is_file()
+        ],
+        str(lists),
+    )
+    return checked(listed, drawn[-1])
 
 
 def _home(root: Path) -> Path:
@@ -83,7 +92,7 @@ def _names(path: Path) -> list[str]:
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     words = [line.split()[0] for line in lines if line.strip()]
     if bad := [word for word in words if ".." in word]:
-        raise InputError(f"{path} lists {bad[0]}: give names of images, without '..'")
+        raise InputError(f"{path} lists {some(bad)}: give names of images, without '..'")
     if not words:
         raise InputError(f"{path} is empty: restore it from the VOC 2012 archive, a name a line")
     return list(dict.fromkeys(PurePosixPath(word).stem for word in words))
@@ -91,8 +100,5 @@ def _names(path: Path) -> list[str]:
 
 def _record(home: Path, drawn: list[Path], name: str, part: str) -> Record:
     """The image of this name, with its mask from the first folder that has one."""
-    image = home / "JPEGImages" / f"{name}.jpg"
-    if not image.is_file():
-        raise InputError(f"{image} is not there, but listed for {part}: restore it, or take {name} out of the list")
     label = next((mask for folder in drawn if (mask := folder / f"{name}.png").is_file()), None)
-    return Record(name, name, image, label, part=part)
+    return Record(name, name, home / "JPEGImages" / f"{name}.jpg", label, part=part)

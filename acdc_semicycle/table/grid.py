@@ -13,6 +13,7 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.places import overlays_and_options
 from acdc_semicycle.table.results import ABLATIONS, METHODS, PAPER, Cell
 
+SWITCHES = ("dry-run", "no-probe", "no-images")
 FOLDERS = {"voc": "VOC_DIR", "cityscapes": "CITYSCAPES_DIR", "acdc": "ACDC_DIR"}  # from the environment
 OURS = {"dataset_dir": "--data", "output_dir": "--out", "seed": "--seeds", "labelled": "--only", "config_file": "words"}
 
@@ -42,20 +43,15 @@ class Options:
         Raises:
             ValueError: names the word that cannot be understood.
         """
-        overlays, rest = overlays_and_options(arguments)
+        overlays, rest = overlays_and_options(arguments, SWITCHES)
         options = cls(overlays)
         words = iter(rest)
         for word in words:
             name, equals, value = word.removeprefix("--").partition("=")
-            if not word.startswith("--") or not name:
-                raise InputError(f"{word!r} is not understood: after the overlays give --KEY VALUE; see --help")
-            if name in ("dry-run", "no-probe", "no-images"):
+            if name in SWITCHES:
                 setattr(options, name.replace("-", "_"), True)
-                continue
-            value = value if equals else next(words, "--")
-            if value.startswith("--"):
-                raise InputError(f"--{name} has no value: give --{name} VALUE")
-            options._take(name, value)
+            else:
+                options._take(name, value if equals else next(words))
         if options.report and len(arguments) > 2 + options.no_images:
             raise InputError("--report makes the tables again and takes nothing beside it: give --report FOLDER")
         return options
