@@ -38,6 +38,14 @@ def read_itk(path: Path) -> Read:
     return sitk.GetArrayFromImage(image).transpose(), itk.affine(image)
 
 
+def read_series_itk(path: Path) -> Read:
+    """The first series of a folder, as SimpleITK's examples read one."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+    image = reader.Execute()
+    return sitk.GetArrayFromImage(image).transpose(), itk.affine(image)
+
+
 def read_monai(path: Path, stock: Stock) -> Read:
     load, channel_first = stock.load.transforms[:2]
     image: Any = channel_first(load({"image": str(path)}))["image"]

@@ -44,6 +44,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import odd_files
+import odd_series
 import torch
 from interrupted import killed_savers, stopped_trainings
 from measure import machine, table
@@ -73,6 +74,7 @@ from readers import (
     read_itk,
     read_monai,
     read_ours,
+    read_series_itk,
     segment_itk,
     segment_monai,
     stored,
@@ -172,22 +174,40 @@ def files(bench: Bench) -> list[Row]:
         if tool in bench.segmenters:
             work = partial(_segment, bench.segmenters[tool], bench.folder / "odd" / tool)
             _note(whole[tool], found, each(work, found, seconds=bench.few(20, 10)))
-    code, masks, said = predict(bench.folder / "odd" / "in", bench.folder / "odd" / "ours", bench.model)
-    for file in filter(lambda file: file.segmented, found):
-        name, scan = file.path.name, str(file.path)
-        if file.good:
-            wrong = _wrong_mask(masks[scan], file) if scan in masks else said.get(scan, "left out in silence")
-            whole["ours"].add(name, not wrong, wrong)
-        else:
-            how = said.get(scan, "a mask" if scan in masks else "left out in silence")
-            whole["ours"].add(name, scan not in masks and scan in how and "\n" not in how.replace(scan, ""), how)
-    whole["ours"].add("exit code", code not in (0, *range(-64, 0)), str(code))
+    _predicted(bench, bench.folder / "odd", found, whole["ours"])
     rows = [("odd and bad files read right, or refused", reading)]
     for good, words in ((True, "odd, but good: right voxels, right place"), (False, "bad: refused")):
         names = {file.path.name for file in found if file.good is good}
         part = {tool: Cell({k: v for k, v in cell.outcomes.items() if k in names}) for tool, cell in reading.items()}
         rows.append((f"- {words}", part))
     return [*rows, ("odd and bad files, file to mask on its own grid", whole)]
+
+
+def _predicted(bench: Bench, folder: Path, found: Sequence[File], cell: Cell) -> None:
+    """What ``semicycle predict`` makes of all below ``folder / "in"``."""
+    code, masks, said = predict(folder / "in", folder / "ours", bench.model)
+    for file in filter(lambda file: file.segmented, found):
+        name, scan = file.path.name, str(file.path)
+        if file.good:
+            wrong = _wrong_mask(masks[scan], file) if scan in masks else said.get(scan, "left out in silence")
+            cell.add(name, not wrong, wrong)
+        else:
+            how = said.get(scan, "a mask" if scan in masks else "left out in silence")
+            cell.add(name, scan not in masks and scan in how and "\n" not in how.replace(scan, ""), how)
+    cell.add("exit code", code not in (0, *range(-64, 0)), str(code))
+
+
+def series(bench: Bench) -> list[Row]:
+    """Folders of DICOM; stock MONAI reads none without a package more."""
+    found = odd_series.make(bench.folder / "series" / "in")
+    reading, whole = {"SimpleITK": Cell(), "ours": Cell()}, Cell()
+    for tool, read in (("SimpleITK", read_series_itk), ("ours", read_ours)):
+        _note(reading[tool], found, each(partial(_read, read, tool == "ours"), found, seconds=bench.few(20, 10)))
+    _predicted(bench, bench.folder / "series", found, whole)
+    return [
+        ("odd and bad DICOM series read right, or refused", reading),
+        ("odd and bad DICOM series, folder to mask on its own grid", {"ours": whole}),
+    ]
 
 
 def _note(cell: Cell, found: Sequence[File], outcomes: Iterable[tuple[str, str]]) -> None:
@@ -589,7 +609,7 @@ def trainings(bench: Bench) -> list[Row]:
 
 
 def main() -> None:
-    parts = [files, damage, headers, kills, orders, pairs, batch, trainings]
+    parts = [files, series, damage, headers, kills, orders, pairs, batch, trainings]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reliability"), help="for the JSON and the table")
     parser.add_argument("--short", action="store_true", help="fewer of everything, and no trainings")
