@@ -8,7 +8,8 @@ cell is the number of cases that end well, of all. ``--short`` does fewer of eac
 one core. Linux only: what is tried is forked, limited and killed. MONAI is as installed here, with nibabel; NRRD and
 MetaImage it reads with the package itk besides. In the code's order:
 
-    files       243 odd and bad files (odd_files.py): right voxels at the right place, or refused; then file to mask
+    files       274 odd and bad files (odd_files.py): right voxels at the right place, or refused; then file to mask
+    series      51 odd and bad DICOM series (odd_series.py), likewise
     damage      one file cut at random places, and with single bits flipped
     headers     random bytes in a header: what is taken up has to be what the header says, or what it said before
     kills       a process that saves checkpoints, killed at random times, at random bytes of a file, around file calls
