@@ -27,7 +27,7 @@ from acdc_semicycle.errors import InputError
 from acdc_semicycle.figures import colours_of
 from acdc_semicycle.files import MADE_HERE, check_folder, check_ours, write_bytes
 from acdc_semicycle.plots import DPI, INDICES
-from acdc_semicycle.quality import SCORES, nothing_found
+from acdc_semicycle.quality import SCORES, expected_dice, nothing_found
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
 OURS = (  # and by what they are known
@@ -265,11 +265,22 @@ def _cards(folder: Path, content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "slices": [one | {"cycle": _of_slice(case, one["place"])} for one in slices],
             "unseen": unseen,
             "flagged": _is_flagged(case, content["quality"]),
+            "judged": _worst(case, content["quality"]),
             "patient": patients.get(case.about("patient")),
             "structures": bool(case.scored) or volumes_known,
             "volumes": volumes_known,
             "truths": truths,
         }
+
+
+def _worst(case: Case, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """What was judged without a truth, of a cine's worst frame; the first where that is not known."""
+
+    def expected(scores: dict[str, Any]) -> float:
+        value = expected_dice(quality, scores) if quality.get("weights") else None
+        return -1.0 if value is None else value
+
+    return min(case.predicted.get("frame_scores") or [{}], key=expected)
 
 
 def _is_flagged(case: Case, quality: Mapping[str, Any]) -> bool:

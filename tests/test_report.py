@@ -253,6 +253,17 @@ def test_two_tools_without_a_truth_are_one_against_the_other(tmp_path, into):
         report.write(tmp_path / into)
 
 
+def test_a_card_shows_what_was_judged_without_truth_of_the_worst_frame(run):
+    case = run.predictions["cases"][0]
+    case["frame_scores"] = [{"cycle": 0.91}, {"cycle": 0.43}, {"cycle": 0.77}]
+    run.predictions["quality"] = run.predictions["quality"] | {"weights": {"cycle": 1.0}, "bias": 0.0}
+    (card,) = (card for card in cards(run.write()) if case["case"] in card)
+    assert "Without truth" in card and "cycle 0.430" in card and "0.910" not in card
+    del run.predictions["quality"]["weights"]
+    (card,) = (card for card in cards(run.write()) if case["case"] in card)
+    assert "cycle 0.910" in card
+
+
 def test_the_worst_case_comes_first_by_its_true_dice(run):
     page = run.write()
     dices = {entry["case"]: entry["dice"]["mean"] for entry in run.evaluation["cases"]}
@@ -286,7 +297,7 @@ def test_a_case_in_which_nothing_was_found_is_to_be_checked(run):
         entry["quality"] = found
     run.predictions["cases"][0]["frame_scores"] = [{"cycle": 0.9}, {"cycle": None}]
     page = run.write(evaluation=False)
-    assert "to check (quality under 0.75, or nothing found) 1 " in words(page)
+    assert "to check (quality under 0.75 or nothing found) 1 " in words(page)
     assert [">to check<" in card for card in cards(page)] == [True, False, False, False, False, False]
 
 
@@ -336,7 +347,7 @@ def with_names(run: Run, nasty: str) -> str:
     run.evaluation["notes"] = [nasty]
     run.predictions["patients"][0]["patient"] = nasty
     run.predictions |= {"settings": {nasty: nasty}, "model": {nasty: nasty, "path": nasty}}
-    run.predictions["cases"][1] |= {"withheld": nasty, "scores": {nasty: 0.5}}
+    run.predictions["cases"][1] |= {"withheld": nasty, "frame_scores": [{nasty: 0.5}]}
     return run.write()
 
 
