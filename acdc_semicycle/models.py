@@ -52,7 +52,6 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "classes": ("a list of names", lambda v: isinstance(v, list) and len(v) > 1 and all(isinstance(n, str) for n in v)),
 }
 
-NAMES = ("model.pt", "model.json", "painter.pt", "quality.json")  # what is read, of a folder or of a zip's models/
 SUMS = "SHA256SUMS"
 # Weights hardly shrink: what does is none of export's, and might fill the memory.
 LARGEST, SUSPICIOUS, RATIO = 2 << 30, 10 << 20, 200
@@ -64,7 +63,7 @@ class Model:
 
     Args:
         path: the model.pt or the zip.
-        read: the content of one of ``NAMES``, or None where there is none.
+        read: the content of model.pt, model.json, painter.pt or quality.json, or None where there is none.
     """
 
     path: Path
@@ -238,7 +237,7 @@ def _beside(path: Path, name: str) -> str:
 
 
 def _file(path: Path, name: str) -> bytes | None:
-    """One of ``NAMES``, for the network at ``path``."""
+    """A file of the network at ``path``."""
     if name not in ("model.pt", "model.json") and path.name != "model.pt":
         return None  # another file's, perhaps of another network
     found = path.with_name(_beside(path, name))
@@ -246,7 +245,7 @@ def _file(path: Path, name: str) -> bytes | None:
 
 
 def _member(path: Path, name: str) -> bytes | None:
-    """One of ``NAMES`` of an exported zip, after a look at its size and its checksum."""
+    """A file of an exported zip's models/, after a look at its size and its checksum."""
     with _opened(path) as (archive, members, sums):
         member = f"models/{name}"
         if member not in members:

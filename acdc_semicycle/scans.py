@@ -18,7 +18,7 @@ from PIL import Image
 from acdc_semicycle.data import acdc, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
 from acdc_semicycle.data.transforms import BOMB, is_picture
-from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.errors import InputError, many, some
 from acdc_semicycle.files import read_json
 
 if TYPE_CHECKING:
@@ -189,8 +189,7 @@ class Scans:
     def _files(self, root: Path, folders: Sequence[Path]) -> list[Path]:
         there = sorted(path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
         if other := [path for path in there if path.name.lower().endswith(NOT_READ)]:
-            more = f" and {len(other) - 1} more" if len(other) > 1 else ""
-            log.warning("%s%s left out: of a format that is not read, convert to NIfTI", other[0], more)
+            log.warning("%s left out: of a format that is not read, convert to NIfTI", some(other, 1))
         named = [path for path in there if path.name.lower().endswith(self.suffixes)]
         # links to nothing and pipes get their lines, too
         files = [path for path in named if not os.path.isdir(path) and not self._ours(path)]

@@ -19,11 +19,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from odd_files import File, measured
+from odd_files import LPS, File, measured
 from predict import Stock
 from torch.nn.functional import interpolate
 
-from acdc_semicycle.data import itk, volumes
+from acdc_semicycle.data import volumes
 from acdc_semicycle.errors import InputError
 
 TOOLS = ("SimpleITK", "MONAI", "ours")
@@ -33,9 +33,20 @@ NEAR_MM = 1e-2  # between corners: float32 of a header
 Read = tuple[NDArray, NDArray]
 
 
+def affine_itk(image: Any) -> NDArray[np.float64]:
+    """To RAS, in mm, of a SimpleITK image of two, three or four axes."""
+    n = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(n, n)
+    result = np.eye(4)
+    k = min(n, 3)
+    result[:k, :k] = direction[:k, :k] * np.array(image.GetSpacing())[:k]
+    result[:k, 3] = np.array(image.GetOrigin())[:k]
+    return LPS @ result
+
+
 def read_itk(path: Path) -> Read:
     image = sitk.ReadImage(str(path))
-    return sitk.GetArrayFromImage(image).transpose(), itk.affine(image)
+    return sitk.GetArrayFromImage(image).transpose(), affine_itk(image)
 
 
 def read_series_itk(path: Path) -> Read:
@@ -43,7 +54,7 @@ def read_series_itk(path: Path) -> Read:
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
     image = reader.Execute()
-    return sitk.GetArrayFromImage(image).transpose(), itk.affine(image)
+    return sitk.GetArrayFromImage(image).transpose(), affine_itk(image)
 
 
 def read_monai(path: Path, stock: Stock) -> Read:

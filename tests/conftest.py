@@ -4,6 +4,7 @@ import locale
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from acdc_semicycle.data import acdc, phantom
@@ -59,3 +60,21 @@ def cityscapes_dir() -> Path:
     if not (root / "leftImg8bit" / "val").is_dir():
         pytest.skip(f"no Cityscapes at {root}: set CITYSCAPES_DIR to the folder of leftImg8bit and gtFine")
     return root
+
+
+@pytest.fixture(scope="session")
+def itk_affine():
+    """To RAS, in mm, of a SimpleITK image, by SimpleITK's own way from indices to places."""
+
+    def affine(image) -> np.ndarray:
+        n, result = image.GetDimension(), np.eye(4)
+        places = [
+            image.TransformIndexToPhysicalPoint(index)
+            for index in np.vstack([np.zeros(n), np.eye(n)]).astype(int).tolist()
+        ]
+        origin, *ends = np.array(places)[:4, :3]
+        result[: len(origin), : len(ends)] = (np.array(ends) - origin).T
+        result[: len(origin), 3] = origin
+        return np.diag([-1, -1, 1, 1]) @ result
+
+    return affine

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle.data import dicom, dicom_file, dicom_pixels, itk, volumes
+from acdc_semicycle.data import dicom, dicom_file, dicom_pixels, volumes
 from acdc_semicycle.errors import InputError
 from acdc_semicycle.scans import Scans
 
@@ -115,11 +115,11 @@ def test_every_voxel_is_where_its_value_says(tmp_path, turn):
     np.testing.assert_allclose(volume.spacing_mm, (ACROSS, DOWN, 10), atol=1e-5)
 
 
-def test_the_grid_is_that_of_itk(tmp_path):
+def test_the_grid_is_that_of_itk(tmp_path, itk_affine):
     folder = stack(tmp_path / "scan", turn=TILTED)
     theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
     ours = read(folder)
-    np.testing.assert_allclose(ours.affine, itk.affine(theirs), atol=1e-4)
+    np.testing.assert_allclose(ours.affine, itk_affine(theirs), atol=1e-4)
     np.testing.assert_array_equal(ours.voxels[..., 0], sitk.GetArrayFromImage(theirs).transpose())
 
 

@@ -881,7 +881,7 @@ def test_a_line_that_is_no_field_is_refused(line, tmp_path):
         volumes.read(path)
 
 
-def test_what_a_header_lacks_is_made_up_as_simpleitk_does(tmp_path, monkeypatch):
+def test_what_a_header_lacks_is_made_up_as_simpleitk_does(tmp_path, monkeypatch, itk_affine):
     monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
     nothing = dict.fromkeys(NRRD_PLACE)
     paths = [nrrd(tmp_path / "a.nrrd", nothing | {"spacings": "2 1.5 9"}), nrrd(tmp_path / "b.nrrd", nothing)]
@@ -890,7 +890,7 @@ def test_what_a_header_lacks_is_made_up_as_simpleitk_does(tmp_path, monkeypatch)
     paths += [meta(tmp_path / "e.mha", dict.fromkeys(META_PLACE))]
     for path in paths:
         theirs = SimpleITK.ReadImage(str(path))
-        np.testing.assert_allclose(volumes.read(path).affine, itk.affine(theirs), atol=1e-9, err_msg=path.name)
+        np.testing.assert_allclose(volumes.read(path).affine, itk_affine(theirs), atol=1e-9, err_msg=path.name)
 
 
 # how much is read of what is longer than it should be

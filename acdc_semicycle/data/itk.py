@@ -19,7 +19,6 @@ from acdc_semicycle.data.itk_header import Fields, true
 from acdc_semicycle.data.nifti import COPY, check_size, exactly
 from acdc_semicycle.errors import InputError
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 CHUNK = 1 << 20
 LONGEST_NUMBER, LONGEST_NAME = 64, 255  # characters
 MOST_LINES = 10**6  # before the voxels
@@ -43,17 +42,6 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
     voxels = voxels.reshape(sizes, order="F")
     voxels = voxels if frames is None else np.moveaxis(voxels, frames, -1)
     return voxels[..., None] if voxels.ndim == 2 else voxels, affine, None
-
-
-def affine(image: Any) -> NDArray[np.float64]:
-    """The affine to RAS of a SimpleITK image, or a reader that knows of one, of two, three or four axes."""
-    n = image.GetDimension()
-    direction = np.array(image.GetDirection()).reshape(n, n)
-    result = np.eye(4)
-    k = min(n, 3)
-    result[:k, :k] = direction[:k, :k] * np.array(image.GetSpacing())[:k]
-    result[:k, 3] = np.array(image.GetOrigin())[:k]
-    return LPS @ result
 
 
 def detached(path: Path) -> list[str]:

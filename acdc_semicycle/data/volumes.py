@@ -18,7 +18,6 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from acdc_semicycle.data import itk, nifti, switches
-from acdc_semicycle.data.itk import LPS
 from acdc_semicycle.data.nifti import IN_MM
 from acdc_semicycle.data.orientation import Layout, displayed, layout
 from acdc_semicycle.errors import InputError
@@ -33,6 +32,7 @@ ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = (*NIFTI, *ITK)
 FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
 FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 STEPS = 2**20  # of single precision's 2^24, that an image may be away from zero, in units of its range
 MARK = "acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
