@@ -11,23 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from acdc_semicycle.data import acdc, volumes
+from acdc_semicycle.data import acdc, dicom, volumes
 from acdc_semicycle.data.records import MASK_ENDINGS, PICTURES
 from acdc_semicycle.data.transforms import BOMB, is_picture
 from acdc_semicycle.errors import InputError, many, some
 from acdc_semicycle.files import read_json
 
-if TYPE_CHECKING:
-    from acdc_semicycle.data.dicom import Series
-
 log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
-DICOM = (".dcm", ".ima")
 NOT_READ = (".mgz", ".mgh", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".gipl", ".par")
 LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
 
@@ -46,7 +42,7 @@ class Scan:
         fault: why it can be none, in the words of an InputError.
     """
 
-    source: Path | Series
+    source: Path | dicom.Series
     case: str
     target: Path
     patient: str
@@ -155,7 +151,7 @@ class Scans:
         return found, closed
 
     def _scan(self, path: Path, fault: str | None = None) -> Scan:
-        if fault is None and path.suffix.lower() in DICOM and not path.name.lower().endswith(self.suffixes):
+        if fault is None and path.suffix.lower() in dicom.ENDINGS and not path.name.lower().endswith(self.suffixes):
             fault = f"{path} is one file of a DICOM series: give its folder"
         name = stem(path)
         place = Path(os.path.relpath(path.parent, self.root))
@@ -166,8 +162,6 @@ class Scans:
         return Scan(path, case, self.folder / place / file, patient or case, phase, phases, fault)
 
     def _series(self, folders: Sequence[Path]) -> Iterator[Scan]:
-        from acdc_semicycle.data import dicom
-
         for folder in sorted(folders):
             try:
                 series = dicom.find(folder) if dicom.is_folder(folder) else []
@@ -216,7 +210,7 @@ def _once(found: Sequence[Scan]) -> list[Scan]:
     return list(first.values())
 
 
-def id_of(source: Path | Series) -> str:
+def id_of(source: Path | dicom.Series) -> str:
     """What makes a source the same as another: its name, in whatever words its folder is named."""
     if isinstance(source, Path):
         return f"{source.parent.resolve()}/{source.name}"
