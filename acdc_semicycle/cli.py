@@ -31,10 +31,11 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
-from acdc_semicycle import __version__, signals
-from acdc_semicycle.errors import speak_in_turn
-from acdc_semicycle.overlays import check_sections
-from acdc_semicycle.places import folder, misread, overlays_and_options
+from acdc_semicycle import __version__
+from acdc_semicycle.config.locations import folder, misread, overlays_and_options
+from acdc_semicycle.config.overlays import check_sections
+from acdc_semicycle.runtime import signals
+from acdc_semicycle.runtime.errors import speak_in_turn
 
 
 def main() -> int:
@@ -89,7 +90,7 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--classes", nargs="+", help="names of the classes, background first")
     parser.add_argument("-o", "--output", type=Path, help="where the results go; by default into the first --pred")
     given = parser.parse_args(arguments)
-    from acdc_semicycle import compare  # slow, as all below: only where it is needed
+    from acdc_semicycle.evaluation import compare  # slow, as all below: only where it is needed
 
     target = given.output or (given.pred[0] if given.pred[0].is_dir() else given.pred[0].parent)
     compare.check_target(target, given.truth)
@@ -129,7 +130,7 @@ def report(arguments: list[str]) -> int:
     parser = _parser("report", "One page to open in a browser, of what predict and evaluate have left in a folder.")
     parser.add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
-    from acdc_semicycle import report as page
+    from acdc_semicycle.report import page
 
     print(page.write(given.folder))
     return 0
@@ -144,7 +145,7 @@ def calibrate(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--test", type=Path, help="a folder of other cases, to say how good the fitted quality is")
     given = parser.parse_args(arguments)
-    from acdc_semicycle import calibrate as fitting
+    from acdc_semicycle.evaluation import calibrate as fitting
 
     print(fitting.calibrate(given.folder, given.test))
     return 0
@@ -156,7 +157,7 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
     parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
     given = parser.parse_args(arguments)
-    from acdc_semicycle import check as checking
+    from acdc_semicycle.data import check as checking
 
     counts = checking.Counts()
     findings = checking.check(given.dataset, given.masks, given.classes, counts=counts)
@@ -172,14 +173,14 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output_dir", type=Path, required=True)
     parser.add_argument("--scans", type=Path, nargs="+", default=[], help="to compare on; by default the phantom's")
     given = parser.parse_args(arguments)
-    from acdc_semicycle import export as exporting
+    from acdc_semicycle.artifacts import export as exporting
 
     print(exporting.main(given.model, given.output_dir, given.scans))
     return 0
 
 
 def table(arguments: list[str]) -> int:
-    from acdc_semicycle.table import command
+    from acdc_semicycle.experiments import command
 
     return command.main(arguments)
 
@@ -245,7 +246,7 @@ def run_here(run_id: str | None, files: list[str], paths: dict[str, Any], option
     words = [f"--{key}={_text(value)}" for key, value in (paths | options).items()]
     config_files = _announce(run_id, files, words)[0]
     gc.disable()  # imports make no garbage, and looking for it takes a fifth of their time
-    from acdc_semicycle.bundle import run
+    from acdc_semicycle.config.startup import run
 
     gc.enable()
     run(config_files, paths | options, run_id)

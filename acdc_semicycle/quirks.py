@@ -3,7 +3,7 @@
 All are facts about arnab39/Semi-supervised-segmentation-cycleGAN at commit bc02d92 (2019-09-02); none of its code is
 here. Two more need no code, only an argument of the networks: there the residual blocks drop out with probability
 0.5 unless told otherwise (the paper has no dropout), and the discriminators have instance norm (the paper's: batch
-norm). The mIoU of each data set is :class:`acdc_semicycle.metrics.PooledIoU` with its own class left out.
+norm). The mIoU of each data set is :class:`acdc_semicycle.evaluation.metrics.PooledIoU` with its own class left out.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from acdc_semicycle.data import cityscapes, splits, voc
+from acdc_semicycle.data import splits
 from acdc_semicycle.data.pairs import EpochSampler
-from acdc_semicycle.data.records import BY_SLICE, IGNORED, Record
-from acdc_semicycle.history import History
-from acdc_semicycle.shapes import Mask, Score
-from acdc_semicycle.trainer import linear_decay
+from acdc_semicycle.datasets import cityscapes, voc
+from acdc_semicycle.datasets.records import BY_SLICE, IGNORED, Record
+from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.shapes import Mask, Score
+from acdc_semicycle.training.trainer import linear_decay
 
 NOTE = BY_SLICE
 
@@ -42,7 +43,7 @@ class IndexJudge(nn.Module):
     The argmax passes no gradient, so eq. 4 teaches D_S but never G_IS. A pixel that nobody annotated is class 0.
 
     Args:
-        judge: of one channel, a :class:`acdc_semicycle.networks.PixelDiscriminator`.
+        judge: of one channel, a :class:`acdc_semicycle.methods.networks.PixelDiscriminator`.
     """
 
     def __init__(self, judge: nn.Module) -> None:

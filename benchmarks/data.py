@@ -37,10 +37,10 @@ from monai.transforms import (
 from torch.utils.data import RandomSampler
 from tqdm import tqdm
 
-from acdc_semicycle.data import acdc, phantom
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Slices, as_dicts
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
+from acdc_semicycle.datasets import acdc, phantom
 
 BOTH = ["image", "label"]
 LIGHT = [

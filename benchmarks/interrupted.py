@@ -27,10 +27,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
-from acdc_semicycle import checkpoints, states
-from acdc_semicycle.data import phantom
-from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.semicycle import SemiCycle
+from acdc_semicycle.artifacts import weights
+from acdc_semicycle.datasets import phantom
+from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
+from acdc_semicycle.methods.semicycle import SemiCycle
+from acdc_semicycle.training import checkpoints
 
 CALLS = ("replace", "rename", "link", "unlink", "remove", "fsync")  # by which a file gets or loses its name
 STOP_SECONDS, STOP_CODE = 10.0, 75  # within which a process ends at SIGTERM, and its exit code then: EX_TEMPFAIL
@@ -180,7 +181,7 @@ def _ours(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
 def _lost_ours(folder: Path, objects: dict[str, Any], done: int) -> str:
     try:
         state = _checkpoints(folder, objects).check()
-        states.load(folder / "model.pt")
+        weights.load(folder / "model.pt")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if state is None:
@@ -289,8 +290,8 @@ class _train_ours:
         return list((self.home / "models").glob("last*.pt"))
 
     def final(self) -> dict[str, torch.Tensor]:
-        state = states.load(self.home / "models" / "last.pt")["objective"]
-        best = states.load(self.home / "models" / "model.pt")
+        state = weights.load(self.home / "models" / "last.pt")["objective"]
+        best = weights.load(self.home / "models" / "model.pt")
         tensors = state | {f"model.pt, {name}": value for name, value in best.items()}
         return {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle.data.orientation import Layout
+from acdc_semicycle.imageio.orientation import Layout
 
 SHAPE = (6, 5, 4)
 PLACE = np.array([[-2.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, 3, -10], [0, 0, 0, 1]])

@@ -51,11 +51,11 @@ from monai.transforms import (
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
-from acdc_semicycle import states
-from acdc_semicycle.data import acdc, phantom
+from acdc_semicycle.artifacts import weights
 from acdc_semicycle.data.pairs import Slices
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
-from acdc_semicycle.networks import ResidualGenerator
+from acdc_semicycle.datasets import acdc, phantom
+from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "bundles" / "semicycle" / "configs" / "inference.json"
@@ -97,9 +97,9 @@ def trained(folder: Path, size: int, filters: int, steps: int, device: str) -> P
         loss.backward()
         optimizer.step()
     path, card = folder / "models" / "model.pt", {"filters": filters, "image_size": [size, size]}
-    states.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
+    weights.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
     painter = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
-    states.save(path.with_name("painter.pt"), painter.state_dict())
+    weights.save(path.with_name("painter.pt"), painter.state_dict())
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
     return path
 

@@ -23,8 +23,8 @@ from odd_files import LPS, File, measured
 from predict import Stock
 from torch.nn.functional import interpolate
 
-from acdc_semicycle.data import volumes
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.runtime.errors import InputError
 
 TOOLS = ("SimpleITK", "MONAI", "ours")
 SIZE, FILTERS = 32, 2  # of a network that is there to give some mask, whatever it is

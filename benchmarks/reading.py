@@ -18,7 +18,7 @@ import SimpleITK
 from measure import in_turn, machine, table
 from scipy.ndimage import gaussian_filter
 
-from acdc_semicycle.data import volumes
+from acdc_semicycle.imageio import volumes
 
 
 def main() -> None:

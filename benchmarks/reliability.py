@@ -84,12 +84,12 @@ from readers import (
 )
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle import states
-from acdc_semicycle.check import check
-from acdc_semicycle.data import phantom
-from acdc_semicycle.data.orientation import Layout
-from acdc_semicycle.data.volumes import IN_MM
-from acdc_semicycle.networks import ResidualGenerator
+from acdc_semicycle.artifacts import weights
+from acdc_semicycle.data.check import check
+from acdc_semicycle.datasets import phantom
+from acdc_semicycle.imageio.orientation import Layout
+from acdc_semicycle.imageio.volumes import IN_MM
+from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
 AGREE_MM = 1.0  # qform and sform of one header
@@ -625,7 +625,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reliability") as name:
         torch.manual_seed(0)
         model = Path(name) / "models" / "model.pt"
-        states.save(model, ResidualGenerator(1, 4, filters=FILTERS).state_dict())
+        weights.save(model, ResidualGenerator(1, 4, filters=FILTERS).state_dict())
         model.with_suffix(".json").write_text(json.dumps({"filters": FILTERS, "image_size": [SIZE, SIZE]}))
         bench = Bench(Path(name), given.short, model, Stock(model, SIZE, FILTERS, "cpu"))
         for part in parts:

@@ -30,10 +30,10 @@ from measure import in_turn, machine, peak_flops, table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from acdc_semicycle.losses import cross_entropy, judged_real, l1, l2, weigh
-from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.objective import softmax
-from acdc_semicycle.semicycle import SemiCycle
+from acdc_semicycle.methods.losses import cross_entropy, judged_real, l1, l2, weigh
+from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
+from acdc_semicycle.methods.objective import softmax
+from acdc_semicycle.methods.semicycle import SemiCycle
 
 WEIGHTS = dict.fromkeys(SemiCycle.terms, 0.5) | {"gen_S": 1.0, "gen_I": 1.0, "cycle_S": 0.05, "cycle_I": 1.0}
 K = 4
@@ -117,7 +117,7 @@ class Form:
             "adv_S": judged_real(o.D_S(s_u)),
             "adv_I": judged_real(o.D_I(x_y)),
         }
-        from acdc_semicycle.semicycle import Made
+        from acdc_semicycle.methods.semicycle import Made
 
         return terms, Made(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
 

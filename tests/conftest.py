@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acdc_semicycle.data import acdc, phantom
-from acdc_semicycle.data.records import Record
+from acdc_semicycle.datasets import acdc, phantom
+from acdc_semicycle.datasets.records import Record
 
 TINY = (32, 32, 6)
 

@@ -11,8 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from acdc_semicycle import __version__, bundle, cli, compare, states
-from acdc_semicycle.networks import ResidualGenerator
+from acdc_semicycle import __version__, cli
+from acdc_semicycle.artifacts import weights
+from acdc_semicycle.config import startup
+from acdc_semicycle.evaluation import compare
+from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = Path("bundles", "semicycle", "configs")  # of a clone, from its root
@@ -67,7 +70,7 @@ def test_overlays_are_named_or_given_as_files(semicycle, tmp_path):
 
 def test_predict_hands_files_over_as_paths_and_prints_the_bundles_command(semicycle, monkeypatch, capsys):
     ran = []
-    monkeypatch.setattr(bundle, "run", lambda *given: ran.append(given))
+    monkeypatch.setattr(startup, "run", lambda *given: ran.append(given))
     semicycle("predict", "$scan.nii.gz", "b.mha", "-o", "@out", "--model", "m.zip", "--flips", "--sw_batch", "3")
     files, settings, run_id = ran[0]
     assert files == [str(CONFIGS / "inference.json")] and run_id is None
@@ -89,7 +92,7 @@ def test_a_path_that_monai_would_read_as_code_reaches_a_training_as_a_path(
     semicycle, monkeypatch, capsys, name, option
 ):
     ran = []
-    monkeypatch.setattr(bundle, "run", lambda *given: ran.append(given))
+    monkeypatch.setattr(startup, "run", lambda *given: ran.append(given))
     for words in ([f"--{option}", name], [f"--{option}={name}"]):
         assert semicycle("train", "small", *words, "--classes", "['a','b']", "--epochs", "3", "--amp", "True") == (
             0,
@@ -195,7 +198,7 @@ def test_results_that_could_not_be_written_are_refused_before_any_is_made(semicy
 
 def test_a_prediction_that_failed_is_no_exit_code_0(semicycle, tmp_path, capsys):
     model = tmp_path / "models" / "model.pt"
-    states.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    weights.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     model.with_suffix(".json").write_text(json.dumps({"filters": 2, "blocks": 1, "image_size": [24, 32]}))
     (tmp_path / "a.nii").write_bytes(b"damaged")
     given = ("predict", str(tmp_path / "a.nii"), "-o", str(tmp_path / "out"), "--model", str(model))

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image, PngImagePlugin
-from test_bundle import train
-from test_dicom import stack
 
-from acdc_semicycle import cli, states
-from acdc_semicycle.networks import ResidualGenerator
+from acdc_semicycle import cli
+from acdc_semicycle.artifacts import weights
+from acdc_semicycle.methods.networks import ResidualGenerator
+from tests.config.test_bundle import train
+from tests.imageio.test_dicom import stack
 
 WORD = "PLANTEDNAME"
 ITK = {"nrrd": ["comment", "PatientName", "content"], "mha": ["Comment", "PatientName"], "mhd": ["Comment", "Name"]}
@@ -139,7 +140,7 @@ def test_no_note_in_a_picture_gets_into_what_is_written(tmp_path, monkeypatch):
     pixels.save(tmp_path / "in" / "c.tif", tiffinfo={270: WORD, 315: WORD})
     assert all(WORD.encode() in path.read_bytes() for path in (tmp_path / "in").iterdir())
     model = tmp_path / "models" / "model.pt"
-    states.save(model, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
+    weights.save(model, ResidualGenerator(1, 2, filters=2, blocks=1).state_dict())
     card = {"filters": 2, "blocks": 1, "image_size": [24, 32], "pictures": True, "classes": ["background", "cell"]}
     model.with_suffix(".json").write_text(json.dumps(card | {"intensity_range": [0, 255]}))
     run(monkeypatch, "predict", tmp_path / "in", "-o", tmp_path / "out", "--model", model)

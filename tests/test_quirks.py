@@ -15,15 +15,15 @@ from PIL import Image
 from torch import nn
 
 from acdc_semicycle import quirks
-from acdc_semicycle.data import cityscapes, voc
 from acdc_semicycle.data.pairs import EpochSampler
-from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd
-from acdc_semicycle.errors import InputError
-from acdc_semicycle.history import History
-from acdc_semicycle.losses import weigh
-from acdc_semicycle.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.semicycle import SemiCycle
+from acdc_semicycle.datasets import cityscapes, voc
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.losses import weigh
+from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
+from acdc_semicycle.methods.semicycle import SemiCycle
+from acdc_semicycle.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 K = 3

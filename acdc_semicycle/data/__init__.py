@@ -1,1 +1,4 @@
-"""Five stations, one way: records, split, transforms, pairs, and then the objective's terms."""
+"""From records to batches: splits, transforms, the cache of prepared slices, augmentation, pairs.
+
+Knows data sets and files, but no method.
+"""

@@ -30,11 +30,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acdc_semicycle.data import itk, switches, volumes
-from acdc_semicycle.data.records import Record
 from acdc_semicycle.data.splits import Split
-from acdc_semicycle.errors import InputError, many
-from acdc_semicycle.versions import versions
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio import nrrd_meta, volumes
+from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.errors import InputError, many
+from acdc_semicycle.runtime.versions import versions
 
 log = logging.getLogger("semicycle")
 
@@ -213,14 +214,14 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
     try:
         with ThreadPoolExecutor() as pool:  # hashing lets other threads run
             contents = list(pool.map(_hash, files))
-        code = [_hash(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+        code = [_hash(path) for path in sorted(_code())]
         about = [contents, [r.slice for r in records], list(keys), description(transform), code]
     except OSError:
         return None  # reading it says what is wrong
     except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    about += [versions(*BELOW), switches.chosen()]
+    about += [versions(*BELOW), environment.chosen()]
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
 
 
@@ -240,6 +241,12 @@ def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
         return dict(zip(seen.values(), hashes, strict=True))
 
 
+def _code() -> list[Path]:
+    """The modules of this package that decide what a prepared slice is."""
+    package = Path(__file__).parents[1]
+    return [path for folder in ("imageio", "datasets", "data") for path in (package / folder).glob("*.py")]
+
+
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
     return [*given, *(file for path in given for file in _voxels_of(path))]
@@ -247,7 +254,7 @@ def _files(record: Record, keys: Sequence[str]) -> list[Path]:
 
 def _voxels_of(path: Path) -> list[Path]:
     """The files beside a header that hold its voxels."""
-    return [path.parent / name for name in itk.detached(path)] if path.name.lower().endswith(volumes.ITK) else []
+    return [path.parent / name for name in nrrd_meta.detached(path)] if path.name.lower().endswith(volumes.ITK) else []
 
 
 def _hash(path: Path) -> str:

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
-from acdc_semicycle import distributed, signals
 from acdc_semicycle.data import cache
 from acdc_semicycle.data.augment import Augment
-from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError, many
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.runtime import distributed, signals
+from acdc_semicycle.runtime.errors import InputError, many
 
 log = logging.getLogger("semicycle")
 

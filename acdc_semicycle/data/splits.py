@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from acdc_semicycle.data import volumes
-from acdc_semicycle.data.records import Record
-from acdc_semicycle.errors import InputError, some
-from acdc_semicycle.files import write_text
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.runtime.errors import InputError, some
+from acdc_semicycle.runtime.files import write_text
 
 log = logging.getLogger("semicycle")
 
@@ -42,7 +42,7 @@ class Split:
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
-        from acdc_semicycle import distributed  # torch: only where something is trained
+        from acdc_semicycle.runtime import distributed  # torch: only where something is trained
 
         if distributed.rank() == 0:
             write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")

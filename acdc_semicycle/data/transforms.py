@@ -16,10 +16,11 @@ from monai.transforms import MapTransform, ScaleIntensityRange
 from PIL import Image, ImageOps
 from scipy.ndimage import correlate1d
 
-from acdc_semicycle.data import switches, volumes
-from acdc_semicycle.data.orientation import Layout
-from acdc_semicycle.data.records import IGNORED, PICTURES
-from acdc_semicycle.errors import InputError
+from acdc_semicycle.datasets.records import IGNORED, PICTURES
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.orientation import Layout
+from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.errors import InputError
 
 BY_COLOUR = "by_colour"  # of a mask's metadata: its values are classes already
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content: others, such as EPS, start other programs
@@ -31,9 +32,9 @@ VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 class LoadCheckedd(MapTransform):
     """Files to tensors [C, H, W, slices], each file complete and finite; a picture is a volume of one slice.
 
-    Scans are laid out by where their axes point, not by how they are stored (:mod:`acdc_semicycle.data.orientation`);
-    a mask goes with its image. A ``Volume`` that was read already is taken as it is. Where an item has ``slice``, only
-    that one is kept; ``frame`` is one of a cine's.
+    Scans are laid out by where their axes point, not by how they are stored
+    (:mod:`acdc_semicycle.imageio.orientation`); a mask goes with its image. A ``Volume`` that was read already is
+    taken as it is. Where an item has ``slice``, only that one is kept; ``frame`` is one of a cine's.
 
     Args:
         keys: images (``image``) and masks (``label``).
@@ -126,7 +127,7 @@ def read_picture(path: Path) -> Image.Image:
 
 def _limit_pixels() -> int:
     """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
-    limit = switches.most_voxels(MOST_PIXELS)
+    limit = environment.most_voxels(MOST_PIXELS)
     if limit != Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on

@@ -1,1 +1,0 @@
-"""What the paper compares with: the same two methods on each, so the trainer does not change."""

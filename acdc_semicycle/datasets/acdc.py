@@ -1,0 +1,161 @@
+"""ACDC 2017 (Bernard et al. 2018): short-axis cine MRI, end-diastole and end-systole, in the challenge's layout.
+
+Below ``root``, or ``root/training`` and ``root/testing``, one folder a patient::
+
+    patientNNN/Info.cfg                      ED: 1, ES: 12, ...
+               patientNNN_frame01.nii.gz     the image
+               patientNNN_frame01_gt.nii.gz  its mask, if there is one
+               patientNNN_4d.nii.gz          the whole cine, left alone
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio.volumes import NIFTI
+from acdc_semicycle.runtime.errors import InputError, many, refuse, some
+
+log = logging.getLogger("semicycle")
+
+CLASSES = ("background", "RV", "MYO", "LV")
+COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
+PHASES = ("ED", "ES")
+PATIENT = re.compile(r"patient\d+")
+APART = 0.3  # of the smaller LV, seen along the heart: what two frames of one patient share at least
+
+
+def records(root: str | Path) -> list[Record]:
+    """Every end-diastolic and end-systolic frame below ``root``, sorted by case.
+
+    Args:
+        root: the unpacked challenge: a folder of patientNNN folders, or of ``training`` and ``testing``.
+
+    Raises:
+        InputError: no such folder, no patient in it; or all patients without a usable Info.cfg or without a frame
+            which that file names.
+    """
+    found, faults = [], []
+    for part, folder in patients(root):
+        try:
+            found += [record(folder, phase, frame, part) for phase, frame in frames(folder).items()]
+        except InputError as error:
+            faults.append(str(error))
+    for text in passed_over(root).values():
+        log.warning("%s", text)
+    refuse(faults, str(root))
+    return sorted(found)
+
+
+def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
+    """What a short-axis mask [H, W, slices] of these classes would hardly look like, in words.
+
+    Args:
+        other: the mask of the patient's other frame, on the same grid.
+    """
+    rv, myo, lv = (labels == k for k in (1, 2, 3))
+    if rv.any() and lv.any() and _inside(lv, myo) < _inside(rv, myo):
+        return ["its RV lies in the myocardium's ring and its LV beside it: expected 1 RV, 2 MYO, 3 LV"]
+    if other is not None and other.shape == labels.shape and lv.any() and (other == 3).any():
+        common = (lv & (other == 3)).any(2).sum() / min(part.any(2).sum() for part in (lv, other == 3))
+        if common < APART:
+            return ["its LV lies elsewhere than in the patient's other frame: one of the masks may be mirrored"]
+    return []
+
+
+def _inside(part: NDArray, myo: NDArray) -> float:
+    """How much of a structure's border, slice by slice, is myocardium."""
+    border = binary_dilation(part, np.ones((3, 3, 1))) & ~part
+    return float((border & myo).sum() / max(border.sum(), 1))
+
+
+def patients(root: str | Path) -> list[tuple[str, Path]]:
+    """Each patient's part and folder, sorted within a part.
+
+    Raises:
+        InputError: no such folder, or no patient in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir, or in ACDC_DIR")
+    found = [
+        (part, folder)
+        for part, parent in _parts(root).items()
+        for folder in sorted(parent.iterdir())
+        if PATIENT.fullmatch(folder.name) and folder.is_dir()
+    ]
+    if not found:
+        raise InputError(
+            f"{root} holds no patientNNN folder: give the folder that holds training/patient001 and so on,"
+            " or the patient folders themselves, as dataset_dir"
+        )
+    return found
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    return {part: root / part for part in ("training", "testing") if (root / part).is_dir()} or {"training": root}
+
+
+def passed_over(root: str | Path) -> dict[Path, str]:
+    """Of each folder of patients that holds others, too, the first of those and a sentence on all: they look like
+    patients but for their names.
+    """
+    said = {}
+    for parent in _parts(Path(root)).values():
+        others = [folder for folder in sorted(parent.iterdir()) if not PATIENT.fullmatch(folder.name)]
+        if left := [folder.name for folder in others if folder.is_dir() and _like_a_patient(folder)]:
+            what = f"{many(len(left), 'folder')} of scans by another name than patientNNN: {some(left)}"
+            said[parent / left[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
+    return said
+
+
+def _like_a_patient(folder: Path) -> bool:
+    with suppress(OSError):  # not ours to read
+        return any(path.name == "Info.cfg" or path.name.lower().endswith(NIFTI) for path in folder.iterdir())
+    return False
+
+
+def frames(patient: Path) -> dict[str, int]:
+    """The numbers of the ED and ES frames, from the Info.cfg in a patient's folder.
+
+    Raises:
+        InputError: no such file, or not one that names two frames.
+    """
+    info = patient / "Info.cfg"
+    if not info.is_file():
+        raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
+    found = dict(
+        re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", info.read_text(encoding="utf-8-sig", errors="replace"), re.MULTILINE)
+    )
+    if missing := [phase for phase in PHASES if phase not in found]:
+        raise InputError(f"{info} has no line '{missing[0]}: N' with a frame number: restore it from the archive")
+    if int(found["ED"]) == int(found["ES"]):
+        raise InputError(f"{info} names frame {found['ED']} as ED and as ES: restore it from the archive")
+    return {phase: int(found[phase]) for phase in PHASES}
+
+
+def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
+    """One frame of a patient's folder.
+
+    Raises:
+        InputError: its image is not there.
+    """
+    case = f"{patient.name}_frame{frame:02d}"
+    image, label = _nifti(patient / case), _nifti(patient / f"{case}_gt")
+    if image is None:
+        raise InputError(
+            f"{patient} has no {case}.nii.gz, which its Info.cfg names as {phase}: restore it from the archive"
+        )
+    return Record(case, patient.name, image, label, phase, part)
+
+
+def _nifti(stem: Path) -> Path | None:
+    """The file of this name, compressed or not."""
+    return next((path for end in (".nii.gz", ".nii") if (path := stem.with_name(stem.name + end)).is_file()), None)

@@ -1,0 +1,93 @@
+"""What every data set gives: a sorted list of records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from acdc_semicycle.imageio.volumes import SCANS
+from acdc_semicycle.runtime.errors import InputError, refuse
+
+__all__ = ["IGNORED", "MASK_ENDINGS", "PICTURES", "SCANS", "Record", "checked", "given_folder"]
+log = logging.getLogger("semicycle")
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MASK_ENDINGS = ("_gt", "_mask", "_seg", "_label")  # of a mask beside its image
+BY_SLICE = "protocol of the published code: not comparable with patient-level results"
+IGNORED = 255
+"""A mask's value where nobody said what a pixel is: never trained, never scored."""
+
+
+@dataclass(frozen=True, order=True)
+class Record:
+    """One annotated or plain image of a data set.
+
+    Attributes:
+        case: name of the image, unique within the data set, e.g. ``patient001_frame01``.
+        patient: whose image it is; splits never cut through a patient.
+        image: the image file.
+        label: the mask file, or None where nobody has drawn one.
+        phase: ``"ED"`` (end-diastole), ``"ES"`` (end-systole), or None where the data set has no phases.
+        part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on, and no
+            model is selected on it. PASCAL VOC and Cityscapes call theirs ``val``.
+        slice: the one slice of the volume that is meant, or None for all of it.
+    """
+
+    case: str
+    patient: str
+    image: Path
+    label: Path | None = None
+    phase: str | None = None
+    part: str = "training"
+    slice: int | None = None
+
+
+def given_folder(path: str | Path | None, name: str, what: str) -> Path:
+    """The folder that the setting ``name`` gives, as it was given; ``what`` says what it should hold.
+
+    Raises:
+        InputError: nothing is given, or no folder is there.
+    """
+    if path is None or not str(path).strip():
+        raise InputError(f"{name} is empty: give {what}")
+    if not Path(str(path)).is_dir():  # a name that is a number comes as one
+        raise InputError(f"{path} is not a folder: give {what} as {name}")
+    return Path(str(path))
+
+
+def checked(records: Iterable[Record], masks: Path) -> list[Record]:
+    """These records sorted, once they make a data set; a warning counts the training images without a mask.
+
+    Args:
+        records: in any order.
+        masks: the folder where masks were looked for, for the messages.
+
+    Raises:
+        InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
+    """
+    found = sorted(records, key=lambda record: record.case)
+    refuse(
+        [
+            f"{one.case} is there twice, as {one.image} ({one.part}) and {other.image} ({other.part}):"
+            " keep one, an image is never both trained on and scored"
+            for one, other in pairwise(found)
+            if one.case == other.case
+        ],
+        "the data set",
+    )
+    if blind := [record for record in found if record.part == "testing" and record.label is None]:
+        raise InputError(
+            f"{blind[0].image} has no mask in {masks} ({len(blind)} such in the part that is scored): restore its mask"
+        )
+    training = [record for record in found if record.part == "training"]
+    plain = sum(record.label is None for record in training)
+    if plain == len(training):
+        raise InputError(
+            f"none of the {plain} training images has a mask in {masks}: there is nothing to learn from, give masks"
+        )
+    if plain:
+        log.warning("%d of %d training images have no mask in %s: unlabelled", plain, len(training), masks)
+    return found

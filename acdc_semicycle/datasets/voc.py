@@ -1,0 +1,104 @@
+"""PASCAL VOC 2012 (Everingham et al. 2015), and the further masks of SBD (Hariharan et al. 2011) where they are.
+
+Below ``root``, ``root/VOC2012`` or ``root/VOCdevkit/VOC2012``::
+
+    JPEGImages/X.jpg                         the image
+    SegmentationClass/X.png                  its mask; 255 is the seam between objects
+    SegmentationClassAug/X.png               SBD's masks, if they are there
+    ImageSets/Segmentation/train.txt         what is trained on, a name a line
+                           trainaug.txt      the same with SBD's (or train_aug.txt)
+                           val.txt           what is scored
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from acdc_semicycle.datasets.records import IGNORED, Record, checked, given_folder
+from acdc_semicycle.runtime.errors import InputError, refuse, some
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """The devkit's rule: the label's bits go to red, green and blue in turn, each filled from its highest bit."""
+    red, green, blue = (sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3))
+    return red, green, blue
+
+
+COLOURS = tuple(_colour(label) for label in range(len(CLASSES)))
+VALUES: dict[int, int] = {**{label: label for label in range(len(CLASSES))}, 255: IGNORED}
+"""What a mask's value means: a class, or IGNORED."""
+
+
+def records(root: str | Path | None) -> list[Record]:
+    """Every image of the training list and of ``val.txt``, sorted by case; each picture is its own patient.
+
+    ``val.txt`` is the part ``"testing"``: the field reports on it, and so models are selected on a part of the
+    training list. With SegmentationClassAug, that list is ``trainaug.txt``, or all its masks outside ``val.txt``.
+
+    Args:
+        root: the folder that holds VOCdevkit, VOCdevkit itself, or its VOC2012.
+
+    Raises:
+        InputError: no such folder, a folder, list or image that is missing, an empty list, an image in both
+            lists, or an image of ``val.txt`` without a mask.
+    """
+    home = _home(given_folder(root, "dataset_dir (or VOC_DIR)", "the folder that holds VOCdevkit"))
+    lists = home / "ImageSets" / "Segmentation"
+    drawn = [folder for name in ("SegmentationClass", "SegmentationClassAug") if (folder := home / name).is_dir()]
+    if not drawn:
+        raise InputError(f"{home} has no SegmentationClass folder: unpack the masks (the segmentation task) there")
+    scored = _names(lists / "val.txt")
+    trained = _names(lists / "train.txt") if drawn[-1].name == "SegmentationClass" else _sbd(lists, drawn[-1], scored)
+    listed = [_record(home, drawn[::-1], name, "training") for name in trained]
+    listed += [_record(home, drawn, name, "testing") for name in scored]
+    refuse(
+        [
+            f"{each.image} is not there, but listed for {each.part}: restore it, or take {each.case} out of the list"
+            for each in listed
+            if not each.image.is_file()
+        ],
+        str(lists),
+    )
+    return checked(listed, drawn[-1])
+
+
+def _home(root: Path) -> Path:
+    for home in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
+        if (home / "JPEGImages").is_dir():
+            return home
+    raise InputError(f"{root} holds no VOCdevkit/VOC2012/JPEGImages: give the folder that holds VOCdevkit, unpacked")
+
+
+def _sbd(lists: Path, masks: Path, scored: list[str]) -> list[str]:
+    """The training names with SBD's masks."""
+    for path in (lists / "trainaug.txt", lists / "train_aug.txt"):
+        if path.is_file():
+            return _names(path)
+    names = {path.stem for path in masks.glob("*.png") if not path.name.startswith(".")} - set(scored)
+    if not names:
+        raise InputError(f"{masks} holds no mask of an image outside val.txt: unpack SBD's masks there, or remove it")
+    return sorted(names)
+
+
+def _names(path: Path) -> list[str]:
+    """The names a list gives, each once: ``X``, or DeepLab's ``/JPEGImages/X.jpg /SegmentationClass/X.png``."""
+    if not path.is_file():
+        raise InputError(f"{path} is not there: restore it from the VOC 2012 archive")
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    words = [line.split()[0] for line in lines if line.strip()]
+    if bad := [word for word in words if ".." in word]:
+        raise InputError(f"{path} lists {some(bad)}: give names of images, without '..'")
+    if not words:
+        raise InputError(f"{path} is empty: restore it from the VOC 2012 archive, a name a line")
+    return list(dict.fromkeys(PurePosixPath(word).stem for word in words))
+
+
+def _record(home: Path, drawn: list[Path], name: str, part: str) -> Record:
+    """The image of this name, with its mask from the first folder that has one."""
+    label = next((mask for folder in drawn if (mask := folder / f"{name}.png").is_file()), None)
+    return Record(name, name, home / "JPEGImages" / f"{name}.jpg", label, part=part)

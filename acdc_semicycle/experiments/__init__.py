@@ -1,0 +1,4 @@
+"""Many runs and the tables made of them: the grid, the runs, their progress and results.
+
+`semicycle table` is the door.
+"""

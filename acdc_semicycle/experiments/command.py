@@ -1,0 +1,199 @@
+"""Tables 1 and 2 of the paper: every run of them, one after the other or side by side, then the tables.
+
+semicycle table [OVERLAY ...] --data acdc=PATH [--data voc=PATH] [--data cityscapes=PATH] [--KEY VALUE ...]
+semicycle table --only "acdc labels=10,20 method=partial,semicycle" --seeds 0,1,2 ...   a part (may be given again)
+semicycle table --report results                                            the tables again, from what is there
+
+--data NAME=PATH   a data set; where none is given, those of the environment's ACDC_DIR, VOC_DIR, CITYSCAPES_DIR
+--only SPEC        "DATASET[,DATASET] [labels=20,10,3p] [method=NAME,NAME]"; labels in percent, or 3p: three patients;
+                   methods full, hung, partial, semicycle, no_cycle_S, no_cycle_I, no_disc_S, no_disc_I
+--seeds 0,1,2      each run with each of these seeds (0)
+--out FOLDER       where runs and tables go (results)
+--jobs N           runs at a time (as many as there are CUDA devices, each with its own; else 1)
+--submit slurm     hand the runs to submitit; local does the same without a cluster
+--submit-options   "timeout_min=600 slurm_partition=gpu gpus_per_node=1" (a day each if not told otherwise)
+--dry-run          print the commands, run nothing
+--no-probe         do not measure how long it will take
+--no-images        panels of predictions alone, to be shown where the data set's licence keeps its images in
+
+Overlays and any other key are those of ``semicycle train`` and go to every run. Stop at any moment: the same command
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from acdc_semicycle.config.locations import check_keys
+from acdc_semicycle.config.overlays import check_sections
+from acdc_semicycle.experiments import results
+from acdc_semicycle.experiments.grid import Options, cells
+from acdc_semicycle.experiments.progress import Board, expectations
+from acdc_semicycle.experiments.runs import LAUNCHER, Run, children, execute
+from acdc_semicycle.runtime.errors import InputError
+
+DAY = 24 * 60  # minutes
+
+
+def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
+    """Run the command; its exit code. ``launcher`` is what runs the bundle."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    try:
+        options = Options.read(arguments)
+        if launcher == LAUNCHER:
+            check_keys([key.removeprefix("--") for key in options.further[::2]], options.overlays)
+        if options.report:
+            print(results.write(Path(options.report), not options.no_images), end="")
+            return 0
+        runs = [Run.of(cell, options, tuple(launcher)) for cell in cells(options)]
+        for files in {run.files for run in runs} if launcher == LAUNCHER else ():
+            check_sections(files, options.further)
+        pending = [run for run in runs if not run.finished()]
+        if options.dry_run:
+            print("\n".join(command for run in runs for command in run.commands()))
+            return 0
+        return carry_out(pending, len(runs), options)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def carry_out(pending: list[Run], total: int, options: Options) -> int:
+    """Run what is not finished, then write the tables; 1 if a run failed, 130 if it was stopped."""
+    board = Board(pending, total)
+    os.environ.setdefault("SEMICYCLE_CACHE", str(options.out / "cache"))  # runs of the same slices prepare them once
+    try:
+        with stoppable():
+            if not pending:
+                board.say(f"all {total} runs are finished")
+            elif options.submit:
+                submitted(pending, options, board)
+            else:
+                on_this_machine(pending, options, board)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on where it was", file=sys.stderr)
+        return 130
+    if results.finished_runs(options.out):
+        print(f"\n{results.write(options.out, not options.no_images)}\n{options.out / 'table.md'}")
+    for run, error in board.failed.items():
+        print(f"failed: {run.cell}: {error}", file=sys.stderr)
+    return 1 if board.failed else 0
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal are one: KeyboardInterrupt, once, and then the children are ended."""
+
+    def stop(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    children.stopped = False
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        children.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def on_this_machine(runs: list[Run], options: Options, board: Board) -> None:
+    """On this machine, as many at a time as it has places."""
+    places: SimpleQueue[dict[str, str]] = SimpleQueue()
+    shares = environments(options.jobs)
+    for share in shares:
+        places.put(share)
+
+    def work(run: Run) -> str:
+        place = places.get()
+        try:
+            board.start(run)
+            return execute(run, place)
+        except (OSError, ValueError) as error:
+            return str(error)
+        finally:
+            places.put(place)
+
+    pool = ThreadPoolExecutor(len(shares))
+    try:
+        if not options.no_probe:
+            board.expect(pool.submit(expectations, runs, options, shares[0], board.say).result(), len(shares))
+        with board:
+            futures = {pool.submit(work, run): run for run in runs}
+            while futures:
+                for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
+                    board.end(futures.pop(future), future.result())
+                board.show()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.stop()
+        pool.shutdown()
+
+
+def environments(jobs: int) -> list[dict[str, str]]:
+    """The share of the machine that each run at a time gets: a GPU, or as many threads as there are cores for it."""
+    import torch  # slow: only where something is run
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",")[:count] if visible else [str(number) for number in range(count)]
+    jobs = jobs or max(1, count)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))}
+    if devices:
+        return [threads | {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
+    return [threads] * jobs
+
+
+def submitted(runs: list[Run], options: Options, board: Board) -> None:
+    """Through submitit, which queues what a cluster has no room for."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError("--submit needs submitit: pip install submitit") from error
+    try:
+        executor = submitit.AutoExecutor(folder=options.out / "submitit", cluster=options.submit)
+        at_once = {"slurm_array_parallelism": options.jobs} if options.jobs else {}
+        executor.update_parameters(**{"timeout_min": DAY} | at_once | options.submit_options)
+    except (RuntimeError, NameError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"submitit refuses {options.submit} {options.submit_options}: {reason}") from error
+    with executor.batch():
+        jobs = {run: executor.submit(execute, run, {}) for run in runs}
+    with board:
+        for run in jobs:
+            board.start(run)
+        try:
+            while jobs:
+                for run in [run for run, job in jobs.items() if job.done()]:
+                    board.end(run, _outcome(jobs.pop(run)))
+                board.show()
+                time.sleep(1)
+        finally:
+            if options.submit == "local":  # on a cluster they stay in the queue; what runs there holds its folder
+                for job in jobs.values():
+                    job.cancel()
+
+
+def _outcome(job: Any) -> str:
+    try:
+        return job.result()
+    except Exception as error:  # whatever ended the job, on whatever machine: the others go on
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"{lines[-1] if lines else type(error).__name__} ({job.paths.stderr})"

@@ -1,0 +1,259 @@
+"""The pixels of one DICOM slice: plain ones and RLE are read here, other compressed ones by GDCM.
+
+GDCM sees neither the patient nor the file: a header of our own is put around the stream, once the stream itself says
+that it is of the size, and of the length, that it should be.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_semicycle.imageio.dicom_file import BIG, DEFLATED, PIXELS, UNTIL_END
+
+PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG, DEFLATED)  # one that is not named is none of the packed
+RLE = "1.2.840.10008.1.2.5"
+JPEG = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(50|51|57|70|80|81)")  # baseline, extended, lossless, JPEG-LS
+JPEG_2000 = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.9[01]")
+SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # JPEG's markers of a frame's size
+SCAN = 0xDA
+INVERSE = "MONOCHROME1"
+
+
+class DamagedPixels(Exception):
+    """A compressed stream that is not what the header says."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the pixels are stored, and what they mean.
+
+    Attributes:
+        rows, columns: of the slice.
+        bits: that a pixel takes: 8, 16 or 32.
+        used: of these, the lowest; what is above may be anything.
+        signed: whether they have a sign.
+        inverse: whether large ones are dark.
+        slope, intercept: to what was measured.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    used: int
+    signed: bool
+    inverse: bool
+    slope: float
+    intercept: float
+
+    @property
+    def size(self) -> int:
+        """In bytes, unpacked."""
+        return self.rows * self.columns * self.bits // 8
+
+    @property
+    def kind(self) -> np.dtype:
+        """Of pixels as they are stored."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits // 8}")
+
+    @property
+    def scaled(self) -> np.dtype:
+        """Of what was measured: whole numbers where these are."""
+        if (self.slope, self.intercept) == (1, 0):
+            return self.kind
+        whole = self.slope.is_integer() and self.intercept.is_integer()
+        largest = abs(self.slope) * 2.0**self.used + abs(self.intercept)
+        return np.dtype(np.int32 if whole and largest < 2**31 else np.float64)
+
+
+def known(syntax: str) -> bool:
+    """Whether pixels of a transfer syntax can be read."""
+    return syntax in (*PLAIN, RLE) or bool(JPEG.fullmatch(syntax) or JPEG_2000.fullmatch(syntax))
+
+
+def decoded(content: bytes, syntax: str, form: Form, order: str) -> NDArray:
+    """[columns, rows] of what was measured.
+
+    Args:
+        content: the pixels, or the stream of compressed ones.
+        order: of the bytes of plain ones.
+
+    Raises:
+        DamagedPixels: they are fewer or others than the header says.
+    """
+    if syntax in PLAIN:
+        if len(content) != form.size:
+            raise DamagedPixels
+        pixels = np.frombuffer(content, form.kind.newbyteorder("<" if order == "little" else ">")).astype(form.kind)
+    elif syntax == RLE:
+        pixels = _unrolled(content, form)
+    else:
+        _check_stream(content, syntax, form)
+        pixels = _by_gdcm(content, syntax, form)
+    if pixels.size != form.rows * form.columns:
+        raise DamagedPixels
+    return _meant(pixels, form).reshape(form.rows, form.columns).T
+
+
+def _meant(pixels: NDArray, form: Form) -> NDArray:
+    """What was measured, from the bits that are used."""
+    unused = form.bits - form.used
+    if unused:
+        pixels = pixels << unused >> unused
+    if form.inverse:
+        pixels = ~pixels if form.signed else form.kind.type(2**form.used - 1) - pixels
+    if form.scaled == form.kind:
+        return pixels
+    return pixels.astype(form.scaled) * form.scaled.type(form.slope) + form.scaled.type(form.intercept)
+
+
+def _unrolled(content: bytes, form: Form) -> NDArray:
+    """Pixels from RLE, which has one segment for each byte of a pixel, the highest first."""
+    starts = np.frombuffer(content[:64].ljust(64, b"\0"), "<u4")
+    count, places = form.bits // 8, starts[1:].tolist()
+    if len(content) < 64 or starts[0] != count:
+        raise DamagedPixels
+    ends = [*places[1:count], len(content)]
+    planes = np.empty((form.rows * form.columns, count), np.uint8)
+    for n, (start, end) in enumerate(zip(places[:count], ends, strict=True)):
+        planes[:, count - 1 - n] = np.frombuffer(_segment(content[start:end], len(planes)), np.uint8)
+    return planes.view(form.kind.newbyteorder("<")).astype(form.kind).ravel()
+
+
+def _segment(packed: bytes, size: int) -> bytearray:
+    """So many bytes from one segment, behind which there may be zeros."""
+    found, place = bytearray(), 0
+    while len(found) < size and place < len(packed):
+        step = packed[place]
+        if step < 128:
+            found += packed[place + 1 : place + step + 2]
+            place += step + 2
+        else:
+            found += packed[place + 1 : place + 2] * (257 - step if step > 128 else 0)
+            place += 2 if step > 128 else 1
+    if len(found) != size or packed[place:].strip(b"\0"):
+        raise DamagedPixels
+    return found
+
+
+def _check_stream(content: bytes, syntax: str, form: Form) -> None:
+    """Refuse a stream of another size, before a decoder allocates that, and one that is cut."""
+    try:
+        said = _jpeg_size(content) if JPEG.fullmatch(syntax) else _jpeg_2000_size(content)
+    except IndexError:
+        raise DamagedPixels from None
+    if said != (form.rows, form.columns, 1):
+        raise DamagedPixels
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int, int]:
+    """Rows, columns and components of a JPEG or JPEG-LS stream that has its end."""
+    place = 2
+    if content[:2] != b"\xff\xd8" or b"\xff\xd9" not in content[-64:]:
+        raise DamagedPixels
+    while content[place] == 0xFF and content[place + 1] != SCAN:
+        marker = content[place + 1]
+        if marker in SIZES:
+            return _number(content, place + 5, 2), _number(content, place + 7, 2), content[place + 9]
+        place += 1 if marker == 0xFF else 2 + _number(content, place + 2, 2)
+    raise DamagedPixels
+
+
+def _jpeg_2000_size(content: bytes) -> tuple[int, int, int]:
+    """Rows, columns and components of a JPEG 2000 stream that has all its tiles, and their parts up to its end."""
+    start = content[:4096].find(b"\xff\x4f\xff\x51")  # behind the boxes of a file, where it is one
+    if start < 0:
+        raise DamagedPixels
+    right, bottom, left, top, wide, high, first, uppermost = (_number(content, start + 8 + 4 * n, 4) for n in range(8))
+    if content[start + 43 : start + 45] != b"\1\1" or not wide * high:  # as many pixels as the grid has points
+        raise DamagedPixels
+    tiles = math.ceil((right - first) / wide) * math.ceil((bottom - uppermost) / high)
+    place, found = start + 2, set()
+    while content[place : place + 2] != b"\xff\x90":
+        place += 2 + _number(content, place + 2, 2)
+    while content[place : place + 2] == b"\xff\x90":
+        found.add(_number(content, place + 4, 2))
+        length = _number(content, place + 6, 4)
+        place = place + length if length else content.rindex(b"\xff\xd9") if b"\xff\xd9" in content else 0
+    if content[place : place + 2] != b"\xff\xd9" or len(found) != tiles:
+        raise DamagedPixels
+    return bottom - top, right - left, _number(content, start + 40, 2)
+
+
+def _number(content: bytes, place: int, size: int) -> int:
+    if place + size > len(content):
+        raise IndexError
+    return int.from_bytes(content[place : place + size], "big")
+
+
+def _by_gdcm(content: bytes, syntax: str, form: Form) -> NDArray:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "slice.dcm"
+        path.write_bytes(_wrapped(content, syntax, form))
+        reader.SetFileName(str(path))
+        try:
+            found = sitk.GetArrayFromImage(reader.Execute()).ravel()
+        except RuntimeError:
+            raise DamagedPixels from None
+    pixels = found.astype(form.kind)
+    if found.dtype.kind not in "iu" or (pixels != found).any():
+        raise DamagedPixels
+    return pixels
+
+
+def _wrapped(content: bytes, syntax: str, form: Form) -> bytes:
+    """A DICOM file of nothing but a compressed stream."""
+    content += b"\0" * (len(content) % 2)
+    uid = b"1.2.3\0"
+    kind = b"1.2.840.10008.5.1.4.1.1.7\0"  # secondary capture
+    meta = _element(0x00020001, b"OB", b"\0\1") + _element(0x00020002, b"UI", kind) + _element(0x00020003, b"UI", uid)
+    meta += _element(0x00020010, b"UI", _even(syntax.encode()))
+    body = _element(0x00080016, b"UI", kind) + _element(0x00080018, b"UI", uid)
+    body += _element(0x00280002, b"US", _short(1)) + _element(0x00280004, b"CS", b"MONOCHROME2 ")
+    shape: Sequence[tuple[int, int]] = [
+        (0x00280010, form.rows),
+        (0x00280011, form.columns),
+        (0x00280100, form.bits),
+        (0x00280101, form.used),
+        (0x00280102, form.used - 1),
+        (0x00280103, int(form.signed)),
+    ]
+    body += b"".join(_element(tag, b"US", _short(value)) for tag, value in shape)
+    body += _tag(PIXELS) + b"OB\0\0" + _long(UNTIL_END) + _item(b"") + _item(content) + _tag(0xFFFEE0DD) + _long(0)
+    return bytes(128) + b"DICM" + _element(0x00020000, b"UL", _long(len(meta))) + meta + body
+
+
+def _even(text: bytes) -> bytes:
+    return text + b"\0" * (len(text) % 2)
+
+
+def _short(value: int) -> bytes:
+    return value.to_bytes(2, "little")
+
+
+def _long(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+def _tag(tag: int) -> bytes:
+    return _short(tag >> 16) + _short(tag & 0xFFFF)
+
+
+def _item(content: bytes) -> bytes:
+    return _tag(0xFFFEE000) + _long(len(content)) + content
+
+
+def _element(tag: int, kind: bytes, value: bytes) -> bytes:
+    size = b"\0\0" + _long(len(value)) if kind == b"OB" else _short(len(value))
+    return _tag(tag) + kind + size + value

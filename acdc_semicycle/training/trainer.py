@@ -1,0 +1,164 @@
+"""One iteration of semi-supervised CycleGAN, readable as the paper (Mondal et al. 2019, eq. 8 and 9)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer, Workflow
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
+from monai.utils.enums import AdversarialIterationEvents as AdversarialEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from acdc_semicycle.data.pairs import Pairs
+from acdc_semicycle.methods.losses import weigh
+from acdc_semicycle.methods.objective import Objective
+from acdc_semicycle.methods.shapes import Image, Labels, Mask
+from acdc_semicycle.runtime import distributed
+from acdc_semicycle.runtime.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+
+def one_hot(labels: Labels, classes: int) -> Mask:
+    """Class indices [B, 1, H, W] as masks [B, K, H, W]; all zero where the index is no class (255, say)."""
+    return (labels == torch.arange(classes, device=labels.device).view(1, -1, 1, 1)).float()
+
+
+def prepare_pairs(
+    batch: dict[str, dict[str, Tensor]], device: torch.device, non_blocking: bool, classes: int
+) -> tuple[Image, Mask, Image]:
+    """x, y and u of a batch ``{"labelled": {image, label}, "unlabelled": {image}}``, on the device."""
+
+    def move(stream: str, key: str) -> Tensor:
+        return batch[stream][key].to(device, non_blocking=non_blocking)
+
+    x, u = move("labelled", Keys.IMAGE), move("unlabelled", Keys.IMAGE)
+    return x.float(), one_hot(move("labelled", Keys.LABEL).long(), classes), u.float()
+
+
+def linear_decay(constant_epochs: int, epochs: int) -> Callable[[int], float]:
+    """The paper's factor on the learning rate: 1 for ``constant_epochs``, then linear to 0 at ``epochs``."""
+    return lambda epoch: 1 - max(0, epoch - constant_epochs) / max(1, epochs - constant_epochs)
+
+
+def poly_decay(steps: int, power: float = 0.9) -> Callable[[int], float]:
+    """Hung's factor on the learning rate: (1 - step / steps) to the power of 0.9."""
+    return lambda step: (1 - min(step, steps) / steps) ** power
+
+
+class SemiCycleTrainer(SupervisedTrainer):
+    """Trains an objective's generators, then its discriminators, once a batch.
+
+    Each iteration leaves in ``state.output`` the labelled ``image`` [B, C, H, W], its ``label`` (one-hot) and
+    ``pred`` (softmax) [B, K, H, W], the generators' ``loss``, and every term under its own name.
+    MONAI's ``IterationEvents`` fire in their order, forward, loss and backward for the generators; the
+    discriminators' loss and backward have MONAI's ``AdversarialIterationEvents``.
+
+    Args:
+        device, max_epochs, train_data_loader: as in ``SupervisedTrainer``; the loader gives pairs
+            (:class:`acdc_semicycle.data.pairs.Pairs`).
+        objective: networks and terms (:class:`acdc_semicycle.methods.objective.Objective`).
+        weights: of every term, by its name.
+        classes: number of classes K.
+        optimizer, d_optimizer: of the generators and of the discriminators.
+        scaler: of the gradients where half precision needs it; a disabled one otherwise.
+        epoch_length, inferer, train_handlers, decollate, amp, amp_kwargs: as in ``SupervisedTrainer``; autocast
+            runs on ``device``.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        max_epochs: int,
+        train_data_loader: Pairs,
+        objective: Objective,
+        weights: dict[str, float],
+        classes: int,
+        optimizer: Optimizer,
+        d_optimizer: Optimizer,
+        scaler: torch.amp.GradScaler,
+        epoch_length: int | None = None,
+        inferer: Inferer | None = None,
+        train_handlers: Sequence | None = None,
+        decollate: bool = True,
+        amp: bool = False,
+        amp_kwargs: dict | None = None,
+    ) -> None:
+        if set(weights) != set(objective.terms):
+            raise InputError(
+                f"weights are for {', '.join(weights)}: {type(objective).__name__} has {', '.join(objective.terms)}"
+            )
+        # before super().__init__(): handlers attach inside it
+        self.objective, self.weights = objective, weights
+        self.generator_terms = distributed.averaged(objective.generator_terms, objective.generators)
+        self.discriminator_terms = distributed.averaged(objective.discriminator_terms, objective.discriminators)
+        self.d_optimizer, self.grad_scaler = d_optimizer, scaler
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            train_data_loader=train_data_loader,
+            network=objective.G_IS,
+            optimizer=optimizer,
+            loss_function=nn.Identity(),  # the objective has its own
+            prepare_batch=prepare_pairs,
+            to_kwargs={"classes": classes},
+            event_names=[AdversarialEvents],
+            epoch_length=epoch_length,
+            inferer=inferer,
+            train_handlers=train_handlers,
+            decollate=decollate,
+            amp=amp,
+            amp_kwargs=amp_kwargs,
+        )
+        # ignite knows the epoch of torch's distributed sampler only
+        self.add_event_handler(Events.EPOCH_STARTED, lambda: train_data_loader.set_epoch(self.state.epoch))
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train; not MONAI's own ``run``, which makes a CUDA gradient scaler of its own that no resume restores."""
+        log.info("training on %s, %s steps an epoch", self.state.device, self.state.epoch_length)
+        Workflow.run(self)
+
+    def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict | list[dict]:  # type: ignore[override]
+        x, y, u = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        engine.objective.train()
+        engine.state.output = {Keys.IMAGE: x, Keys.LABEL: y}
+
+        engine.objective.discriminators.requires_grad_(False)  # they judge, but do not learn from it
+        with engine._autocast():
+            terms, made = engine.generator_terms(x, y, u)
+        engine.state.output[Keys.PRED] = made.s_x
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        loss = weigh(terms, engine.weights)
+        engine.state.output[Keys.LOSS] = loss.detach()
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        engine._step(engine.optimizer, loss)
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+
+        engine.objective.discriminators.requires_grad_(True)
+        with engine._autocast():
+            d_terms = engine.discriminator_terms(y, u, made)
+        engine.fire_event(AdversarialEvents.DISCRIMINATOR_LOSS_COMPLETED)
+        if d_terms:
+            engine._step(engine.d_optimizer, weigh(d_terms, engine.weights))
+        else:  # the method has no discriminators; the schedule wants its optimiser stepped all the same
+            engine.d_optimizer.step()
+        engine.fire_event(AdversarialEvents.DISCRIMINATOR_BACKWARD_COMPLETED)
+
+        engine.grad_scaler.update()
+        engine.state.output |= {name: term.detach() for name, term in (terms | d_terms).items()}
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output  # not a local dict: handlers of MODEL_COMPLETED replace it
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(torch.device(self.state.device).type, enabled=self.amp, **self.amp_kwargs)
+
+    def _step(self, optimizer: Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.grad_scaler.scale(loss).backward()
+        self.grad_scaler.step(optimizer)

@@ -1,0 +1,424 @@
+"""The bundle as MONAI sees it, and what it says to wrong input."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+from acdc_semicycle.config import startup, validate
+from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation.model_report import provenance
+from acdc_semicycle.runtime.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
+TINY = {"image_size": [32, 32], "filters": 2, "blocks": 1, "d_filters": 2, "epochs": 1, "batch_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def _restore_excepthook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.delenv("ACDC_DIR", raising=False)
+
+
+def workflow(*files, **override):
+    return ConfigWorkflow([str(CONFIGS / "train.json"), *map(str, files)], logging_file=False, **override)
+
+
+def cause(error: BaseException) -> BaseException:
+    """The error a user is shown, below MONAI's wrappings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def refused(capsys, run) -> str:
+    """What ``run`` prints when it fails: one line."""
+    with pytest.raises((RuntimeError, InputError)) as caught:
+        run()
+    capsys.readouterr()
+    startup.show_error(caught.type, caught.value, caught.tb)
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.count("\n") == 1, text
+    return text
+
+
+def train(output, **override):
+    flow = workflow(output_dir=str(output), **TINY | override)
+    flow.initialize()
+    flow.run()
+
+
+@pytest.mark.parametrize(("files", "words"), [([], "training or run"), (["evaluate.json"], "training or evaluating")])
+def test_what_the_bundle_does_not_do_is_refused_before_any_work(tmp_path, capsys, files, words):
+    flow = workflow(*(CONFIGS / name for name in files), output_dir=str(tmp_path / "run"), run_id="evaluation", **TINY)
+    assert f"'evaluation' is nothing that this configuration does: say {words}" in refused(capsys, flow.initialize)
+    assert not (tmp_path / "run").exists()
+
+
+def test_monai_finds_every_property_it_asks_of_a_training_bundle(tmp_path, phantom_dir):
+    flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY)
+    flow.initialize()
+    assert not flow.check_properties()
+
+
+def test_monai_finds_every_property_it_asks_of_an_inference_bundle(tmp_path, phantom_dir):
+    flow = ConfigWorkflow(
+        str(CONFIGS / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        input=str(phantom_dir),
+        output_dir=str(tmp_path),
+    )
+    flow.initialize()
+    assert not flow.check_properties()
+
+
+def test_the_network_takes_and_gives_what_the_metadata_says():
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(CONFIGS / "inference.json"),
+        checkpoint="no/model.pt",
+        device="cpu",
+    )
+
+
+def test_the_metadata_has_every_field_of_its_schema():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
+    assert not set(f"{required} authors copyright network_data_format changelog".split()) - set(metadata)
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    for tensors in (metadata["network_data_format"]["inputs"], metadata["network_data_format"]["outputs"]):
+        for tensor in tensors.values():
+            assert not {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range"} - set(tensor)
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()
+    assert tuple(names) == acdc.CLASSES
+
+
+def test_the_paper_preset_is_what_the_paper_says(tmp_path):
+    parser = workflow(dataset_dir=str(tmp_path)).parser
+    expected = {
+        "epochs": 400,
+        "constant_epochs": 100,
+        "batch_size": 5,
+        "learning_rate": 2e-4,
+        "image_size": [200, 200],
+        "filters": 64,
+        "blocks": 9,
+        "d_filters": 64,
+        "history_size": 50,
+        "amp": False,
+    }
+    assert {key: parser.get_parsed_content(key) for key in expected} == expected
+    weights = parser.get_parsed_content("weights")
+    assert weights == {
+        "gen_S": 1.0,
+        "gen_I": 1.0,
+        "cycle_S": 0.05,
+        "cycle_I": 1.0,
+        "adv_S": 0.5,
+        "adv_I": 0.5,
+        "disc_S": 0.5,
+        "disc_I": 0.5,
+    }
+    assert parser.get("train::random_transforms") == []
+    assert parser.get("optimizer::betas") == parser.get("d_optimizer::betas") == "@betas"
+    assert parser.get("betas") == [0.5, 0.999]
+    assert parser.get("dropout") == 0 and parser.get("by") == "patient"
+    assert parser.get_parsed_content("d_norm") is torch.nn.BatchNorm2d
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_overlay_passes_the_check_and_holds_only_differences(overlay):
+    base = json.loads((CONFIGS / "train.json").read_text())
+    overlaid = yaml.safe_load(overlay.read_text())
+    assert all(key not in base or base[key] != value for key, value in overlaid.items())
+    validate.check(workflow(overlay).parser.get())
+
+
+def test_another_methods_arguments_are_not_those_of_this_one(tmp_path, capsys, phantom_dir):
+    hung = ROOT / "configs" / "hung.yaml"
+    config = workflow(hung).parser.get()
+    config["objective_def"]["history_size"] = 3
+    with pytest.raises(InputError, match="objective_def::history_size"):
+        validate.check(config)
+
+
+@pytest.mark.parametrize("path", ["$HOME/x", "@images", "%x/y", "a#b", "a/@#y", "a/@::y"])
+def test_a_path_that_monai_would_read_as_code_is_refused(path):
+    for words in (["--images", path], [f"--output_dir={path}"]):
+        with pytest.raises(InputError, match="rename the folder"):
+            validate.check_paths(["run", "training", *words])
+    validate.check_paths(["run", "training", "--images", "a b/me@work/100%", "--notes", path])
+
+
+@pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "cache_dir", "train_list"])
+def test_a_path_that_is_code_is_refused_before_it_runs(capsys, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    code = "$__import__('pathlib').Path('planted').touch()"
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "training", f"--{option}", code])
+    assert "rename the folder" in refused(capsys, lambda: workflow(**{option: code}).initialize())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("classes", [["a"], ["a", "a"], ["cell", "background"], "cells", [1, 2]])
+def test_classes_that_cannot_be_told_apart_are_refused(classes):
+    with pytest.raises(InputError, match=r"classes is .*: give"):
+        validate.check_classes(classes, None)
+
+
+def test_a_dollar_expression_is_short():
+    def strings(item):
+        if isinstance(item, dict | list):
+            for value in item.values() if isinstance(item, dict) else item:
+                yield from strings(value)
+        elif isinstance(item, str):
+            yield item
+
+    for path in CONFIGS.glob("*.json"):
+        assert not [s for s in strings(json.loads(path.read_text())) if s.startswith("$") and len(s) > 80], path
+
+
+def test_without_data_it_says_where_it_looked_and_takes_the_phantom(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(startup.phantom, "write", lambda root: None)
+    assert startup.data_root(None, tmp_path) == tmp_path / "phantom"
+    assert "--dataset_dir" in caplog.text and "ACDC_DIR" in caplog.text and "phantom" in caplog.text
+
+
+def test_the_small_preset_keeps_the_phantom_out_of_a_real_runs_folder(monkeypatch, tmp_path):
+    small = ROOT / "configs" / "small.yaml"
+    assert workflow(small).parser.get_parsed_content("output_dir") == "runs/phantom-small"
+    monkeypatch.setenv("ACDC_DIR", str(tmp_path))
+    assert workflow(small).parser.get_parsed_content("output_dir") == "runs/acdc-small"
+
+
+def test_a_recorded_command_has_what_the_environment_told_it(monkeypatch):
+    monkeypatch.setenv("ACDC_DIR", "/a b")
+    monkeypatch.setenv("SEMICYCLE_GEOMETRY", "sform")
+    assert provenance()["command"].startswith("ACDC_DIR='/a b' SEMICYCLE_GEOMETRY=sform ")
+
+
+@pytest.mark.parametrize("phase", ["training", "evaluating"])
+def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, phantom_dir, phase):
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    text = refused(capsys, lambda: (train if phase == "training" else evaluate)(tmp_path))
+    assert f"{tmp_path} holds a training on other data" in text and "ACDC_DIR" in text
+    assert not (tmp_path / "phantom").exists()
+
+
+def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("ACDC_DIR", str(tmp_path))
+    parser = workflow().parser
+    assert parser.get_parsed_content("dataset_dir") == str(tmp_path)
+    assert parser.get_parsed_content("demo") is False
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"epohs": 3}, ["'epohs'", "did you mean 'epochs'"]),
+        ({"weights::cycle_X": 1.0}, ["weights has cycle_X", "SemiCycle has gen_S"]),
+        ({"weights::gen_S": "much"}, ["weights::gen_S", "'much'", "give a number"]),
+        ({"learning_rate": "2e-4"}, ["learning_rate", "'2e-4'", "2.0e-4"]),
+        ({"batch_size": "5"}, ["batch_size", "'5'", "number"]),
+        ({"seed": "many"}, ["seed", "'many'", "number"]),
+        ({"xyzzy": 3}, ["'xyzzy'", "take it out"]),
+        ({"optimizer::lr": "2e-4"}, ["optimizer::lr", "'2e-4'"]),
+        ({"train::trainer::epohs": 3}, ["'train::trainer::epohs'"]),
+        ({"network_def::dropot": 0.5}, ["'network_def::dropot'", "did you mean 'network_def::dropout'"]),
+        ({"input": "scan.nii.gz"}, ["'input'"]),
+        ({"image_size": [30, 32]}, ["image_size", "multiples of 4"]),
+        ({"image_size": 96}, ["image_size", "rows and columns"]),
+        ({"epochs": "ten"}, ["epochs", "'ten'", "whole number"]),
+        ({"batch_size": 0}, ["batch_size", "at least 1"]),
+        ({"val_interval": 9}, ["val_interval", "no network would be chosen"]),
+        ({"learning_rate": "abc"}, ["learning_rate is 'abc': give a number above 0"]),
+        ({"learning_rate": -1}, ["learning_rate is -1: give a number above 0"]),
+        ({"learning_rate": float("nan")}, ["learning_rate is nan: give"]),
+        ({"filters": 0}, ["filters is 0: give a whole number of at least 1"]),
+        ({"filters": 2.5}, ["filters is 2.5: give a whole number of at least 1"]),
+        ({"d_filters": None}, ["d_filters is None: give"]),
+        ({"blocks": -1}, ["blocks is -1: give a whole number of at least 0"]),
+        ({"history_size": -1}, ["history_size is -1"]),
+        ({"num_workers": -1}, ["num_workers is -1"]),
+        ({"seed": -1}, ["seed is -1: give a whole number of 0 to 4294967295"]),
+        ({"seed": 2**64}, ["seed is 18446744073709551616: give a whole number of 0 to 4294967295"]),
+        ({"history_seed": "abc"}, ["history_seed is 'abc': give a whole number"]),
+        ({"constant_epochs": "abc"}, ["constant_epochs is 'abc': give a whole number"]),
+        ({"constant_epochs": -5}, ["constant_epochs is -5: give a whole number of at least 0"]),
+        ({"constant_epochs": 2}, ["constant_epochs is 2: give a whole number of 0 to 1, the epochs"]),
+        ({"constant_epochs": "$-1"}, ["constant_epochs is -1: give"]),
+        ({"check": "labelled"}, ["check is 'labelled': give a list of the split's parts: ['labelled', 'unlabelled', "]),
+        ({"check": ["foo"]}, ["check is ['foo']: give a list"]),
+        ({"evaluated": "foo"}, ["evaluated is 'foo': give a part of the split: labelled, unlabelled, "]),
+        ({"weights": 3}, ["weights is 3: give a section, such as weights::gen_S"]),
+        ({"weights": None}, ["weights is None: give a section"]),
+        ({"optimizer": 3}, ["optimizer is 3: give a section, such as optimizer::_target_"]),
+        ({"__learning_rate": 1}, ["'__learning_rate'", "did you mean 'learning_rate'"]),
+        ({"optimizer::_lr": 1}, ["'optimizer::_lr'", "did you mean 'optimizer::lr'"]),
+        ({"steps_an_epoch": 0}, ["steps_an_epoch is 0: give a whole number of at least 1, or null"]),
+        ({"dropout": 1}, ["dropout is 1: give a number of at least 0 and below 1"]),
+        ({"betas": 3}, ["betas is 3: give two numbers of at least 0 and below 1"]),
+        ({"betas": [0.5, 1.0]}, ["betas is [0.5, 1.0]: give two"]),
+        ({"intensity_range": 3}, ["intensity_range is 3: give the lowest and the highest intensity, or null"]),
+        ({"intensity_range": [255, 0]}, ["intensity_range is [255, 0]: give the lowest"]),
+        ({"amp": "yes"}, ["amp is 'yes': give True or False"]),
+        ({"deterministic": 1}, ["deterministic is 1: give True or False"]),
+        ({"weights::adv_S": -0.5}, ["weights::adv_S is -0.5: give a number of at least 0"]),
+        ({"train::augment::flips": 0.5}, ["flips is 0.5: give two probabilities"]),
+        ({"train::augment::flips": [0.5, 2]}, ["flips is [0.5, 2]: give two probabilities"]),
+        ({"train::augment::rotate": "much"}, ["rotate is 'much': give a number of at least 0"]),
+        ({"train::augment::geometry": 1.5}, ["geometry is 1.5: give a probability"]),
+    ],
+)
+def test_a_wrong_key_or_number_is_refused_by_its_name(capsys, tmp_path, phantom_dir, override, words):
+    text = refused(capsys, lambda: train(tmp_path / "out", dataset_dir=str(phantom_dir), **override))
+    assert all(word in text for word in words), text
+    assert not (tmp_path / "out").exists()
+
+
+def test_yaml_text_for_a_number_is_refused(capsys, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("learning_rate: 2e-4\n")  # PyYAML reads this as text
+    assert "'2e-4'" in refused(capsys, lambda: workflow(overlay).initialize())
+
+
+def test_monais_own_keys_pass():
+    override = {"optimizer::_desc_": "Adam", "optimizer::_disabled_": False, "optimizer::_mode_": "default"}
+    validate.check(workflow(**override).parser.get())
+
+
+def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
+    validate.check(workflow(my_rate=0.001, learning_rate="@my_rate").parser.get())
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"dataset_dir": "nowhere"}, ["nowhere", "dataset_dir"]),
+        ({"dataset_dir": ""}, ["dataset_dir is empty"]),
+        ({"labelled": 0.0}, ["labelled", "(0, 1]"]),
+        ({"labelled": 1.5}, ["labelled", "(0, 1]"]),
+        ({"labelled": -3}, ["labelled"]),
+        ({"train_list": "absent.txt", "validation_list": "absent.txt"}, ["absent.txt"]),
+        ({"train_list": "absent.txt"}, ["train_list and validation_list go together"]),
+        ({"batch_size": 1000}, ["batch_size", "number of slices"]),
+        ({"dataset_dir": __file__}, ["is not a folder"]),
+        ({"device": "cuda:77"}, ["device is 'cuda:77', which is not to be had here", "give cpu"]),
+        ({"device": "gpu"}, ["device is 'gpu', which is not to be had here", "give cpu"]),
+    ],
+)
+def test_wrong_input_gets_one_line_and_writes_nothing(capsys, tmp_path, phantom_dir, override, words):
+    text = refused(capsys, lambda: train(tmp_path / "out", **{"dataset_dir": str(phantom_dir)} | override))
+    assert all(word in text for word in words), text
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
+def evaluate(output, **override):
+    flow = workflow(CONFIGS / "evaluate.json", run_id="evaluating", output_dir=str(output), **TINY | override)
+    flow.initialize()
+    flow.run()
+
+
+def test_evaluating_wants_the_training_runs_data_and_settings(capsys, tmp_path, phantom_dir):
+    given = {"dataset_dir": str(phantom_dir)}
+    assert "train first" in refused(capsys, lambda: evaluate(tmp_path, **given))
+    train(tmp_path, **given)
+    text = refused(capsys, lambda: evaluate(tmp_path, **given | {"image_size": [64, 64]}))
+    assert "trained with image_size [32, 32], here it is [64, 64]" in text
+    text = refused(capsys, lambda: evaluate(tmp_path, **given | {"filters": 4}))
+    assert "another architecture" in text
+    assert "cuda:77" in refused(capsys, lambda: evaluate(tmp_path, **given | {"device": "cuda:77"}))
+    text = refused(capsys, lambda: evaluate(tmp_path, **given, checkpoint=str(tmp_path / "models" / "last.pt")))
+    assert "give the model.pt beside it" in text
+    (tmp_path / "split.json").write_text(
+        '{"labelled": ["patient001"], "unlabelled": [], "validation": ["patient002"], "test": ["patient099"]}'
+    )
+    assert "patients patient099 are not there" in refused(capsys, lambda: evaluate(tmp_path, **given))
+    assert not (tmp_path / "test").exists()
+
+
+def test_what_a_component_takes_beyond_the_bundle_its_signature_says():
+    validate.check(workflow(**{"network_def::dropout": 0.5, "optimizer::weight_decay": 0.01}).parser.get())
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys):
+    startup.show_error(OSError, PermissionError(13, "Permission denied", "/there/split.json"), None)
+    assert capsys.readouterr().err == "error: /there/split.json: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError("Unable to allocate 2.98 GiB"), " (Unable to allocate 2.98 GiB)"),
+        (MemoryError(), ""),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), " (CUDA out of memory.)"),
+        (
+            RuntimeError("[enforce] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+            " (you tried to allocate 9)",
+        ),
+    ],
+)
+def test_too_little_memory_is_one_line_that_says_what_takes_less(capsys, error, words):
+    wrapped = RuntimeError("Failed to instantiate component")
+    wrapped.__cause__ = error
+    startup.show_error(RuntimeError, wrapped, None)
+    said = f"error: not enough memory{words}: give a smaller image_size or batch_size\n"
+    assert capsys.readouterr().err == said
+
+
+def test_an_error_that_is_ours_keeps_its_traceback(capsys):
+    try:
+        raise KeyError("a bug")
+    except KeyError as error:
+        startup.show_error(type(error), error, error.__traceback__)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_report_of_others_is_refused_before_a_training_begins(capsys, tmp_path, phantom_dir):
+    foreign = tmp_path / "validation" / "cases.csv"
+    foreign.parent.mkdir()
+    foreign.write_text("mine\n")
+    text = refused(capsys, lambda: train(tmp_path, dataset_dir=str(phantom_dir)))
+    assert str(foreign) in text and foreign.read_text() == "mine\n"
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(capsys, tmp_path, phantom_dir):
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    first = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
+    stamp = (tmp_path / "models" / "last.pt").stat().st_mtime_ns
+    train(tmp_path, dataset_dir=str(phantom_dir))
+    assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
+    text = refused(capsys, lambda: train(tmp_path, dataset_dir=str(phantom_dir), filters=4))
+    assert "another run" in text and "output_dir" in text and "network::filters: 2, here 4" in text
+    assert (tmp_path / "models" / "last.pt").stat().st_mtime_ns == stamp
+    train(tmp_path, dataset_dir=str(phantom_dir), epochs=2)
+    later = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
+    assert (first["progress"]["epoch"], later["progress"]["epoch"]) == (1, 2)
+    weights = [state["objective"]["G_IS.layers.1.weight"] for state in (first, later)]
+    assert not torch.equal(*weights), "more epochs must train: the rate had decayed to nothing at the old end"
+    curve = (tmp_path / "learning_curve.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in curve] == ["epoch", "1", "2"]
+
+
+def test_every_setting_is_described_with_its_default():
+    """Expressions in words, the phantom's in brackets."""
+    rows = re.findall(r"^\| `([\w:.]+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    config = json.loads((CONFIGS / "train.json").read_text())
+    keys = list(config)
+    made = {"demo", "dataset", "ckpt_dir", "checkpoint", "amp_kwargs", "lr_decay", "d_norm", "history", "sampler"}
+    settings = [key for key in keys[keys.index("dataset_dir") : keys.index("data_root")] if key not in made]
+    assert sorted(key for key, _ in rows if "::" not in key) == sorted(settings)
+    for key, said in rows:
+        default = config.get(key)
+        if isinstance(default, str) and (both := re.fullmatch(r"\$(.+) if @demo else (.+)", default)):
+            assert said == f"`{both[2]}` (`{both[1]}`)", key
+        elif key in config and not isinstance(default, dict) and not str(default).startswith(("$", "@")):
+            assert said == f"`{json.dumps(default)}`", key

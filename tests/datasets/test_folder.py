@@ -1,0 +1,223 @@
+"""From a user's folders to sorted records, and what is said of folders that do not fit together."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from acdc_semicycle.datasets import folder
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.runtime.errors import InputError
+
+
+def write(parent: Path, *names: str) -> Path:
+    """Pictures of 8 x 8; ``records`` opens none, so scans are empty files."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        path = parent / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.lower().endswith(folder.PICTURES):
+            Image.new("L", (8, 8)).save(path)
+        else:
+            path.touch()
+    return parent
+
+
+def pairs(records: list[Record]) -> dict[str, str | None]:
+    """Each case with the name of its mask."""
+    return {r.case: r.label and r.label.name for r in records}
+
+
+def test_one_picture_gives_a_record_with_every_field(tmp_path):
+    images, masks = write(tmp_path / "images", "a/x.jpg"), write(tmp_path / "masks", "a/x.png")
+    expected = [Record("a/x", "a/x", images / "a" / "x.jpg", masks / "a" / "x.png", None, "training")]
+    assert folder.records(str(images), str(masks)) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "case"),
+    [
+        ("x.nii.gz", "x.nii.gz", "x"),
+        ("x.nii", "x.nii.gz", "x"),
+        ("x.PNG", "x.png", "x"),
+        ("x.jpeg", "x.tif", "x"),
+        ("x_0000.nii.gz", "x.nii.gz", "x_0000"),
+        ("x_0000.png", "x_0000.png", "x_0000"),
+        ("deep/er/x.webp", "deep/er/x_mask.bmp", "deep/er/x"),
+        ("x.y.nii.gz", "x.y_gt.nii.gz", "x.y"),
+        ("x.tiff", "x_seg.png", "x"),
+        ("x.png", "x_label.png", "x"),
+        ("x_0000.nii.gz", "x_gt.nii.gz", "x_0000"),
+        ("x_gt.png", "x_gt.png", "x_gt"),
+        ("x_gt_0000.png", "x_gt.png", "x_gt_0000"),
+    ],
+)
+def test_a_mask_finds_its_image_by_name(tmp_path, image, mask, case):
+    images, masks = write(tmp_path / "images", image), write(tmp_path / "masks", mask)
+    assert pairs(folder.records(images, masks)) == {case: Path(mask).name}
+
+
+def test_the_same_name_goes_before_a_word_behind_it(tmp_path):
+    images = write(tmp_path / "images", "x.png", "x_gt.png", "y.png", "y_0000.png")
+    masks = write(tmp_path / "masks", "x.png", "x_gt.png", "y.png")
+    assert pairs(folder.records(images, masks)) == {
+        "x": "x.png", "x_gt": "x_gt.png", "y": "y.png", "y_0000": None,
+    }  # fmt: skip
+
+
+def test_images_without_a_mask_are_unlabelled_and_counted(tmp_path, caplog):
+    images, masks = write(tmp_path / "images", "a.png", "b.png", "c.png"), write(tmp_path / "masks", "b.png")
+    assert pairs(folder.records(images, masks)) == {"a": None, "b": "b.png", "c": None}
+    assert [r.getMessage().split(" in ")[0] for r in caplog.records] == ["2 of 3 training images have no mask"]
+
+
+def test_records_are_sorted_whatever_the_order_of_the_file_system(tmp_path, monkeypatch):
+    names = ("b/2.png", "a.png", "b/10.png", "b.png", "c/a.png")
+    images, masks = write(tmp_path / "images", *names), write(tmp_path / "masks", *names)
+    expected = folder.records(images, masks)
+    assert [r.case for r in expected] == sorted(name[:-4] for name in names)
+    plain = Path.rglob
+
+    def shuffled(parent, pattern):
+        found = list(plain(parent, pattern))
+        random.Random(4).shuffle(found)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "rglob", shuffled)
+    assert folder.records(images, masks) == expected
+
+
+def test_hidden_and_other_files_are_left_alone(tmp_path):
+    images = write(tmp_path / "images", "x.png", "._x.png", ".cache/y.png", "notes.txt", "x.json")
+    (images / "folder.png").mkdir()
+    masks = write(tmp_path / "masks", "x.png", ".x.png", "dataset.json")
+    assert pairs(folder.records(images, masks)) == {"x": "x.png"}
+
+
+@pytest.mark.parametrize("given", [None, "", "."])
+def test_masks_may_lie_beside_their_images(tmp_path, given):
+    images = write(tmp_path, "p1_frame01.nii.gz", "p1_frame01_gt.nii.gz", "a/p2.nii.gz", "a/p2_seg.nii.gz", "p3.nii.gz")
+    records = folder.records(images, images / given if given else given)
+    assert pairs(records) == {"a/p2": "p2_seg.nii.gz", "p1_frame01": "p1_frame01_gt.nii.gz", "p3": None}
+
+
+def test_masks_may_lie_in_a_folder_inside(tmp_path, monkeypatch):
+    images = write(tmp_path / "data", "x.png", "y.png", "z.png", "z_gt.png", "masks/x.png", "masks/y_mask.png")
+    expected = {"x": "x.png", "y": "y_mask.png", "z": "z_gt.png"}
+    assert pairs(folder.records(images, images / "masks")) == expected
+    monkeypatch.chdir(tmp_path)
+    assert pairs(folder.records("data", images / "masks")) == expected
+    assert pairs(folder.records(images, "data/../data/masks")) == expected
+
+
+def test_the_paths_are_kept_as_they_are_given(tmp_path, monkeypatch):
+    write(tmp_path / "images", "x.png")
+    write(tmp_path / "masks", "x.png")
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    (record,) = folder.records("link", "masks")
+    assert (str(record.image), str(record.label)) == ("link/x.png", "masks/x.png")
+
+
+def test_the_patient_is_the_group_of_the_expression(tmp_path):
+    names = ("p1_a.png", "p1_b.png", "p2_a.png", "site/p7_a.png")
+    images, masks = write(tmp_path / "images", *names), write(tmp_path / "masks", *names)
+    assert [r.patient for r in folder.records(images, masks, r"(p\d)_")] == ["p1", "p1", "p2", "p7"]
+    assert {r.case: r.patient for r in folder.records(images, masks, r"^([^_]+)_")}["site/p7_a"] == "site/p7"
+
+
+def refused(images, masks, *words: str, patient: str | None = None) -> None:
+    """Given, expected, what to do: every word is in the message."""
+    with pytest.raises(InputError, match=re.escape(words[0])) as caught:
+        folder.records(images, masks, patient)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("images", [None, ""])
+def test_no_images_folder_is_refused(tmp_path, images):
+    refused(images, tmp_path, "images is empty", "give the folder of your scans or pictures")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    images, away = write(tmp_path / "images", "x.png"), tmp_path / "away"
+    refused(away, images, f"{away} is not a folder", "as images")
+    refused(images, away, f"{away} is not a folder", "as masks")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    images, masks = write(tmp_path / "images", "x.txt"), write(tmp_path / "masks", "x.png")
+    refused(images, masks, f"{images} holds no image", ".nii.gz", ".png")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [(("x.nii.gz", "y.png"), ("x.nii.gz",)), (("x.nii.gz",), ("x.png",)), (("x.jpg",), ("x.nii",))]
+)
+def test_scans_among_pictures_are_refused(tmp_path, images, masks):
+    write(tmp_path / "images", *images)
+    write(tmp_path / "masks", *masks)
+    refused(tmp_path / "images", tmp_path / "masks", "is a scan and", "a picture", "give folders of one kind")
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    images, masks = write(tmp_path / "images", "x.png", "x.jpg"), write(tmp_path / "masks", "x.png")
+    refused(images, masks, f"{images / 'x.jpg'} and {images / 'x.png'} have one name", "rename one")
+
+
+def test_two_masks_of_one_name_are_refused(tmp_path):
+    images, masks = write(tmp_path / "images", "x.png"), write(tmp_path / "masks", "x.png", "x.bmp")
+    refused(images, masks, f"{masks / 'x.bmp'} and {masks / 'x.png'} have one name", "rename one")
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path):
+    images, masks = write(tmp_path / "images", "x.png"), write(tmp_path / "masks", "x.png", "x_gt.png")
+    refused(images, masks, f"{images / 'x.png'} has two masks", "x_gt.png", "keep one")
+
+
+def test_masks_that_match_no_image_are_refused_and_three_named(tmp_path):
+    images = write(tmp_path / "images", "x.png")
+    masks = write(tmp_path / "masks", "x.png", "y1.png", "y2.png", "y3.png", "y4.png")
+    refused(images, masks, "4 masks match no image", "y1.png", "y3.png", "give each the name of its image")
+    with pytest.raises(InputError, match=r"^(?!.*y4)"):
+        folder.records(images, masks)
+
+
+def test_a_mask_in_another_subfolder_matches_no_image(tmp_path):
+    images, masks = write(tmp_path / "images", "a/x.png"), write(tmp_path / "masks", "b/x.png")
+    refused(images, masks, "1 masks match no image", str(masks / "b" / "x.png"), "relative to the folder")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_no_mask_at_all_is_refused(tmp_path, beside):
+    images, masks = write(tmp_path / "images", "x.png", "y.png"), write(tmp_path / "masks")
+    given = None if beside else masks
+    refused(images, given, "none of the 2 training images has a mask", str(given or images), "nothing to learn from")
+
+
+def test_a_second_channel_is_refused(tmp_path):
+    images = write(tmp_path / "images", "x_0000.nii.gz", "x_0001.nii.gz")
+    masks = write(tmp_path / "masks", "x.nii.gz")
+    refused(images, masks, f"{images / 'x_0001.nii.gz'} is a second channel", "x_0000.nii.gz", "keep one channel")
+
+
+@pytest.mark.parametrize("behind", ["", "_gt"])
+def test_frames_with_numbers_are_no_channels(tmp_path, behind):
+    images = write(tmp_path / "images", "x_0000.png", "x_0001.png")
+    masks = write(tmp_path / "masks", *(f"{case}{behind}.png" for case in ("x_0000", "x_0001")))
+    assert pairs(folder.records(images, masks)) == {case: f"{case}{behind}.png" for case in ("x_0000", "x_0001")}
+
+
+@pytest.mark.parametrize(
+    ("patient", "words"),
+    [
+        ("(p", ("patient is '(p', no regular expression", "unterminated", "correct it")),
+        ("p1", ("patient is 'p1' with 0 groups", "give one")),
+        ("(p)(1)", ("patient is '(p)(1)' with 2 groups", "give one")),
+        ("(q)", ("p1 has no patient by '(q)'", "give an expression")),
+        ("(q)?p", ("p1 has no patient by '(q)?p'",)),
+    ],
+)
+def test_an_expression_that_finds_no_patient_is_refused(tmp_path, patient, words):
+    images, masks = write(tmp_path / "images", "p1.png"), write(tmp_path / "masks", "p1.png")
+    refused(images, masks, *words, patient=patient)
