@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from acdc_semicycle.data import splits
 from acdc_semicycle.data.pairs import EpochSampler
 from acdc_semicycle.datasets import cityscapes, voc
-from acdc_semicycle.datasets.records import BY_SLICE, IGNORED, Record
+from acdc_semicycle.datasets.records import BY_SLICE, Record
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.shapes import Mask, Score
-from acdc_semicycle.training.trainer import linear_decay
 
 NOTE = BY_SLICE
 

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.data import cache
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range, is_picture
+from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range
 from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
-from acdc_semicycle.datasets.records import IGNORED, PICTURES, SCANS, Record, given_folder
+from acdc_semicycle.datasets.records import Record, given_folder
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.geometry import geometry, words
-from acdc_semicycle.imageio.volumes import NIFTI
+from acdc_semicycle.imageio.pictures import IGNORED, PICTURES, is_picture
+from acdc_semicycle.imageio.volumes import NIFTI, SCANS
 from acdc_semicycle.runtime import distributed, environment
 from acdc_semicycle.runtime.errors import InputError, many, refuse
 from acdc_semicycle.runtime.files import write_text

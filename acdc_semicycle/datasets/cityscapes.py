@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from acdc_semicycle.datasets.records import IGNORED, Record, checked, given_folder
+from acdc_semicycle.datasets.records import Record, checked, given_folder
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError
 
 log = logging.getLogger("semicycle")

@@ -15,7 +15,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from acdc_semicycle.datasets.records import MASK_ENDINGS, PICTURES, SCANS, Record, checked, given_folder
+from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, checked, given_folder
+from acdc_semicycle.imageio.pictures import PICTURES
+from acdc_semicycle.imageio.volumes import SCANS
 from acdc_semicycle.runtime.errors import InputError
 
 

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from acdc_semicycle.imageio.volumes import SCANS
 from acdc_semicycle.runtime.errors import InputError, refuse
 
-__all__ = ["IGNORED", "MASK_ENDINGS", "PICTURES", "SCANS", "Record", "checked", "given_folder"]
 log = logging.getLogger("semicycle")
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MASK_ENDINGS = ("_gt", "_mask", "_seg", "_label")  # of a mask beside its image
 BY_SLICE = "protocol of the published code: not comparable with patient-level results"
-IGNORED = 255
-"""A mask's value where nobody said what a pixel is: never trained, never scored."""
 
 
 @dataclass(frozen=True, order=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from acdc_semicycle.datasets.records import IGNORED, Record, checked, given_folder
+from acdc_semicycle.datasets.records import Record, checked, given_folder
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError, refuse, some
 
 CLASSES = (

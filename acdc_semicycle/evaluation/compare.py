@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.datasets.records import IGNORED
 from acdc_semicycle.evaluation import clinical, file_matching
 from acdc_semicycle.evaluation.file_matching import LabelMap, Pair
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou, mean_and_std
-from acdc_semicycle.evaluation.model_report import plain, provenance
 from acdc_semicycle.evaluation.surface_distance import distances
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.geometry import check_grids, shear
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_text
+from acdc_semicycle.runtime.provenance import plain, provenance
 
 OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
 SCORES = (*OVERLAPS, *FAR)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.datasets.records import PICTURES
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.runtime.errors import InputError
 
 ENDING = re.compile(

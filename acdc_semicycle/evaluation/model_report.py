@@ -6,9 +6,6 @@ import csv
 import json
 import logging
 import math
-import os
-import platform
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,18 +19,17 @@ from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
-from acdc_semicycle import __version__
 from acdc_semicycle.artifacts.model import said
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.pairs import read
-from acdc_semicycle.data.transforms import intensities, is_picture, read_picture
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou, mean_and_std, without_class
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.runtime import distributed, environment
+from acdc_semicycle.imageio.pictures import intensities, is_picture, read_picture
+from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, replacing, write_text
-from acdc_semicycle.runtime.versions import versions
+from acdc_semicycle.runtime.provenance import plain, provenance
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn
     from acdc_semicycle.evaluation.figures import Example
@@ -48,7 +44,6 @@ OURS = (  # and by what they are known
 )
 LARGEST = 512  # pixels of a picture's longer side in figures
 PANEL = 4  # cases in panel.npz
-PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
 
 
 def read_share(records: Sequence[Record], transform: Callable) -> list[Any]:
@@ -278,19 +273,6 @@ def _trivial(case: Case) -> Case:
     return replace(case, confusion=trivial(case.confusion), network_confusion=trivial(case.network_confusion))
 
 
-def provenance() -> dict[str, Any]:
-    """The command with what its environment told it, the versions and the machine's size."""
-    told = [
-        f"{name}={shlex.quote(value)}" for name in ("ACDC_DIR", *environment.NAMES) if (value := os.environ.get(name))
-    ]
-    arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
-    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()  # type: ignore[assignment]
-    found = {"acdc_semicycle": __version__, "python": platform.python_version(), **versions(*PACKAGES)}
-    return {"command": " ".join([*told, shlex.join(arguments)]), "versions": found, "machine": machine}
-
-
 def table(content: dict[str, Any], structures: Sequence[str]) -> str:
     """The summary as lines of text, with the floor beside it."""
     lines = _volume_lines(content, structures) if content["main"] == "dice" else _picture_lines(content)
@@ -360,12 +342,3 @@ def _example(case: Case, words: str = "") -> Example:
     low, high = np.percentile(image, (1, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     return Example(title, *(volume.shown(slice_) for slice_ in (grey[::step, ::step], case.truth, case.prediction)))
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN: null."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

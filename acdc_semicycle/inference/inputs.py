@@ -15,10 +15,10 @@ from typing import Any
 
 from PIL import Image
 
-from acdc_semicycle.data.transforms import BOMB, is_picture
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.datasets.records import MASK_ENDINGS, PICTURES
+from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
+from acdc_semicycle.imageio.pictures import BOMB, PICTURES, is_picture
 from acdc_semicycle.runtime.errors import InputError, many, some
 from acdc_semicycle.runtime.files import read_json
 

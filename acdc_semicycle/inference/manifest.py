@@ -10,12 +10,12 @@ from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.evaluation import clinical, quality
-from acdc_semicycle.evaluation.model_report import plain, provenance
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan
 from acdc_semicycle.inference.previews import Frame
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text, writing
+from acdc_semicycle.runtime.provenance import plain, provenance
 
 LEDGER = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.weights import load_network
-from acdc_semicycle.data.transforms import intensities, read_picture
 from acdc_semicycle.evaluation import clinical, quality
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import intensities, read_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan, Scans, check_target, words
 from acdc_semicycle.inference.manifest import LEDGER, Journal, Ledger, entry, stamp

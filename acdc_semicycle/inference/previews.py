@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from acdc_semicycle.data.transforms import is_picture
 from acdc_semicycle.evaluation.quality import Judged
+from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan
 from acdc_semicycle.runtime.files import replacing

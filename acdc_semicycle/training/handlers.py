@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.data.pairs import Slices
+from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.objective import Objective, softmax
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.files import replacing, write_text
-from acdc_semicycle.training.trainer import one_hot
 
 log = logging.getLogger("semicycle")
 

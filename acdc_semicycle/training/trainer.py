@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from ignite.engine import Events
@@ -16,18 +16,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from acdc_semicycle.data.pairs import Pairs
+from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.objective import Objective
-from acdc_semicycle.methods.shapes import Image, Labels, Mask
+from acdc_semicycle.methods.shapes import Image, Mask
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
 
 log = logging.getLogger("semicycle")
-
-
-def one_hot(labels: Labels, classes: int) -> Mask:
-    """Class indices [B, 1, H, W] as masks [B, K, H, W]; all zero where the index is no class (255, say)."""
-    return (labels == torch.arange(classes, device=labels.device).view(1, -1, 1, 1)).float()
 
 
 def prepare_pairs(
@@ -40,16 +36,6 @@ def prepare_pairs(
 
     x, u = move("labelled", Keys.IMAGE), move("unlabelled", Keys.IMAGE)
     return x.float(), one_hot(move("labelled", Keys.LABEL).long(), classes), u.float()
-
-
-def linear_decay(constant_epochs: int, epochs: int) -> Callable[[int], float]:
-    """The paper's factor on the learning rate: 1 for ``constant_epochs``, then linear to 0 at ``epochs``."""
-    return lambda epoch: 1 - max(0, epoch - constant_epochs) / max(1, epochs - constant_epochs)
-
-
-def poly_decay(steps: int, power: float = 0.9) -> Callable[[int], float]:
-    """Hung's factor on the learning rate: (1 - step / steps) to the power of 0.9."""
-    return lambda step: (1 - min(step, steps) / steps) ** power
 
 
 class SemiCycleTrainer(SupervisedTrainer):

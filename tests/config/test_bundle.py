@@ -12,8 +12,8 @@ from monai.bundle import ConfigWorkflow, verify_net_in_out
 
 from acdc_semicycle.config import startup, validate
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation.model_report import provenance
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.provenance import provenance
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"

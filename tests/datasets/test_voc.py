@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from acdc_semicycle.datasets import voc
-from acdc_semicycle.datasets.records import IGNORED, Record
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError
 
 

@@ -14,6 +14,7 @@ from acdc_semicycle.artifacts import weights
 from acdc_semicycle.evaluation import figures, model_report
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.provenance import plain, provenance
 
 NAMES = ["RV", "MYO", "LV"]
 CLASSES = ["background", *NAMES]
@@ -89,17 +90,17 @@ def test_the_examples_are_the_worst_the_median_and_the_best_image(tmp_path, monk
 
 
 def test_not_a_number_is_null_in_json():
-    assert model_report.plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {
+    assert plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {
         "a": [None, 1.0],
         "b": {"c": None},
     }
 
 
 def test_the_command_and_the_versions_are_kept_without_a_path_of_the_interpreter():
-    provenance = model_report.provenance()
-    assert not provenance["command"].startswith("/")
-    assert provenance["versions"]["torch"] and provenance["versions"]["monai"]
-    assert provenance["machine"]["threads"] == torch.get_num_threads()
+    about = provenance()
+    assert not about["command"].startswith("/")
+    assert about["versions"]["torch"] and about["versions"]["monai"]
+    assert about["machine"]["threads"] == torch.get_num_threads()
 
 
 @pytest.mark.parametrize("name", ["report.json", "cases.csv", "summary.csv"])
@@ -133,4 +134,4 @@ def test_csv_has_a_row_a_case(tmp_path):
     with (tmp_path / "cases.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert row["case"] == "p1" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
-    json.dumps(model_report.plain(rows))
+    json.dumps(plain(rows))

@@ -21,16 +21,17 @@ from PIL import Image
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.data import pairs, splits
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged, read_picture
+from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import BY_SLICE, Record
 from acdc_semicycle.evaluation import figures, model_report
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import read_picture
 from acdc_semicycle.inference import predict
+from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.training.trainer import one_hot
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"

@@ -20,10 +20,11 @@ from acdc_semicycle.methods.hung import FullyConvolutionalDiscriminator, Hung, j
 from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.methods.objective import Objective, softmax
+from acdc_semicycle.methods.schedules import poly_decay
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.methods.supervised import Supervised
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.training.trainer import SemiCycleTrainer, poly_decay, prepare_pairs
+from acdc_semicycle.training.trainer import SemiCycleTrainer, prepare_pairs
 from tests.methods.test_semicycle import C, K, random_masks, stub, tensor, tiny_batch, values
 from tests.training.test_trainer import CPU, adam, same, tiny_objective, tiny_pairs, weights_of
 

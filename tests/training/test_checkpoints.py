@@ -28,11 +28,12 @@ from acdc_semicycle.artifacts.weights import load, load_network, save
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
+from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.runtime import signals
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.training.checkpoints import Checkpoints
-from acdc_semicycle.training.trainer import SemiCycleTrainer, linear_decay
+from acdc_semicycle.training.trainer import SemiCycleTrainer
 
 # files
 

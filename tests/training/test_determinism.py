@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from acdc_semicycle.config import startup
+from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.hung import FullyConvolutionalDiscriminator, Hung, enlarged
 from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ReflectionPad, ResidualGenerator
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.methods.supervised import Supervised
-from acdc_semicycle.training.trainer import one_hot
 from tests.config.test_bundle import train
 
 K = 3

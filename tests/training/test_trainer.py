@@ -18,14 +18,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.losses import cross_entropy, l2, weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.methods.objective import together
+from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle, softmax
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.training import handlers
 from acdc_semicycle.training.handlers import Balance, StopAtNonFinite, TermsLog, read_curve, terms_of
-from acdc_semicycle.training.trainer import SemiCycleTrainer, linear_decay, one_hot, prepare_pairs
+from acdc_semicycle.training.trainer import SemiCycleTrainer, prepare_pairs
 
 K = 3
 WEIGHTS = {

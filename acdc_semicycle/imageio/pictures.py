@@ -1,0 +1,108 @@
+"""Pictures, PNG or JPEG for instance: complete or refused, as intensities or as classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.errors import InputError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IGNORED = 255
+"""A mask's value where nobody said what a pixel is: never trained, never scored."""
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content: others, such as EPS, start other programs
+MOST_PIXELS = 1 << 27  # of a picture, 134 million, unless SEMICYCLE_MAX_VOXELS says otherwise
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether a file is a picture, by its name, and not a scan."""
+    return str(path).lower().endswith(PICTURES)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture that is complete, turned as its EXIF note says.
+
+    Raises:
+        InputError: missing, truncated, damaged, no picture, or one that would fill the memory.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
+    limit = _limit_pixels()
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
+    except BOMB as error:
+        raise InputError(
+            f"{path} has more than {limit} pixels: give a smaller picture, or, if you trust it and have the memory, set"
+            " SEMICYCLE_MAX_VOXELS higher"
+        ) from error
+    except (*volumes.DAMAGE, SyntaxError) as error:
+        raise InputError(
+            f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
+        ) from error
+    if pages > 1:
+        raise InputError(f"{path} has {pages} pages: give one picture a file")
+    return turned
+
+
+def _limit_pixels() -> int:
+    """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
+    limit = environment.most_voxels(MOST_PIXELS)
+    if limit != Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limit
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on
+    return limit
+
+
+def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
+    """The picture as [H, W, channels]; 16-bit and floating-point greys as they are.
+
+    Raises:
+        InputError: pixels that are no numbers.
+    """
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, np.float32)[..., None]
+        if not np.isfinite(values).all():
+            raise InputError(f"{path} holds NaN or infinite pixels: repair it, or leave it out")
+        return values.repeat(channels, axis=-1)
+    return np.asarray(picture.convert("RGB")) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+
+
+def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:
+    """What a mask [H, W, 1] stores, and whether that are classes already because it was read by colour.
+
+    A palette whose colours are all different classes' is read by colour: programs that save anew may renumber it.
+
+    Raises:
+        InputError: a colour picture with a colour that is no class's.
+    """
+    if picture.mode not in ("P", "RGB", "RGBA"):
+        if len(picture.getbands()) > 1:
+            raise InputError(
+                f"{path} is a {picture.mode} picture: give a mask of one number a pixel, or of colours (RGB)"
+            )
+        return np.asarray(picture)[..., None], False
+    numbers = np.asarray(picture.convert("RGB")) if picture.mode != "P" else np.asarray(picture)
+    if picture.mode == "P":
+        palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
+        used = [value for value in np.unique(numbers) if value < len(palette)]
+        of = {colours.get(tuple(palette[value].tolist())): value for value in used}
+        if None in of or len(of) < len(np.unique(numbers)):
+            return numbers[..., None], False
+        table = np.arange(256)
+        table[list(of.values())] = [place for place in of if place is not None]
+        return table[numbers][..., None], True
+    flat, where = np.unique(numbers.reshape(-1, 3), axis=0, return_inverse=True)
+    if unknown := [tuple(colour) for colour in flat.tolist() if tuple(colour) not in colours]:
+        raise InputError(
+            f"{path} holds the colour {unknown[0]}, no class's: give class indices, or colours of the classes"
+        )
+    places = np.array([colours[tuple(colour)] for colour in flat.tolist()])
+    return places[where].reshape(*numbers.shape[:2], 1), True

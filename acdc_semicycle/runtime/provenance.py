@@ -1,0 +1,41 @@
+"""Where a result comes from: the command, the versions, the machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acdc_semicycle import __version__
+from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.versions import versions
+
+PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """The command with what its environment told it, the versions and the machine's size."""
+    told = [
+        f"{name}={shlex.quote(value)}" for name in ("ACDC_DIR", *environment.NAMES) if (value := os.environ.get(name))
+    ]
+    arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
+    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()  # type: ignore[assignment]
+    found = {"acdc_semicycle": __version__, "python": platform.python_version(), **versions(*PACKAGES)}
+    return {"command": " ".join([*told, shlex.join(arguments)]), "versions": found, "machine": machine}
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
