@@ -18,7 +18,7 @@ from acdc_semicycle.data.pairs import EpochSampler
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import BY_SLICE, Record
 from acdc_semicycle.imageio.pictures import IGNORED
-from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.shapes import Mask, Score
 
@@ -55,7 +55,7 @@ class IndexJudge(nn.Module):
         return self.judge(mask.argmax(1, keepdim=True).float())
 
 
-class BatchHistory(History):
+class BatchPool(ImagePool):
     """A history whose entries are whole batches, as in bc02d92: a batch is shown all new or all old.
 
     A batch of another size than the first one kept is shown as it is.
@@ -65,7 +65,7 @@ class BatchHistory(History):
         seed: of the draws.
     """
 
-    def show(self, fakes: Tensor) -> Tensor:
+    def query(self, fakes: Tensor) -> Tensor:
         if not self.size or (self.pool and self.pool[0].shape != fakes.shape):
             return fakes.detach()
         return self._exchange(fakes.detach())

@@ -50,7 +50,7 @@ def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str, str]
     objective = SemiCycle(
         *(ResidualGenerator(1, 4, 12, 2), ResidualGenerator(4, 1, 12, 2, activation=nn.Tanh())),
         *(PixelDiscriminator(4, 12), PixelDiscriminator(1, 12)),
-        history_size=4,
+        pool_size=4,
     )
     optimizers = [Adam(part.parameters()) for part in (objective.generators, objective.discriminators)]
     sum(p.sum() for p in objective.parameters()).backward()

@@ -32,23 +32,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acdc_semicycle.methods.losses import cross_entropy, judged_real, l1, l2, weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.methods.objective import softmax
-from acdc_semicycle.methods.semicycle import SemiCycle
+from acdc_semicycle.methods.objective import Batch, softmax
+from acdc_semicycle.methods.semicycle import GeneratorOutputs, SemiCycle
 
 WEIGHTS = dict.fromkeys(SemiCycle.terms, 0.5) | {"gen_S": 1.0, "gen_I": 1.0, "cycle_S": 0.05, "cycle_I": 1.0}
 K = 4
-LEVERS = ("merged", "group norm", "frozen D", "history", "fused Adam", "no look", "channels last", "bf16", "compile")
-OURS = ("merged", "group norm", "frozen D", "history", "no look")  # the package's defaults
+LEVERS = ("merged", "group norm", "frozen D", "image pool", "fused Adam", "no look", "channels last", "bf16", "compile")
+OURS = ("merged", "group norm", "frozen D", "image pool", "no look")  # the package's defaults
 CHECKPOINTING = "checkpointing"
 
 
-class NumpyHistory:
+class NumpyPool:
     """The published code's pool: every fake to the host and back."""
 
     def __init__(self, size: int = 50) -> None:
         self.size, self.pool = size, []  # type: ignore[var-annotated]
 
-    def show(self, fakes: Tensor) -> Tensor:
+    def query(self, fakes: Tensor) -> Tensor:
         shown = []
         for fake in fakes.detach().cpu().numpy():
             if len(self.pool) < self.size:
@@ -78,8 +78,8 @@ class Form:
             if "compile" in levers:
                 net.compile()
         self.objective = SemiCycle(**nets)
-        if "history" not in levers:
-            self.objective.seen_S, self.objective.seen_I = NumpyHistory(), NumpyHistory()  # type: ignore[assignment]
+        if "image pool" not in levers:
+            self.objective.pool_S, self.objective.pool_I = NumpyPool(), NumpyPool()  # type: ignore[assignment]
         fused = {"fused": True} if "fused Adam" in levers else {}
         parts = (self.objective.generators, self.objective.discriminators)
         self.optimisers = [torch.optim.Adam(part.parameters(), 2e-4, (0.5, 0.999), **fused) for part in parts]
@@ -88,24 +88,25 @@ class Form:
     def step(self, x: Tensor, y: Tensor, u: Tensor) -> None:
         if "channels last" in self.levers:
             x, y, u = (t.contiguous(memory_format=torch.channels_last) for t in (x, y, u))
+        batch = Batch(x, y, {"u": u})
         half = torch.autocast(self.device, torch.bfloat16) if "bf16" in self.levers else nullcontext()
         if "frozen D" in self.levers:
             self.objective.discriminators.requires_grad_(False)
         with half:
-            terms, made = self.generator_terms(x, y, u)
+            terms, outputs = self.generator_terms(batch)
         self._learn(self.optimisers[0], terms)
         self.objective.discriminators.requires_grad_(True)
         with half:
-            d_terms = self.objective.discriminator_terms(y, u, made)
+            d_terms = self.objective.discriminator_terms(batch, outputs)
         self._learn(self.optimisers[1], d_terms)
         self.losses = {name: term.detach() for name, term in (terms | d_terms).items()}
         if "no look" not in self.levers:
             [float(value) for value in self.losses.values()]
 
-    def generator_terms(self, x: Tensor, y: Tensor, u: Tensor) -> Any:
+    def generator_terms(self, batch: Batch) -> Any:
         if "merged" in self.levers:
-            return self.objective.generator_terms(x, y, u)
-        o = self.objective
+            return self.objective.generator_terms(batch)
+        o, x, y, u = self.objective, batch.x, batch.y, batch.u
         logits = o.G_IS(x)
         s_u = softmax(o.G_IS(u))
         x_y = o.G_SI(y)
@@ -117,9 +118,7 @@ class Form:
             "adv_S": judged_real(o.D_S(s_u)),
             "adv_I": judged_real(o.D_I(x_y)),
         }
-        from acdc_semicycle.methods.semicycle import Made
-
-        return terms, Made(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
+        return terms, GeneratorOutputs(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
 
     def _learn(self, optimiser: torch.optim.Optimizer, terms: dict[str, Tensor]) -> None:
         optimiser.zero_grad()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from PIL import Image
+from tiny import batch_of
 from torch import nn
 
 from acdc_semicycle import quirks
@@ -19,7 +20,7 @@ from acdc_semicycle.data.pairs import EpochSampler
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.methods.semicycle import SemiCycle
@@ -68,12 +69,12 @@ def test_only_the_most_probable_class_counts_and_not_how_probable_it_is():
 
 def test_the_judgement_of_indices_teaches_the_segmenter_nothing():
     both = objective(judge())
-    terms, _ = both.generator_terms(*batch())
+    terms, _ = both.generator_terms(batch_of(*batch()))
     terms["adv_S"].backward()  # reaches D_S, which is not frozen here
     assert all(p.grad is None for p in both.generators.parameters())
 
     both.discriminators.requires_grad_(False)  # as in the trainer
-    terms, _ = both.generator_terms(*batch())
+    terms, _ = both.generator_terms(batch_of(*batch()))
     assert not terms["adv_S"].requires_grad and terms["adv_S"] > 0
 
 
@@ -81,7 +82,7 @@ def gradients(D_S: nn.Module, adv_S: float) -> list[torch.Tensor]:
     """Of both generators, after the trainer's generator step."""
     given = objective(D_S)
     given.discriminators.requires_grad_(False)
-    terms, _ = given.generator_terms(*batch())
+    terms, _ = given.generator_terms(batch_of(*batch()))
     weigh(terms, WEIGHTS | {"adv_S": adv_S}).backward()
     return [p.grad for p in given.generators.parameters()]
 
@@ -100,7 +101,7 @@ def test_the_judge_itself_learns():
     optimizer = torch.optim.Adam(given.discriminators.parameters(), 0.01)
     scores = []
     for _ in range(30):
-        terms = given.discriminator_terms(y, u, given.generator_terms(x, y, u)[1])
+        terms = given.discriminator_terms(batch_of(x, y, u), given.generator_terms(batch_of(x, y, u))[1])
         optimizer.zero_grad()
         terms["disc_S"].backward()
         scores.append(terms["disc_S"].item())
@@ -121,9 +122,9 @@ def names(fakes: torch.Tensor) -> list[int]:
     return [int(fake) for fake in fakes]
 
 
-def test_a_history_of_batches_is_its_plain_replay():
+def test_a_pool_of_batches_is_its_plain_replay():
     size, seed = 4, 7
-    history, pool, random = quirks.BatchHistory(size, seed), [], torch.Generator().manual_seed(seed)
+    history, pool, random = quirks.BatchPool(size, seed), [], torch.Generator().manual_seed(seed)
     swapped = 0
     for number in range(300):
         new, expected = number, number
@@ -133,64 +134,64 @@ def test_a_history_of_batches_is_its_plain_replay():
             place = int(torch.randint(size, (), generator=random))
             expected, pool[place] = pool[place], new
             swapped += 1
-        assert names(history.show(whole(new))) == names(whole(expected))
+        assert names(history.query(whole(new))) == names(whole(expected))
         assert [names(entry) for entry in history.pool] == [names(whole(kept)) for kept in pool]
     assert 120 < swapped < 176
 
 
 def test_a_batch_is_shown_all_new_or_all_old_whereas_the_papers_history_mixes():
-    def parts(history: History) -> set[int]:
-        return {len({name // 10 for name in names(history.show(whole(number, 8)))}) for number in range(60)}
+    def parts(history: ImagePool) -> set[int]:
+        return {len({name // 10 for name in names(history.query(whole(number, 8)))}) for number in range(60)}
 
-    assert parts(quirks.BatchHistory(4)) == {1}
-    assert max(parts(History(4))) > 1
+    assert parts(quirks.BatchPool(4)) == {1}
+    assert max(parts(ImagePool(4))) > 1
 
 
 def test_a_batch_of_another_size_is_shown_as_it_is_and_not_kept():
-    history = quirks.BatchHistory(2)
+    history = quirks.BatchPool(2)
     for number in range(10):
-        history.show(whole(number))
+        history.query(whole(number))
     before = [names(entry) for entry in history.pool]
     for number in range(10, 30):
-        assert names(history.show(whole(number, 2))) == names(whole(number, 2))
+        assert names(history.query(whole(number, 2))) == names(whole(number, 2))
     assert [names(entry) for entry in history.pool] == before
 
 
 @pytest.mark.parametrize("size", [0, 2])
 def test_batches_are_shown_and_kept_without_gradient_and_in_memory_of_their_own(size):
-    history, fakes = quirks.BatchHistory(size), torch.randn(3, 1, 2, 2, requires_grad=True)
+    history, fakes = quirks.BatchPool(size), torch.randn(3, 1, 2, 2, requires_grad=True)
     for _ in range(8):
         batch_of = fakes * 2
-        assert not history.show(batch_of).requires_grad
+        assert not history.query(batch_of).requires_grad
         with torch.no_grad():
             batch_of.fill_(9)
     assert len(history.pool) == size
     assert all(not entry.requires_grad and not (entry == 9).any() for entry in history.pool)
 
 
-def test_a_restored_history_of_batches_goes_on_with_the_very_same_draws(tmp_path):
-    history = quirks.BatchHistory(4, seed=3)
+def test_a_restored_pool_of_batches_goes_on_with_the_very_same_draws(tmp_path):
+    history = quirks.BatchPool(4, seed=3)
     for number in range(10):
-        history.show(whole(number))
+        history.query(whole(number))
     torch.save(history.state_dict(), tmp_path / "history.pt")
-    expected = [names(history.show(whole(number))) for number in range(10, 60)]
+    expected = [names(history.query(whole(number))) for number in range(10, 60)]
 
-    other = quirks.BatchHistory(4, seed=99)
+    other = quirks.BatchPool(4, seed=99)
     other.load_state_dict(torch.load(tmp_path / "history.pt", weights_only=True))
-    assert [names(other.show(whole(number))) for number in range(10, 60)] == expected
+    assert [names(other.query(whole(number))) for number in range(10, 60)] == expected
 
 
 def test_the_objective_takes_either_history_and_the_papers_by_default():
-    given = objective(judge(), history_size=5, seed=2, history=quirks.BatchHistory)
-    assert type(given.seen_S) is type(given.seen_I) is quirks.BatchHistory
-    assert given.seen_S.size == given.seen_I.size == 5
-    for seen, seed in ((given.seen_S, 2), (given.seen_I, 3)):
-        assert torch.equal(seen.state_dict()["random"], History(5, seed).state_dict()["random"])
+    given = objective(judge(), pool_size=5, seed=2, image_pool=quirks.BatchPool)
+    assert type(given.pool_S) is type(given.pool_I) is quirks.BatchPool
+    assert given.pool_S.size == given.pool_I.size == 5
+    for seen, seed in ((given.pool_S, 2), (given.pool_I, 3)):
+        assert torch.equal(seen.state_dict()["random"], ImagePool(5, seed).state_dict()["random"])
     x, y, u = batch()
-    given.discriminator_terms(y, u, given.generator_terms(x, y, u)[1])
-    assert [entry.shape for entry in given.seen_S.pool] == [(2, K, 8, 12)]
+    given.discriminator_terms(batch_of(x, y, u), given.generator_terms(batch_of(x, y, u))[1])
+    assert [entry.shape for entry in given.pool_S.pool] == [(2, K, 8, 12)]
     given.load_state_dict(deepcopy(given.state_dict()))
-    assert type(objective(judge()).seen_S) is type(objective(judge()).seen_I) is History
+    assert type(objective(judge()).pool_S) is type(objective(judge()).pool_I) is ImagePool
 
 
 def orders(kind: type[EpochSampler], size: int, length: int, seed: int = 0, epochs: int = 1) -> list[list[int]]:
@@ -348,7 +349,7 @@ def preset(*overlays: str, **override) -> ConfigParser:
 
 def test_the_preset_is_what_the_published_code_has():
     parser = preset("official-2019-08")
-    assert parser.get_parsed_content("history") is quirks.BatchHistory
+    assert parser.get_parsed_content("history") is quirks.BatchPool
     assert parser.get_parsed_content("sampler") is quirks.RepeatedSampler
     assert parser.get_parsed_content("betas") == [0.5, 0.999]
     assert parser.get_parsed_content("lr_decay")(250) == pytest.approx(0.5)
@@ -359,7 +360,7 @@ def test_the_preset_is_what_the_published_code_has():
     dropouts = [module.p for G in given.generators for module in G.modules() if isinstance(module, nn.Dropout)]
     assert dropouts == [0.5, 0.5]
     assert isinstance(given.D_S, quirks.IndexJudge) and given.D_S.judge.layers[0].in_channels == 1
-    assert isinstance(given.seen_S, quirks.BatchHistory) and given.seen_S.size == 50
+    assert isinstance(given.pool_S, quirks.BatchPool) and given.pool_S.size == 50
 
 
 def test_the_preset_splits_and_scores_slices():

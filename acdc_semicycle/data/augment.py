@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn.functional import grid_sample, interpolate
 from acdc_semicycle.data.cache import unpacked
 
 ELASTIC_SPACING = 32  # pixels between the points that an elastic change moves
+INTENSITIES = slice(8, 12)  # of a slice's draws, those that decide its gain and offset
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,27 @@ class Augment:
         """Whether pixels are sampled anew."""
         return any((self.rotate, self.scale, self.shift, self.elastic))
 
-    def __call__(self, rows: Mapping[str, Tensor], indices: Sequence[int], *seed: int) -> dict[str, Tensor]:
+    @property
+    def geometry_settings(self) -> tuple[Any, ...]:
+        """All that decides where a pixel goes."""
+        return (*self.flips, self.rotate, self.scale, self.shift, self.elastic, self.geometry)
+
+    def __call__(
+        self, rows: Mapping[str, Tensor], indices: Sequence[int], *seed: int, view: int = 0
+    ) -> dict[str, Tensor]:
         """``image`` [B, C, H, W] float and, if there is one, ``label`` [B, 1, H, W] uint8, of the slices ``indices``.
 
         Args:
             rows: the slices' records, as :func:`acdc_semicycle.data.cache.unpacked` takes them.
+            view: number of the view. All views of a slice move its pixels alike; each draws intensities of its own.
         """
         if not (any(self.flips) or self.moves or self.gain or self.offset):
             return unpacked(rows)
         rows, device = dict(rows), rows["image"].device
         random = [np.random.default_rng((*seed, index)) for index in indices]
         draws = np.array([each.random(12) for each in random])
+        if view:
+            draws[:, INTENSITIES] = [np.random.default_rng((*seed, index, view)).random(4) for index in indices]
         if self.gain or self.offset:  # of the values that are stored: no pass over the pixels
             gain, offset = torch.as_tensor(self._intensity(draws), dtype=torch.float32).to(device, non_blocking=True)
             rows |= {"scale": rows["scale"] * gain, "offset": rows["offset"] * gain + offset}

@@ -1,9 +1,9 @@
-"""The stream of pairs {"labelled": {image, label}, "unlabelled": {image}} that the objective's terms need."""
+"""The stream of pairs {"labelled": {image, label}, "unlabelled": {VIEW: image}} that the objective's terms need."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -129,11 +129,25 @@ class Slices(Dataset):
     def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
         """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
         index = batch["index"]
+        return self.augment(self._moved(batch, device), index.tolist(), self.seed, self.epoch) | {"index": index}
+
+    def views(
+        self, batch: dict[str, Tensor], device: str | torch.device, augments: Mapping[str, Augment]
+    ) -> dict[str, Tensor]:
+        """The batch's images [B, C, H, W] by the name of each view, on the device, without the labels."""
+        index, rows = batch["index"], self._moved(batch, device)
+        rows = {key: value for key, value in rows.items() if key != "label"}
+        views = {"index": index}
+        for number, (name, augment) in enumerate(augments.items()):
+            views[name] = augment(rows, index.tolist(), self.seed, self.epoch, view=number)["image"]
+        return views
+
+    def _moved(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+        """The batch's records on the device; taken from those held there, where they are held."""
         if self.held:
-            place = (index % len(self)).to(self.held["image"].device, non_blocking=True)
-            batch = {key: value.index_select(0, place) for key, value in self.held.items()}
-        rows = {key: value.to(device, non_blocking=True) for key, value in batch.items() if key != "index"}
-        return self.augment(rows, index.tolist(), self.seed, self.epoch) | {"index": index}
+            rows = (batch["index"] % len(self)).to(self.held["image"].device, non_blocking=True)
+            return {key: value.index_select(0, rows).to(device) for key, value in self.held.items()}
+        return {key: value.to(device, non_blocking=True) for key, value in batch.items() if key != "index"}
 
     def where(self, index: Tensor) -> list[str]:
         """The files and slices (from 1) of some indices."""
@@ -219,16 +233,19 @@ class Share(Sampler[int]):
 class Pairs:
     """Batches of labelled and of unlabelled slices, drawn side by side.
 
-    One epoch shows each slice of the larger set once (up to the last incomplete batch), and those of the smaller
-    one, the labelled as a rule, as often as that takes, as in the published code; where nothing is unlabelled, the
+    One epoch shows each slice of the larger set once, up to the last incomplete batch, and those of the smaller one,
+    as a rule the labelled, as often as that takes, as in the published code. Where no slice is unlabelled, the
     labelled images stand in.
 
     Args:
         labelled, unlabelled: the slices.
-        batch_size: of each of the two, in each process.
+        batch_size: labelled slices of a batch, in each process.
+        unlabelled_batch_size: unlabelled ones; None for as many.
+        views: the augmentation of each view of an unlabelled slice, by the view's name. They move pixels alike and
+            differ in intensities alone.
         num_workers: processes that load; 0 loads in this one.
         seed: of the order.
-        steps: batches an epoch has, where that shall not depend on the number of slices.
+        steps: batches of an epoch, where that does not depend on the number of slices.
         sampler: draws the order.
         device: where batches are wanted; on a CUDA device the slices are kept there if they fit.
     """
@@ -238,6 +255,8 @@ class Pairs:
         labelled: Slices,
         unlabelled: Slices,
         batch_size: int,
+        unlabelled_batch_size: int | None = None,
+        views: Mapping[str, Augment] | None = None,
         num_workers: int = 0,
         seed: int = 0,
         steps: int | None = None,
@@ -245,28 +264,23 @@ class Pairs:
         device: str | torch.device = "cpu",
     ) -> None:
         self.datasets = {"labelled": labelled, "unlabelled": unlabelled if len(unlabelled) else labelled}
-        most = max(map(len, self.datasets.values()))
-        if not 1 <= batch_size <= most:
-            raise InputError(f"batch_size is {batch_size}: give 1 to {most}, the number of slices")
-        joined = batch_size * distributed.world()
-        if joined > most:
-            raise InputError(
-                f"batch_size is {batch_size} in each of {distributed.world()} processes, and there are {most} slices:"
-                " give a smaller one, or fewer processes"
-            )
-        self.length, self.batch_size = most // joined if steps is None else steps, batch_size
+        self.batch_sizes = {"labelled": batch_size, "unlabelled": unlabelled_batch_size or batch_size}
+        self.views = dict(views) if views else {"u": self.datasets["unlabelled"].augment}
+        _check_views(self.views)
+        self.length = self._whole_batches() if steps is None else steps
         self.device = torch.device(device)
         for dataset in self.datasets.values():
             dataset.hold(self.device)
-        self.samplers = {
-            stream: sampler(dataset, self.length * joined, seed + place)
-            for place, (stream, dataset) in enumerate(self.datasets.items())
-        }
-        self.shares = {stream: Share(sampler) for stream, sampler in self.samplers.items()}
-        self.loaders = {
-            stream: DataLoader(
+        self.samplers: dict[str, EpochSampler] = {}
+        self.shares: dict[str, Share] = {}
+        self.loaders: dict[str, DataLoader] = {}
+        for number, (stream, dataset) in enumerate(self.datasets.items()):
+            drawn = self.length * self.batch_sizes[stream] * distributed.world()
+            self.samplers[stream] = sampler(dataset, drawn, seed + number)
+            self.shares[stream] = Share(self.samplers[stream])
+            self.loaders[stream] = DataLoader(
                 dataset,
-                batch_size,
+                self.batch_sizes[stream],
                 sampler=self.shares[stream],
                 num_workers=num_workers if dataset.random_by_slice else 0,
                 collate_fn=_as_it_is,
@@ -274,8 +288,39 @@ class Pairs:
                 worker_init_fn=signals.deaf,
                 generator=torch.Generator(),  # else opening the loader draws from the global random state
             )
-            for stream, dataset in self.datasets.items()
-        }
+
+    def _whole_batches(self) -> int:
+        """Batches of an epoch that shows each slice of the larger set once.
+
+        Raises:
+            InputError: a batch is larger than both sets.
+        """
+        most, processes = max(map(len, self.datasets.values())), distributed.world()
+        for stream, size in self.batch_sizes.items():
+            name = "batch_size" if stream == "labelled" else "unlabelled_batch_size"
+            if not 1 <= size <= most:
+                raise InputError(f"{name} is {size}: give 1 to {most}, the number of slices")
+            if size * processes > most:
+                raise InputError(
+                    f"{name} is {size} in each of {processes} processes, and there are {most} slices: give a smaller"
+                    " one, or fewer processes"
+                )
+        lengths = [len(dataset) // self.batch_sizes[stream] for stream, dataset in self.datasets.items()]
+        return max(lengths) // processes
+
+    def select(self, names: Sequence[str]) -> None:
+        """Give these views of the unlabelled slices, as a method asks for them, and no others.
+
+        Raises:
+            InputError: names a view that is not configured.
+        """
+        missing = [name for name in names if name not in self.views]
+        if missing:
+            raise InputError(
+                f"the method asks for the view {missing[0]!r}, and train::views has {', '.join(self.views)}:"
+                " add it there"
+            )
+        self.views = {name: self.views[name] for name in names}
 
     def set_epoch(self, epoch: int) -> None:
         """Order and random transforms follow from the seed and this number."""
@@ -284,28 +329,47 @@ class Pairs:
 
     def where(self, batch: Any) -> list[str]:
         """The files and slices of a batch, decollated or not."""
-        parts = [pair for each in (batch if isinstance(batch, list) else [batch]) for pair in each.items()]
-        named = ((self.datasets[stream], torch.as_tensor(part["index"]).reshape(-1)) for stream, part in parts)
-        return [name for dataset, index in named for name in dataset.where(index)]
+        names = []
+        for pair in batch if isinstance(batch, list) else [batch]:
+            for stream, part in pair.items():
+                if "index" in part:
+                    names += self.datasets[stream].where(torch.as_tensor(part["index"]).reshape(-1))
+        return names
 
     def skip(self, batches: int) -> None:
-        """Begin the next epoch behind so many of its batches."""
-        for share in self.shares.values():
-            share.start = batches * self.batch_size
+        """Begin the next epoch after so many of its batches."""
+        for stream, share in self.shares.items():
+            share.start = batches * self.batch_sizes[stream]
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        labelled, unlabelled = self.datasets.values()
+        streams = ["labelled", "unlabelled"] if self.views else ["labelled"]
         with signals.starting_loaders():
-            streams = [iter(loader) for loader in self.loaders.values()]
-        while batches := _batches(streams):
-            labelled, unlabelled = (
-                dataset.finished(batch, self.device)
-                for dataset, batch in zip(self.datasets.values(), batches, strict=True)
-            )
-            yield {"labelled": labelled, "unlabelled": {key: unlabelled[key] for key in ("image", "index")}}
+            loaders = [iter(self.loaders[stream]) for stream in streams]
+        while batches := _batches(loaders):
+            pair = {"labelled": labelled.finished(batches[0], self.device), "unlabelled": {}}
+            if self.views:
+                pair["unlabelled"] = unlabelled.views(batches[1], self.device, self.views)
+            yield pair
         self.skip(0)
+
+
+def _check_views(views: Mapping[str, Augment]) -> None:
+    """Refuse views that would show a slice's pixels in different places.
+
+    Raises:
+        InputError: names two of them.
+    """
+    (first, augment), *others = views.items()
+    for name, other in others:
+        if other.geometry_settings != augment.geometry_settings:
+            raise InputError(
+                f"the views {first} and {name} move pixels differently ({augment.geometry_settings} and"
+                f" {other.geometry_settings}): give them the same, views differ in intensities alone"
+            )
 
 
 def _batches(streams: Sequence[Iterator[dict[str, Tensor]]]) -> list[dict[str, Tensor]]:

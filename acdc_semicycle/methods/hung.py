@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from acdc_semicycle.methods.losses import cross_entropy, mean
-from acdc_semicycle.methods.objective import Objective, Terms, known, softmax
-from acdc_semicycle.methods.shapes import Image, Known, Mask, Scalar, Score
+from acdc_semicycle.methods.objective import Batch, Objective, Terms, known, softmax
+from acdc_semicycle.methods.shapes import Known, Mask, Scalar, Score
 from acdc_semicycle.runtime.errors import InputError
 
 
-class Made(NamedTuple):
-    """What the segmenter made in one step, without gradient, and where x is annotated."""
+class SegmenterOutputs(NamedTuple):
+    """The segmenter's outputs of one step, without gradient, and where x is annotated."""
 
     s_x: Mask
     s_u: Mask
@@ -80,7 +80,7 @@ class Hung(Objective):
     """
 
     terms = ("gen_S", "adv_x", "adv_u", "semi_u", "disc_S")
-    guessing: ClassVar = {"disc_S": 2 * log(2)}
+    chance_level: ClassVar = {"disc_S": 2 * log(2)}
 
     def __init__(self, G_IS: nn.Module, D_S: nn.Module, semi_start: int, threshold: float = 0.2) -> None:
         super().__init__()
@@ -90,14 +90,11 @@ class Hung(Objective):
         self.earlier: Tensor | None = None  # y of the step before, another labelled batch: y'
 
     @property
-    def settings(self) -> dict[str, float]:
-        return {"threshold": self.threshold}
-
-    @property
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_S])
 
-    def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
+    def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
+        x, y, u = batch.x, batch.y, batch.u
         logits, logits_u = self.G_IS(x), self.G_IS(u)
         s_x, s_u = softmax(logits), softmax(logits_u)
         judged_u = self.D_S(s_u)
@@ -108,13 +105,14 @@ class Hung(Objective):
             "semi_u": cross_entropy(logits_u, self._trusted(s_u, judged_u)),  # L_semi
         }
         self.steps += 1
-        return terms, Made(s_x.detach(), s_u.detach(), known(y))
+        return terms, SegmenterOutputs(s_x.detach(), s_u.detach(), known(y))
 
-    def discriminator_terms(self, y: Mask, u: Image, made: Made) -> Terms:
-        fake, on = torch.cat([made.s_x, made.s_u]), torch.cat([made.known, torch.ones_like(made.s_u[:, :1])])
+    def discriminator_terms(self, batch: Batch, outputs: SegmenterOutputs) -> Terms:
+        y, everywhere = batch.y, torch.ones_like(outputs.s_u[:, :1])
+        fake, fake_known = torch.cat([outputs.s_x, outputs.s_u]), torch.cat([outputs.known, everywhere])
         real = y if self.earlier is None else self.earlier.to(y.device)  # a resume leaves it on the CPU
         self.earlier = y
-        return {"disc_S": judged(self.D_S(fake), 0.0, on) + judged(self.D_S(real), 1.0, known(real))}  # L_D
+        return {"disc_S": judged(self.D_S(fake), 0.0, fake_known) + judged(self.D_S(real), 1.0, known(real))}  # L_D
 
     def _trusted(self, s_u: Mask, score: Score) -> Mask:
         """The segmenter's own one-hot mask where the discriminator takes it for true; all zero elsewhere."""

@@ -1,4 +1,4 @@
-"""The history of fakes: discriminators are shown older fakes too, so that they do not chase the last one."""
+"""The pool of earlier fakes: a discriminator sees older fakes too, so that it does not chase the last one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 
-class History:
+class ImagePool:
     """The last ``size`` fakes a discriminator has seen (Shrivastava et al. 2017, as CycleGAN uses it).
 
-    While the pool fills, each new fake is kept and shown. Once full, each new fake is with probability 1/2 shown
-    and forgotten, else swapped for a random old one, which is shown in its place. The pool stays on the fakes'
-    device; the draws come from a generator of its own, so that a resumed run draws what it would have drawn.
+    While the pool fills, each new fake is kept and shown. In a full pool, half of the new fakes are shown and not
+    kept; each of the others replaces a random old one, which is shown in its place. The pool stays on the fakes'
+    device. The draws come from a generator of the pool's own, so that a resumed run draws the same.
 
     Args:
         size: number of single images kept; the paper's 50. 0 shows every fake as it is.
@@ -23,8 +23,8 @@ class History:
         self.pool: list[Tensor] = []
         self._random = torch.Generator().manual_seed(seed)
 
-    def show(self, fakes: Tensor) -> Tensor:
-        """What the discriminator is shown in place of ``fakes`` [B, ...]: as many, without gradient."""
+    def query(self, fakes: Tensor) -> Tensor:
+        """What the discriminator sees in place of ``fakes`` [B, ...]: as many, without gradient."""
         if not self.size:
             return fakes.detach()
         return torch.stack([self._exchange(fake) for fake in fakes.detach()])

@@ -1,16 +1,39 @@
-"""What a method is: its networks, and the terms they minimise. A new method is one file with such a class."""
+"""What a method is: its networks, the views it asks for, and the terms they minimise. One method, one file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from acdc_semicycle.methods.shapes import Image, Known, Logits, Mask, Scalar
+from acdc_semicycle.methods.shapes import Image, Known, Logits, Mask, Scalar, Unlabelled
 
 Terms = dict[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        x: labelled images [B, C, H, W].
+        y: their one-hot masks [B, K, H, W], all zero where a pixel is not annotated.
+        views: the unlabelled slices [B', C, H, W] by the name of each view that the method asks for. All views show
+            the same slices in the same place: they differ in intensities alone.
+    """
+
+    x: Image
+    y: Mask
+    views: Mapping[str, Unlabelled]
+
+    @property
+    def u(self) -> Unlabelled:
+        """The unlabelled images of a method that asks for one view."""
+        return self.views["u"]
 
 
 def softmax(logits: Logits) -> Mask:
@@ -18,8 +41,13 @@ def softmax(logits: Logits) -> Mask:
     return torch.softmax(logits.float(), dim=1)
 
 
-def together(network: nn.Module, *batches: Tensor) -> tuple[Tensor, ...]:
-    """One pass of a network that treats each image by itself, in place of one for each batch."""
+def joint_forward(network: nn.Module, *batches: Tensor) -> tuple[Tensor, ...]:
+    """The network's output for each batch: from one pass where it treats each image alone, else from a pass for each.
+
+    Batch norm mixes the images of a pass, so a joint pass would mix labelled and unlabelled images.
+    """
+    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return tuple(network(batch) for batch in batches)
     return network(torch.cat(batches)).split([len(batch) for batch in batches])
 
 
@@ -32,12 +60,19 @@ class Objective(nn.Module):
     """A method with a segmenter ``G_IS`` and, by default, nothing else.
 
     The letters are those of :mod:`acdc_semicycle.methods.semicycle`; each term has a weight of its name in the bundle.
+
+    Attributes:
+        terms: names of all terms, the generators' and the discriminators'.
+        views: names of the views of each unlabelled slice that a step needs; none for a method that sees no
+            unlabelled image. The bundle says how each is augmented (``train::views``).
+        chance_level: the discriminators' terms, and the value of each for a discriminator that gives one answer to
+            all.
     """
 
     G_IS: nn.Module
-    terms: tuple[str, ...]  # names of all it gives
-    # the discriminators' terms, and what each is of one that says the same of all
-    guessing: ClassVar[Mapping[str, float]] = {}
+    terms: tuple[str, ...]
+    views: ClassVar[tuple[str, ...]] = ("u",)
+    chance_level: ClassVar[Mapping[str, float]] = {}
 
     @property  # not attributes: each weight would stand in the state dict twice
     def generators(self) -> nn.ModuleList:
@@ -50,14 +85,17 @@ class Objective(nn.Module):
         return nn.ModuleList()
 
     @property
-    def settings(self) -> dict[str, float]:
-        """What else makes a run of this method this run; a resume with other settings is refused."""
-        return {}
+    def segmenter(self) -> nn.Module:
+        """The network that is validated, kept as model.pt and used: G_IS, or its teacher."""
+        return self.G_IS
 
-    def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Any]:
-        """What the generators minimise, and what they made on the way, without gradient; ``s_x`` is in it."""
+    def generator_terms(self, batch: Batch) -> tuple[Terms, Any]:
+        """What the generators minimise, and their outputs without gradient; ``s_x`` is among these."""
         raise NotImplementedError
 
-    def discriminator_terms(self, y: Mask, u: Image, made: Any) -> Terms:
+    def discriminator_terms(self, batch: Batch, outputs: Any) -> Terms:
         """What the discriminators minimise; no gradient reaches the generators."""
         return {}
+
+    def after_step(self) -> None:
+        """Called once a step, after both optimisers: the place of an average of weights, which must not lag."""

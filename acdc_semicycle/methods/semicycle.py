@@ -7,7 +7,8 @@
     G_IS   image -> mask (the segmenter)      D_S  judges masks
     G_SI   mask  -> image                     D_I  judges images
 
-Pixels of y that nobody annotated teach the generators nothing and are no true mask to D_S; D_I sees x_y whole.
+A pixel of y that is not annotated contributes to no loss of the generators and is no true mask to D_S; D_I sees
+the whole of x_y.
 A term's name is its key everywhere: weight, log line, TensorBoard tag, row of the ablation.
 """
 
@@ -18,14 +19,14 @@ from typing import ClassVar, NamedTuple
 
 from torch import nn
 
-from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.losses import cross_entropy, judged_fake, judged_real, l1, l2
-from acdc_semicycle.methods.objective import Objective, Terms, known, softmax, together
+from acdc_semicycle.methods.objective import Batch, Objective, Terms, joint_forward, known, softmax
 from acdc_semicycle.methods.shapes import Image, Mask
 
 
-class Made(NamedTuple):
-    """What the generators made in one step, without gradient, for the discriminators and for metrics."""
+class GeneratorOutputs(NamedTuple):
+    """The generators' outputs of one step, without gradient, for the discriminators and for metrics."""
 
     s_x: Mask
     s_u: Mask
@@ -38,13 +39,13 @@ class SemiCycle(Objective):
     Args:
         G_IS, G_SI: generators; G_IS gives logits, G_SI images in [-1, 1].
         D_S, D_I: discriminators, one score a pixel.
-        history_size: fakes of each kind kept for the discriminators; the paper's 50.
-        seed: of the histories' draws.
-        history: makes each of the two histories from its size and seed.
+        pool_size: fakes of each kind kept for the discriminators; the paper's 50.
+        seed: of the pools' draws.
+        image_pool: makes each of the two pools from its size and seed.
     """
 
     terms = ("gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I", "disc_S", "disc_I")
-    guessing: ClassVar = {"disc_S": 0.5, "disc_I": 0.5}  # (1/2 - 1)^2 + (1/2)^2
+    chance_level: ClassVar = {"disc_S": 0.5, "disc_I": 0.5}  # (1/2 - 1)^2 + (1/2)^2
 
     def __init__(
         self,
@@ -52,13 +53,13 @@ class SemiCycle(Objective):
         G_SI: nn.Module,
         D_S: nn.Module,
         D_I: nn.Module,
-        history_size: int = 50,
+        pool_size: int = 50,
         seed: int = 0,
-        history: Callable[[int, int], History] = History,
+        image_pool: Callable[[int, int], ImagePool] = ImagePool,
     ) -> None:
         super().__init__()
         self.G_IS, self.G_SI, self.D_S, self.D_I = G_IS, G_SI, D_S, D_I
-        self.seen_S, self.seen_I = history(history_size, seed), history(history_size, seed + 1)
+        self.pool_S, self.pool_I = image_pool(pool_size, seed), image_pool(pool_size, seed + 1)
 
     @property
     def generators(self) -> nn.ModuleList:
@@ -68,10 +69,11 @@ class SemiCycle(Objective):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_S, self.D_I])
 
-    def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
-        logits, logits_u = together(self.G_IS, x, u)
+    def generator_terms(self, batch: Batch) -> tuple[Terms, GeneratorOutputs]:
+        x, y, u = batch.x, batch.y, batch.u
+        logits, logits_u = joint_forward(self.G_IS, x, u)
         s_u = softmax(logits_u)
-        x_y, u_s = together(self.G_SI, y, s_u)
+        x_y, u_s = joint_forward(self.G_SI, y, s_u)
         terms = {
             "gen_S": cross_entropy(logits, y),  # G_IS(x) = y                         eq. 1
             "gen_I": l2(x_y, x, known(y)),  # G_SI(y) = x                    eq. 3
@@ -80,18 +82,19 @@ class SemiCycle(Objective):
             "adv_S": judged_real(self.D_S(s_u)),  # min over G_IS of eq. 4
             "adv_I": judged_real(self.D_I(x_y), known(y)),  # min over G_SI of eq. 5
         }
-        return terms, Made(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
+        return terms, GeneratorOutputs(softmax(logits.detach()), s_u.detach(), x_y.detach().float())
 
-    def discriminator_terms(self, y: Mask, u: Image, made: Made) -> Terms:
-        s_u, x_y = self.seen_S.show(made.s_u), self.seen_I.show(made.x_y)
+    def discriminator_terms(self, batch: Batch, outputs: GeneratorOutputs) -> Terms:
+        y, u = batch.y, batch.u
+        s_u, x_y = self.pool_S.query(outputs.s_u), self.pool_I.query(outputs.x_y)
         return {
             "disc_S": judged_real(self.D_S(y), known(y)) + judged_fake(self.D_S(s_u)),  # eq. 4
             "disc_I": judged_real(self.D_I(u)) + judged_fake(self.D_I(x_y)),  # eq. 5
         }
 
     def get_extra_state(self) -> dict:
-        return {"seen_S": self.seen_S.state_dict(), "seen_I": self.seen_I.state_dict()}
+        return {"pool_S": self.pool_S.state_dict(), "pool_I": self.pool_I.state_dict()}
 
     def set_extra_state(self, state: dict) -> None:
-        self.seen_S.load_state_dict(state["seen_S"])
-        self.seen_I.load_state_dict(state["seen_I"])
+        self.pool_S.load_state_dict(state["pool_S"])
+        self.pool_I.load_state_dict(state["pool_I"])

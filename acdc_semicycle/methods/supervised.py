@@ -7,12 +7,12 @@ from typing import NamedTuple
 from torch import nn
 
 from acdc_semicycle.methods.losses import cross_entropy
-from acdc_semicycle.methods.objective import Objective, Terms, softmax
-from acdc_semicycle.methods.shapes import Image, Mask
+from acdc_semicycle.methods.objective import Batch, Objective, Terms, softmax
+from acdc_semicycle.methods.shapes import Mask
 
 
-class Made(NamedTuple):
-    """What the segmenter made in one step, without gradient."""
+class SegmenterOutputs(NamedTuple):
+    """The segmenter's outputs of one step, without gradient."""
 
     s_x: Mask
 
@@ -25,11 +25,12 @@ class Supervised(Objective):
     """
 
     terms = ("gen_S",)
+    views = ()
 
     def __init__(self, G_IS: nn.Module) -> None:
         super().__init__()
         self.G_IS = G_IS
 
-    def generator_terms(self, x: Image, y: Mask, u: Image) -> tuple[Terms, Made]:
-        logits = self.G_IS(x)
-        return {"gen_S": cross_entropy(logits, y)}, Made(softmax(logits.detach()))
+    def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
+        logits = self.G_IS(batch.x)
+        return {"gen_S": cross_entropy(logits, batch.y)}, SegmenterOutputs(softmax(logits.detach()))

@@ -25,7 +25,7 @@ from acdc_semicycle.runtime.files import replacing, write_text
 log = logging.getLogger("semicycle")
 
 FIRST_WORD = 30.0  # seconds; an epoch may take hours
-WON, DEAD = 0.02, 0.98  # of the term that guessing has
+WON, DEAD = 0.02, 0.98  # of the term at the level of chance
 
 
 def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
@@ -159,36 +159,36 @@ def clock(seconds: float) -> str:
 
 
 class Balance:
-    """Say it when a discriminator has won or has died, for then its opponent learns nothing from it.
+    """Warn when a discriminator has won or has died: its opponent then learns nothing from it.
 
-    One that tells every fake has a term of next to nothing, one that says the same of fakes and of the real has that of
-    guessing. Each is said once, when it has lasted, and again once it is over.
+    The term of a discriminator that recognises every fake is close to 0. That of one that gives one answer to all is at
+    the level of chance. Each is logged once it has lasted some epochs, and again when it is over.
 
     Args:
         log: has the terms' means of the epoch.
-        guessing: what a term is of a discriminator that cannot tell
+        chance_level: the term of a discriminator that gives one answer to all
             (:class:`acdc_semicycle.methods.objective.Objective`).
         weights: of the terms; a discriminator that does not learn is not judged.
         epochs: that it must last.
     """
 
     def __init__(
-        self, log: TermsLog, guessing: Mapping[str, float], weights: Mapping[str, float], epochs: int = 3
+        self, log: TermsLog, chance_level: Mapping[str, float], weights: Mapping[str, float], epochs: int = 3
     ) -> None:
         self.log, self.epochs = log, epochs
-        self.guessing = {name: value for name, value in guessing.items() if weights[name]}
-        self.lasted = dict.fromkeys(self.guessing, ("", 0))
+        self.chance_level = {name: value for name, value in chance_level.items() if weights[name]}
+        self.lasted = dict.fromkeys(self.chance_level, ("", 0))
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        for name, guess in self.guessing.items():
+        for name, chance in self.chance_level.items():
             value, (before, lasted) = self.log.means[name], self.lasted[name]
-            now = "won" if value < WON * guess else "died" if value > DEAD * guess else ""
+            now = "won" if value < WON * chance else "died" if value > DEAD * chance else ""
             epochs = lasted + 1 if now == before else 1
             self.lasted[name] = now, epochs
-            judge, term = f"D_{name.removeprefix('disc_')}", f"{name} {value:.3f}, {guess:.3g} is guessing"
+            judge, term = f"D_{name.removeprefix('disc_')}", f"{name} {value:.3f}, {chance:.3g} is chance"
             if now and epochs == self.epochs:
                 what = {"won": "tells every fake from the real", "died": "does not tell fakes from the real"}[now]
                 log.warning(

@@ -18,24 +18,25 @@ from torch.optim import Optimizer
 from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.losses import weigh
-from acdc_semicycle.methods.objective import Objective
-from acdc_semicycle.methods.shapes import Image, Mask
+from acdc_semicycle.methods.objective import Batch, Objective
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
 
 log = logging.getLogger("semicycle")
 
 
-def prepare_pairs(
-    batch: dict[str, dict[str, Tensor]], device: torch.device, non_blocking: bool, classes: int
-) -> tuple[Image, Mask, Image]:
-    """x, y and u of a batch ``{"labelled": {image, label}, "unlabelled": {image}}``, on the device."""
+def prepare_pairs(batch: dict[str, dict[str, Tensor]], device: torch.device, non_blocking: bool, classes: int) -> Batch:
+    """A step's batch on the device, from ``{"labelled": {image, label}, "unlabelled": {VIEW: image, ...}}``."""
 
-    def move(stream: str, key: str) -> Tensor:
-        return batch[stream][key].to(device, non_blocking=non_blocking)
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(device, non_blocking=non_blocking)
 
-    x, u = move("labelled", Keys.IMAGE), move("unlabelled", Keys.IMAGE)
-    return x.float(), one_hot(move("labelled", Keys.LABEL).long(), classes), u.float()
+    labelled, unlabelled = batch["labelled"], batch["unlabelled"]
+    return Batch(
+        x=move(labelled[Keys.IMAGE]).float(),
+        y=one_hot(move(labelled[Keys.LABEL]).long(), classes),
+        views={name: move(image).float() for name, image in unlabelled.items() if name != "index"},
+    )
 
 
 class SemiCycleTrainer(SupervisedTrainer):
@@ -80,6 +81,7 @@ class SemiCycleTrainer(SupervisedTrainer):
             raise InputError(
                 f"weights are for {', '.join(weights)}: {type(objective).__name__} has {', '.join(objective.terms)}"
             )
+        train_data_loader.select(objective.views)
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
         self.generator_terms = distributed.averaged(objective.generator_terms, objective.generators)
@@ -111,14 +113,14 @@ class SemiCycleTrainer(SupervisedTrainer):
         Workflow.run(self)
 
     def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict | list[dict]:  # type: ignore[override]
-        x, y, u = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         engine.objective.train()
-        engine.state.output = {Keys.IMAGE: x, Keys.LABEL: y}
+        engine.state.output = {Keys.IMAGE: batch.x, Keys.LABEL: batch.y}
 
         engine.objective.discriminators.requires_grad_(False)  # they judge, but do not learn from it
         with engine._autocast():
-            terms, made = engine.generator_terms(x, y, u)
-        engine.state.output[Keys.PRED] = made.s_x
+            terms, outputs = engine.generator_terms(batch)
+        engine.state.output[Keys.PRED] = outputs.s_x
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss = weigh(terms, engine.weights)
         engine.state.output[Keys.LOSS] = loss.detach()
@@ -128,15 +130,16 @@ class SemiCycleTrainer(SupervisedTrainer):
 
         engine.objective.discriminators.requires_grad_(True)
         with engine._autocast():
-            d_terms = engine.discriminator_terms(y, u, made)
+            d_terms = engine.discriminator_terms(batch, outputs)
         engine.fire_event(AdversarialEvents.DISCRIMINATOR_LOSS_COMPLETED)
         if d_terms:
             engine._step(engine.d_optimizer, weigh(d_terms, engine.weights))
-        else:  # the method has no discriminators; the schedule wants its optimiser stepped all the same
+        else:  # a method without discriminators: the schedule expects a step of their optimiser all the same
             engine.d_optimizer.step()
         engine.fire_event(AdversarialEvents.DISCRIMINATOR_BACKWARD_COMPLETED)
 
         engine.grad_scaler.update()
+        engine.objective.after_step()
         engine.state.output |= {name: term.detach() for name, term in (terms | d_terms).items()}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output  # not a local dict: handlers of MODEL_COMPLETED replace it

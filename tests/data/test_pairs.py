@@ -20,6 +20,7 @@ from acdc_semicycle.data.pairs import Pairs, Slices, as_dicts
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime.errors import InputError
 
+IMAGE = {"labelled": "image", "unlabelled": "u"}  # the key of each stream's images
 RANDOM = (RandFlipd(["image"], prob=0.5, spatial_axis=0), RandGaussianNoised(["image"], prob=1.0, std=0.2))
 RANDOM_BOTH = (RandRotated(["image", "label"], range_x=3.0, prob=1.0, mode=("bilinear", "nearest")),)
 
@@ -97,7 +98,7 @@ def test_masks_of_unlabelled_patients_never_reach_a_batch():
         for batch in epoch(Pairs(slices(3), unlabelled, 2)):
             assert batch.keys() == {"labelled", "unlabelled"}
             assert batch["labelled"].keys() == {"image", "label", "index"}
-            assert batch["unlabelled"].keys() == {"image", "index"}
+            assert batch["unlabelled"].keys() == {"u", "index"}
 
 
 def test_an_image_and_its_mask_stay_together():
@@ -110,7 +111,7 @@ def test_an_epoch_shows_every_unlabelled_slice_once_up_to_the_last_incomplete_ba
     pairs = Pairs(slices(3), slices(5, 6, mask=False), batch_size)
     batches = epoch(pairs)
     assert len(batches) == len(pairs) == 11 // batch_size
-    seen = [value for batch in batches for value in shown(batch["unlabelled"]["image"])]
+    seen = [value for batch in batches for value in shown(batch["unlabelled"]["u"])]
     assert len(seen) == len(set(seen)) == 11 - 11 % batch_size
     assert set(seen) <= {500.0 + z for z in range(5)} | {600.0 + z for z in range(6)}
 
@@ -129,7 +130,7 @@ def test_what_an_epoch_leaves_out_is_not_always_the_same():
 def test_the_smaller_set_is_repeated_evenly(few, many):
     batches = epoch(Pairs(slices(*few), slices(*many, mask=False), 2))
     for stream, numbers in (("labelled", few), ("unlabelled", many)):
-        seen = collections.Counter(value for batch in batches for value in shown(batch[stream]["image"]))
+        seen = collections.Counter(value for batch in batches for value in shown(batch[stream][IMAGE[stream]]))
         times = [seen[100.0 * n + z] for n in numbers for z in range(n)]
         assert max(times) - min(times) <= 1
 
@@ -139,9 +140,9 @@ def test_where_nothing_is_unlabelled_the_labelled_images_stand_in():
     batches = epoch(pairs)
     assert len(batches) == 3
     for stream in ("labelled", "unlabelled"):
-        seen = [value for batch in batches for value in shown(batch[stream]["image"])]
+        seen = [value for batch in batches for value in shown(batch[stream][IMAGE[stream]])]
         assert sorted(seen) == [400, 401, 402, 403, 500, 501, 502, 503, 504]
-    orders = [[shown(batch[stream]["image"]) for batch in batches] for stream in ("labelled", "unlabelled")]
+    orders = [[shown(batch[stream][IMAGE[stream]]) for batch in batches] for stream in ("labelled", "unlabelled")]
     assert orders[0] != orders[1]  # an image is not always its own partner
 
 
@@ -163,7 +164,7 @@ def test_order_follows_from_seed_and_epoch():
     assert same(run(0, 3), run(0, 3))
     runs = [run(seed, number) for seed, number in ((0, 0), (0, 1), (1, 0), (1, 1))]
     for stream in ("labelled", "unlabelled"):
-        orders = {tuple(v for batch in batches for v in shown(batch[stream]["image"])) for batches in runs}
+        orders = {tuple(v for batch in batches for v in shown(batch[stream][IMAGE[stream]])) for batches in runs}
         assert len(orders) == 4
 
 
@@ -319,8 +320,8 @@ def test_the_files_and_slices_of_a_batch_are_named(decollate):
     for batch in epoch(pairs):
         expected = [
             f"{int(value) // 100} slice {int(value) % 100 + 1}"
-            for part in batch.values()
-            for value in shown(part["image"])
+            for stream, part in batch.items()
+            for value in shown(part[IMAGE[stream]])
         ]
         given = batch
         if decollate:

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.handlers import LrScheduleHandler
+from tiny import batch_of
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -52,11 +53,13 @@ class Twins:
         self.y = random_masks(self.random, 2, self.unannotated)
 
     def generator_terms(self):
-        return self.objective.generator_terms(tensor(self.x), tensor(self.y), tensor(self.u))
+        return self.objective.generator_terms(batch_of(tensor(self.x), tensor(self.y), tensor(self.u)))
 
     def step(self):
         terms, made = self.generator_terms()
-        return terms | self.objective.discriminator_terms(tensor(self.y), tensor(self.u), made)
+        return terms | self.objective.discriminator_terms(
+            batch_of(tensor(self.x), tensor(self.y), tensor(self.u)), made
+        )
 
     def equations(self, real: np.ndarray) -> dict[str, float]:
         s_x, s_u = (reference.softmax(self.G_IS(image)) for image in (self.x, self.u))
@@ -128,7 +131,7 @@ def test_unannotated_pixels_get_no_gradient_in_any_term_of_the_labelled_image_an
     assert any(torch.equal(pixels, annotated) for pixels in on)
 
     answers.clear()
-    t.objective.discriminator_terms(tensor(t.y), tensor(t.u), made)["disc_S"].backward()
+    t.objective.discriminator_terms(batch_of(tensor(t.x), tensor(t.y), tensor(t.u)), made)["disc_S"].backward()
     fakes, real = answers
     assert torch.equal(fakes.grad != 0, torch.cat([annotated, everywhere]))
     assert torch.equal(real.grad != 0, annotated)
@@ -183,7 +186,7 @@ def test_a_pixel_is_trusted_from_the_threshold_on(threshold):
     learned = {}
     for way in (-1, 1):
         objective = hung(unsure_judge(logit + way * 1e-4), threshold=threshold)
-        terms, _ = objective.generator_terms(x, y, u)
+        terms, _ = objective.generator_terms(batch_of(x, y, u))
         learned[way] = terms["semi_u"].item()
     assert learned[-1] == 0
     s_u = softmax(objective.G_IS(u))
@@ -193,7 +196,7 @@ def test_a_pixel_is_trusted_from_the_threshold_on(threshold):
 def test_a_pixel_of_exactly_the_threshold_is_trusted():
     """The sigmoid of 0 is 0.5 to the last bit."""
     for threshold, trusted in ((0.5, True), (0.50001, False)):
-        terms, _ = hung(unsure_judge(0.0), threshold=threshold).generator_terms(*tiny_batch())
+        terms, _ = hung(unsure_judge(0.0), threshold=threshold).generator_terms(batch_of(*tiny_batch()))
         assert (terms["semi_u"] > 0) == trusted
 
 
@@ -203,7 +206,7 @@ def test_hungs_threshold_is_a_fifth_where_none_is_given():
 
 def test_with_no_pixel_trusted_nothing_is_learned_and_nothing_breaks():
     objective = hung(unsure_judge(-20.0), threshold=0.2)
-    terms, _ = objective.generator_terms(*tiny_batch())
+    terms, _ = objective.generator_terms(batch_of(*tiny_batch()))
     terms["semi_u"].backward()
     assert terms["semi_u"] == 0
     assert all((p.grad == 0).all() for p in objective.G_IS.parameters())
@@ -234,7 +237,7 @@ def test_the_trusted_mask_is_a_fixed_target():
 def test_each_of_hungs_generator_terms_teaches_the_segmenter_alone(name):
     objective = hung()
     objective.discriminators.requires_grad_(False)  # as in the trainer
-    terms, _ = objective.generator_terms(*tiny_batch())
+    terms, _ = objective.generator_terms(batch_of(*tiny_batch()))
     terms[name].backward()
     assert all(p.grad is None for p in objective.D_S.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.G_IS.parameters())
@@ -243,9 +246,9 @@ def test_each_of_hungs_generator_terms_teaches_the_segmenter_alone(name):
 def test_hungs_discriminator_term_teaches_the_judge_alone():
     objective, (x, y, u) = hung(), tiny_batch()
     for _ in range(2):  # own masks, then those of the step before
-        _, made = objective.generator_terms(x, y, u)
+        _, made = objective.generator_terms(batch_of(x, y, u))
         objective.zero_grad()
-        objective.discriminator_terms(y, u, made)["disc_S"].backward()
+        objective.discriminator_terms(batch_of(x, y, u), made)["disc_S"].backward()
         assert all(p.grad is None for p in objective.G_IS.parameters())
         assert all(p.grad.abs().sum() > 0 for p in objective.D_S.parameters())
 
@@ -321,10 +324,10 @@ def test_earlier_masks_of_a_resume_go_where_the_new_ones_are():
     objective, device = t.objective.to("meta"), torch.device("meta")
     x, y, u = (tensor(array).to(device) for array in (t.x, t.y, t.u))
     assert objective.earlier.device == CPU
-    _, made = objective.generator_terms(x, y, u)
+    _, made = objective.generator_terms(batch_of(x, y, u))
     shown = []
     objective.D_S.register_forward_hook(lambda module, given, score: shown.append(given[0].device))
-    objective.discriminator_terms(y, u, made)
+    objective.discriminator_terms(batch_of(x, y, u), made)
     assert shown == [device, device]
     assert objective.earlier.device == device
 
@@ -374,8 +377,8 @@ def test_the_discriminators_logits_are_brought_to_the_masks_size_bilinearly():
 def test_hung_takes_a_discriminator_of_neighbourhoods_and_images_of_any_size_from_32_on():
     objective = hung(FullyConvolutionalDiscriminator(K, 2))
     x, y, u = tiny_batch(40, 56)
-    terms, made = objective.generator_terms(x, y, u)
-    terms |= objective.discriminator_terms(y, u, made)
+    terms, made = objective.generator_terms(batch_of(x, y, u))
+    terms |= objective.discriminator_terms(batch_of(x, y, u), made)
     assert all(term.isfinite() and term.shape == () for term in terms.values())
 
 
@@ -394,10 +397,10 @@ def test_the_judges_huge_logits_cost_a_finite_amount():
 
 def test_hungs_terms_are_in_single_precision_under_autocast():
     objective, (x, y, u) = hung(), tiny_batch()
-    exact, _ = deepcopy(objective).generator_terms(x, y, u)
+    exact, _ = deepcopy(objective).generator_terms(batch_of(x, y, u))
     with torch.autocast("cpu", torch.bfloat16):
-        terms, made = objective.generator_terms(x, y, u)
-        terms = terms | objective.discriminator_terms(y, u, made)
+        terms, made = objective.generator_terms(batch_of(x, y, u))
+        terms = terms | objective.discriminator_terms(batch_of(x, y, u), made)
     assert {term.dtype for term in terms.values()} == {made.s_x.dtype, made.s_u.dtype} == {torch.float32}
     assert {name: terms[name].item() for name in exact} == pytest.approx(values(exact), rel=0.05)
 
@@ -421,7 +424,7 @@ class Watched(nn.Conv2d):
 @pytest.mark.parametrize("seed", range(2))
 def test_supervised_training_is_equation_1_and_no_more(seed, unannotated):
     t = Twins(seed, unannotated)
-    terms, made = Supervised(t.objective.G_IS).generator_terms(tensor(t.x), tensor(t.y), tensor(t.u))
+    terms, made = Supervised(t.objective.G_IS).generator_terms(batch_of(tensor(t.x), tensor(t.y), tensor(t.u)))
     assert values(terms) == pytest.approx({"gen_S": reference.L_gen_S(t.G_IS, t.x, t.y)}, rel=1e-4)
     torch.testing.assert_close(made.s_x, tensor(reference.softmax(t.G_IS(t.x))))
     assert not made.s_x.requires_grad
@@ -430,9 +433,9 @@ def test_supervised_training_is_equation_1_and_no_more(seed, unannotated):
 def test_supervised_training_sees_no_unlabelled_image():
     G_IS, (x, y, u) = Watched(), tiny_batch()
     objective = Supervised(G_IS)
-    terms, made = objective.generator_terms(x, y, u)
+    terms, made = objective.generator_terms(batch_of(x, y, u))
     terms["gen_S"].backward()
-    assert objective.discriminator_terms(y, u, made) == {}
+    assert objective.discriminator_terms(batch_of(x, y, u), made) == {}
     assert len(G_IS.given) == 1 and G_IS.given[0] is x
     assert all(p.grad.abs().sum() > 0 for p in G_IS.parameters())
 
@@ -450,8 +453,8 @@ def test_supervised_training_has_no_discriminators():
 @pytest.mark.parametrize("method", [tiny_objective, hung, supervised])
 def test_a_methods_terms_are_those_it_gives(method):
     objective, (x, y, u) = method(), tiny_batch()
-    terms, made = objective.generator_terms(x, y, u)
-    d_terms = objective.discriminator_terms(y, u, made)
+    terms, made = objective.generator_terms(batch_of(x, y, u))
+    d_terms = objective.discriminator_terms(batch_of(x, y, u), made)
     assert not set(terms) & set(d_terms)
     assert (*terms, *d_terms) == objective.terms
     assert made.s_x.shape == y.shape
@@ -522,7 +525,8 @@ def test_the_trainer_on_the_supervised_method_is_a_plain_loop():
     for epoch in (1, 2):
         pairs.set_epoch(epoch)
         for batch in pairs:
-            x, y, _ = prepare_pairs(batch, CPU, False, K)
+            pair = prepare_pairs(batch, CPU, False, K)
+            x, y = pair.x, pair.y
             optimizer.zero_grad()
             loss = -(y * torch.log_softmax(network(x), dim=1)).sum() / y.sum()
             torch.testing.assert_close(loss, nn.functional.cross_entropy(network(x), y.argmax(1)))
@@ -544,16 +548,16 @@ def test_the_trainers_two_steps_with_hung_by_hand():
     for epoch in (1, 2):
         pairs.set_epoch(epoch)
         for batch in pairs:
-            x, y, u = prepare_pairs(batch, CPU, False, K)
+            pair = prepare_pairs(batch, CPU, False, K)
             by_hand.zero_grad()
-            terms, made = by_hand.generator_terms(x, y, u)
+            terms, made = by_hand.generator_terms(pair)
             weigh(terms, WEIGHTS).backward()
             optimizer.step()
             by_hand.zero_grad()  # of what the judge got from it
-            weigh(by_hand.discriminator_terms(y, u, made), WEIGHTS).backward()
+            weigh(by_hand.discriminator_terms(pair, made), WEIGHTS).backward()
             d_optimizer.step()
     assert same(weights_of(objective), weights_of(by_hand))
-    assert objective.steps == 6 and torch.equal(objective.earlier, y)
+    assert objective.steps == 6 and torch.equal(objective.earlier, pair.y)
 
 
 def test_both_optimisers_move_the_networks_of_hung():
@@ -617,7 +621,7 @@ def test_one_methods_weights_are_refused_by_another():
 
 def test_a_method_must_say_what_its_generators_minimise():
     with pytest.raises(NotImplementedError):
-        Objective().generator_terms(*tiny_batch())
+        Objective().generator_terms(batch_of(*tiny_batch()))
 
 
 # the overlays
@@ -702,8 +706,3 @@ def test_the_overlay_of_partial_gives_the_second_optimiser_nothing():
 def test_the_discriminator_refuses_masks_too_small_for_its_strides():
     with pytest.raises(InputError, match="at least 32 x 32"):
         FullyConvolutionalDiscriminator(4, 4)(torch.zeros(1, 4, 24, 40))
-
-
-def test_what_a_resume_must_find_again_is_in_the_settings():
-    assert Hung(nn.Identity(), nn.Identity(), 5, threshold=0.4).settings == {"threshold": 0.4}
-    assert Supervised(nn.Identity()).settings == {}

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import reference
 import torch
+from tiny import batch_of
 from torch import nn
 
-from acdc_semicycle.methods.image_pool import History
+from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.methods.objective import together
-from acdc_semicycle.methods.semicycle import Made, SemiCycle, softmax
+from acdc_semicycle.methods.objective import joint_forward
+from acdc_semicycle.methods.semicycle import GeneratorOutputs, SemiCycle, softmax
 
 C, K = 2, 3  # of the stubs: image channels and classes differ, so that a swapped argument is a wrong shape
 GENERATOR_TERMS = ["gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I"]
@@ -49,20 +50,20 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 class Twins:
     """The same four linear networks and the same batch, once for the package and once for the slow twin."""
 
-    def __init__(self, seed: int = 0, history_size: int = 0, unannotated: int = 3) -> None:
+    def __init__(self, seed: int = 0, pool_size: int = 0, unannotated: int = 3) -> None:
         random = np.random.default_rng(seed)
         ends = {"G_IS": (K, C), "G_SI": (C, K), "D_S": (1, K), "D_I": (1, C)}
         maps = {name: (random.normal(size=shape), random.normal(size=shape[0])) for name, shape in ends.items()}
         self.slow = {name: reference.linear_map(*both) for name, both in maps.items()}
-        self.objective = SemiCycle(**{name: stub(*both) for name, both in maps.items()}, history_size=history_size)
+        self.objective = SemiCycle(**{name: stub(*both) for name, both in maps.items()}, pool_size=pool_size)
         self.x, self.u = random.normal(size=(2, 2, C, 3, 4))
         self.y = random_masks(random, 2, unannotated)
 
     def generator_terms(self):
-        return self.objective.generator_terms(tensor(self.x), tensor(self.y), tensor(self.u))
+        return self.objective.generator_terms(batch_of(tensor(self.x), tensor(self.y), tensor(self.u)))
 
-    def discriminator_terms(self, made: Made):
-        return self.objective.discriminator_terms(tensor(self.y), tensor(self.u), made)
+    def discriminator_terms(self, made: GeneratorOutputs):
+        return self.objective.discriminator_terms(batch_of(tensor(self.x), tensor(self.y), tensor(self.u)), made)
 
 
 def values(terms) -> dict[str, float]:
@@ -124,8 +125,8 @@ def test_discriminators_are_shown_the_histories_fakes():
     old_masks, old_images = reference.softmax(random.normal(size=(2, K, 3, 4))), random.normal(size=(2, C, 3, 4))
     _, made = t.generator_terms()
     given = {}
-    t.objective.seen_S.show = lambda fakes: given.update(S=fakes) or tensor(old_masks)
-    t.objective.seen_I.show = lambda fakes: given.update(I=fakes) or tensor(old_images)
+    t.objective.pool_S.query = lambda fakes: given.update(S=fakes) or tensor(old_masks)
+    t.objective.pool_I.query = lambda fakes: given.update(I=fakes) or tensor(old_images)
     equations = {
         "disc_S": reference.L_disc_S(t.slow["D_S"], t.y, old_masks),
         "disc_I": reference.L_disc_I(t.slow["D_I"], t.u, old_images),
@@ -136,32 +137,32 @@ def test_discriminators_are_shown_the_histories_fakes():
 
 
 def test_masks_and_images_have_histories_of_their_own():
-    t = Twins(history_size=4)
+    t = Twins(pool_size=4)
     _, made = t.generator_terms()
     t.discriminator_terms(made)
-    assert torch.equal(torch.stack(t.objective.seen_S.pool), made.s_u)
-    assert torch.equal(torch.stack(t.objective.seen_I.pool), made.x_y)
+    assert torch.equal(torch.stack(t.objective.pool_S.pool), made.s_u)
+    assert torch.equal(torch.stack(t.objective.pool_I.pool), made.x_y)
 
 
 def test_the_two_histories_draw_apart_and_by_the_seed():
-    def draws(history: History) -> list[int]:
-        return [int(history.show(torch.full((1, 1), n))) for n in range(60)]
+    def draws(pool: ImagePool) -> list[int]:
+        return [int(pool.query(torch.full((1, 1), n))) for n in range(60)]
 
     def both(seed: int):
         objective = SemiCycle(nn.Identity(), nn.Identity(), nn.Identity(), nn.Identity(), 3, seed)
-        return draws(objective.seen_S), draws(objective.seen_I)
+        return draws(objective.pool_S), draws(objective.pool_I)
 
     assert both(0)[0] != both(0)[1]
     assert both(0) == both(0) != both(10)
 
 
 def test_the_histories_are_in_the_state(tmp_path):
-    t = Twins(history_size=3)
+    t = Twins(pool_size=3)
     for _ in range(3):
         t.discriminator_terms(t.generator_terms()[1])
     torch.save(t.objective.state_dict(), tmp_path / "objective.pt")
 
-    other = Twins(seed=9, history_size=3)
+    other = Twins(seed=9, pool_size=3)
     other.objective.load_state_dict(torch.load(tmp_path / "objective.pt", weights_only=True))
     other.x, other.y, other.u = t.x, t.y, t.u
     for _ in range(10):
@@ -194,7 +195,7 @@ def tiny_objective() -> SemiCycle:
     torch.manual_seed(0)
     G_IS = ResidualGenerator(1, K, 2, 1)
     G_SI = ResidualGenerator(K, 1, 2, 1, activation=nn.Tanh())
-    return SemiCycle(G_IS, G_SI, PixelDiscriminator(K, 4), PixelDiscriminator(1, 4), history_size=2)
+    return SemiCycle(G_IS, G_SI, PixelDiscriminator(K, 4), PixelDiscriminator(1, 4), pool_size=2)
 
 
 def tiny_batch(height: int = 8, width: int = 12):
@@ -207,7 +208,7 @@ def tiny_batch(height: int = 8, width: int = 12):
 def test_each_generator_term_teaches_the_networks_of_its_equation(name, networks):
     objective = tiny_objective()
     objective.discriminators.requires_grad_(False)  # as in the trainer
-    terms, _ = objective.generator_terms(*tiny_batch())
+    terms, _ = objective.generator_terms(batch_of(*tiny_batch()))
     terms[name].backward()
     assert taught(objective) == networks
 
@@ -231,24 +232,24 @@ def test_the_judgement_of_masks_can_be_differentiated_to_the_segmenter():
 def test_discriminator_terms_leave_generators_without_gradient(name, network):
     objective, (x, y, u) = tiny_objective(), tiny_batch()
     for _ in range(4):  # the newest fakes and older ones
-        _, made = objective.generator_terms(x, y, u)
-        objective.discriminator_terms(y, u, made)[name].backward()
+        _, made = objective.generator_terms(batch_of(x, y, u))
+        objective.discriminator_terms(batch_of(x, y, u), made)[name].backward()
         assert all(p.grad is None for p in objective.generators.parameters())
     assert taught(objective) == {network}
 
 
 def test_unlabelled_images_change_only_the_terms_that_are_about_them():
     objective, (x, y, u) = tiny_objective().eval(), tiny_batch()
-    before, made = objective.generator_terms(x, y, u)
-    after, other = objective.generator_terms(x, y, u + torch.randn_like(u))
+    before, made = objective.generator_terms(batch_of(x, y, u))
+    after, other = objective.generator_terms(batch_of(x, y, u + torch.randn_like(u)))
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"cycle_I", "adv_S"}
     assert torch.equal(made.s_x, other.s_x) and torch.equal(made.x_y, other.x_y)
 
 
 def test_labelled_images_change_only_the_terms_that_compare_with_them():
     objective, (x, y, u) = tiny_objective().eval(), tiny_batch()
-    before, _ = objective.generator_terms(x, y, u)
-    after, _ = objective.generator_terms(x + torch.randn_like(x), y, u)
+    before, _ = objective.generator_terms(batch_of(x, y, u))
+    after, _ = objective.generator_terms(batch_of(x + torch.randn_like(x), y, u))
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"gen_S", "gen_I"}
 
 
@@ -304,8 +305,10 @@ def test_a_batch_nobody_annotated_teaches_only_by_what_needs_no_mask():
 def test_images_as_wide_as_high_or_not_give_scalar_terms():
     for size in ((8, 8), (8, 12), (16, 8)):
         objective, (x, y, u) = tiny_objective(), tiny_batch(*size)
-        terms, made = objective.generator_terms(x, y, u)
-        assert {tuple(t.shape) for t in (terms | objective.discriminator_terms(y, u, made)).values()} == {()}
+        terms, made = objective.generator_terms(batch_of(x, y, u))
+        assert {tuple(t.shape) for t in (terms | objective.discriminator_terms(batch_of(x, y, u), made)).values()} == {
+            ()
+        }
 
 
 def test_each_pair_of_networks_is_listed_once_for_its_optimizer():
@@ -324,10 +327,10 @@ def test_segmentations_of_bf16_logits_are_single_precision_probabilities():
 
 def test_terms_and_fakes_are_in_single_precision_under_autocast():
     objective, (x, y, u) = tiny_objective(), tiny_batch()
-    exact, _ = deepcopy(objective).generator_terms(x, y, u)
+    exact, _ = deepcopy(objective).generator_terms(batch_of(x, y, u))
     with torch.autocast("cpu", torch.bfloat16):
-        terms, made = objective.generator_terms(x, y, u)
-        terms = terms | objective.discriminator_terms(y, u, made)
+        terms, made = objective.generator_terms(batch_of(x, y, u))
+        terms = terms | objective.discriminator_terms(batch_of(x, y, u), made)
     assert {term.dtype for term in terms.values()} == {torch.float32}
     assert {m.dtype for m in made} == {torch.float32}
     assert {name: terms[name].item() for name in exact} == pytest.approx(values(exact), rel=0.05)
@@ -336,7 +339,7 @@ def test_terms_and_fakes_are_in_single_precision_under_autocast():
 def test_batches_go_through_a_network_together_or_alone():
     torch.manual_seed(0)
     network, (x, u) = ResidualGenerator(1, 4, 2, 1), torch.randn(2, 3, 1, 8, 8)
-    one, other = together(network, x, u[:2])
+    one, other = joint_forward(network, x, u[:2])
     torch.testing.assert_close(one, network(x))
     torch.testing.assert_close(other, network(u[:2]))
 

@@ -81,10 +81,10 @@ def tiny_pairs() -> Pairs:
     return Pairs(labelled, unlabelled, JOINED // distributed.world())
 
 
-def semicycle(history_size: int, norm: Callable[[int], nn.Module]) -> SemiCycle:
+def semicycle(pool_size: int, norm: Callable[[int], nn.Module]) -> SemiCycle:
     G_IS, G_SI = ResidualGenerator(1, K, 2, 1), ResidualGenerator(K, 1, 2, 1, activation=nn.Tanh())
     return SemiCycle(
-        G_IS, G_SI, PixelDiscriminator(K, 4, norm), PixelDiscriminator(1, 4, norm), history_size, 2 * distributed.rank()
+        G_IS, G_SI, PixelDiscriminator(K, 4, norm), PixelDiscriminator(1, 4, norm), pool_size, 2 * distributed.rank()
     )
 
 
@@ -119,7 +119,8 @@ def first_step(method: str) -> dict:
     batch = next(iter(engine.data_loader))
     engine._iteration(engine, batch)
     gradients = {name: weight.grad for name, weight in engine.objective.named_parameters()}
-    return {"images": [batch[stream]["image"] for stream in batch], "gradients": gradients}
+    images = [batch["labelled"]["image"], batch["unlabelled"]["u"]]
+    return {"images": images, "gradients": gradients}
 
 
 def two_epochs() -> dict:
@@ -199,7 +200,7 @@ def test_weights_are_the_same_in_all_processes_after_training(made):
 
 def test_histories_and_random_states_differ(made):
     for one, other in pairwise(made):
-        histories = [each["trained"]["_extra_state"]["seen_S"] for each in (one, other)]
+        histories = [each["trained"]["_extra_state"]["pool_S"] for each in (one, other)]
         assert not torch.equal(histories[0]["random"], histories[1]["random"])
         assert not any(torch.equal(a, b) for a in histories[0]["pool"] for b in histories[1]["pool"])
         assert not torch.equal(one["random"], other["random"])
@@ -284,10 +285,10 @@ def test_a_run_whose_process_is_killed_ends_and_goes_on_to_the_same_state(whole,
 def test_each_process_has_its_history_in_the_checkpoint(whole):
     state = last(whole)
     (other,) = state["others"]
-    pools = [part["_extra_state"]["seen_S"]["pool"] for part in (state["objective"], other["objective"])]
+    pools = [part["_extra_state"]["pool_S"]["pool"] for part in (state["objective"], other["objective"])]
     assert len(pools[0]) == len(pools[1]) == TINY["history_size"]
     assert not any(torch.equal(a, b) for a in pools[0] for b in pools[1])
-    draws = [part["_extra_state"]["seen_S"]["random"] for part in (state["objective"], other["objective"])]
+    draws = [part["_extra_state"]["pool_S"]["random"] for part in (state["objective"], other["objective"])]
     assert not torch.equal(*draws), "the overlay gives each process draws of its own"
 
 
@@ -323,8 +324,8 @@ def test_three_processes_go_on_from_two(whole, phantom_dir, tmp_path):
     assert state["progress"]["epoch"] == 4 and len(state["others"]) == 2
     for before, now in zip(last(whole)["others"], state["others"], strict=False):
         assert not torch.equal(
-            before["objective"]["_extra_state"]["seen_S"]["random"],
-            now["objective"]["_extra_state"]["seen_S"]["random"],
+            before["objective"]["_extra_state"]["pool_S"]["random"],
+            now["objective"]["_extra_state"]["pool_S"]["random"],
         )
 
 

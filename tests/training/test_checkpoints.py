@@ -433,7 +433,7 @@ def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, 
         ResidualGenerator(1, 3, 2, 1, dropout=0.5),
         ResidualGenerator(3, 1, 2, 1, dropout=0.5, activation=nn.Tanh()),
     )
-    objective = SemiCycle(G_IS, G_SI, PixelDiscriminator(3, 2), PixelDiscriminator(1, 2), history_size=4, seed=seed)
+    objective = SemiCycle(G_IS, G_SI, PixelDiscriminator(3, 2), PixelDiscriminator(1, 2), pool_size=4, seed=seed)
     optimizers = [Adam(part.parameters(), 0.01) for part in (objective.generators, objective.discriminators)]
     schedules = [LambdaLR(optimizer, linear_decay(1, 4)) for optimizer in optimizers]
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=4, enabled=True)
@@ -769,8 +769,8 @@ def test_that_training_has_everything_random_in_it(uninterrupted):
     assert state["lr_scheduler"]["last_epoch"] == 4
     assert state["scaler"]["scale"] == 64
     histories = next(value for name, value in state["objective"].items() if "extra_state" in name)
-    assert len(histories["seen_S"]["pool"]) == len(histories["seen_I"]["pool"]) == 4
-    assert not torch.equal(histories["seen_S"]["random"], torch.Generator().manual_seed(0).get_state())
+    assert len(histories["pool_S"]["pool"]) == len(histories["pool_I"]["pool"]) == 4
+    assert not torch.equal(histories["pool_S"]["random"], torch.Generator().manual_seed(0).get_state())
     assert not torch.equal(state["random"]["torch"], torch.Generator().manual_seed(0).get_state())
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from tiny import batch_of
 from torch import nn
 
 from acdc_semicycle.config import startup
@@ -45,8 +46,8 @@ def one_step(name: str) -> list[torch.Tensor]:
     objective, random = method(name), torch.Generator().manual_seed(1)
     x, u = (torch.rand(2, 1, 32, 32, generator=random) * 2 - 1 for _ in "xu")
     y = one_hot(torch.randint(K + 1, (2, 1, 32, 32), generator=random), K)
-    terms, made = objective.generator_terms(x, y, u)
-    both = [terms, objective.discriminator_terms(y, u, made)]
+    terms, made = objective.generator_terms(batch_of(x, y, u))
+    both = [terms, objective.discriminator_terms(batch_of(x, y, u), made)]
     assert {name for each in both for name in each} == set(objective.terms)
     return [weigh(each, dict.fromkeys(each, 1.0)) for each in both if each]
 

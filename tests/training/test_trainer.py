@@ -12,6 +12,7 @@ from monai.engines.utils import IterationEvents
 from monai.handlers import LrScheduleHandler
 from monai.transforms import RandFlipd, RandGaussianNoised
 from monai.utils.enums import AdversarialIterationEvents as AdversarialEvents
+from tiny import batch_of
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,7 +22,7 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.losses import cross_entropy, l2, weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.methods.objective import together
+from acdc_semicycle.methods.objective import joint_forward
 from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle, softmax
 from acdc_semicycle.runtime.errors import InputError
@@ -60,11 +61,11 @@ def tiny_pairs(**kwargs) -> Pairs:
     return Pairs(slices(1, **kwargs), slices(2, 3, keys=["image"], **kwargs), batch_size=2)
 
 
-def tiny_objective(history_size: int = 2) -> SemiCycle:
+def tiny_objective(pool_size: int = 2) -> SemiCycle:
     torch.manual_seed(0)
     G_IS = ResidualGenerator(1, K, 2, 1)
     G_SI = ResidualGenerator(K, 1, 2, 1, activation=nn.Tanh())
-    return SemiCycle(G_IS, G_SI, PixelDiscriminator(K, 4), PixelDiscriminator(1, 4), history_size)
+    return SemiCycle(G_IS, G_SI, PixelDiscriminator(K, 4), PixelDiscriminator(1, 4), pool_size)
 
 
 def adam(module: nn.Module) -> Adam:
@@ -112,10 +113,11 @@ def test_a_label_that_is_no_class_is_zero_in_every_class():
 def test_a_batch_becomes_plain_float_tensors():
     pairs = tiny_pairs(random_transform=[RandFlipd("image", prob=0.5)])
     batch = next(iter(pairs))
-    x, y, u = prepare_pairs(batch, CPU, False, K)
+    given = prepare_pairs(batch, CPU, False, K)
+    x, y, u = given.x, given.y, given.u
     assert {(t.dtype, type(t)) for t in (x, y, u)} == {(torch.float32, torch.Tensor)}
     assert torch.equal(x, batch["labelled"]["image"])
-    assert torch.equal(u, batch["unlabelled"]["image"])
+    assert torch.equal(u, batch["unlabelled"]["u"])
     assert torch.equal(y.argmax(1, keepdim=True), batch["labelled"]["label"])
 
 
@@ -236,15 +238,16 @@ def test_discriminators_take_gradients_again_after_each_iteration(recorded):
 def first_batch():
     pairs = tiny_pairs()
     pairs.set_epoch(1)
-    return prepare_pairs(next(iter(pairs)), CPU, False, K)
+    batch = prepare_pairs(next(iter(pairs)), CPU, False, K)
+    return batch.x, batch.y, batch.u
 
 
 def test_the_output_is_what_the_networks_gave_before_they_changed(recorded):
     trainer, _, before = recorded
     x, y, u = first_batch()
     before.train()
-    terms, made = before.generator_terms(x, y, u)
-    expected = terms | before.discriminator_terms(y, u, made)
+    terms, made = before.generator_terms(batch_of(x, y, u))
+    expected = terms | before.discriminator_terms(batch_of(x, y, u), made)
 
     output = trainer.state.output
     assert {name: output[name].item() for name in WEIGHTS} == {name: t.item() for name, t in expected.items()}
@@ -265,17 +268,17 @@ def test_the_two_steps_by_hand():
     for epoch in (1, 2):
         pairs.set_epoch(epoch)
         for batch in pairs:
-            x, y, u = prepare_pairs(batch, CPU, False, K)
+            pair = prepare_pairs(batch, CPU, False, K)
             by_hand.zero_grad()
-            terms, made = by_hand.generator_terms(x, y, u)
+            terms, made = by_hand.generator_terms(pair)
             weigh(terms, WEIGHTS).backward()
             optimizer.step()
             by_hand.zero_grad()  # of what the judges got from it
-            weigh(by_hand.discriminator_terms(y, u, made), WEIGHTS).backward()
+            weigh(by_hand.discriminator_terms(pair, made), WEIGHTS).backward()
             d_optimizer.step()
 
     assert same(weights_of(objective), weights_of(by_hand))
-    assert same(objective.seen_I.pool, by_hand.seen_I.pool)
+    assert same(objective.pool_I.pool, by_hand.pool_I.pool)
 
 
 # equivalence
@@ -287,9 +290,9 @@ def supervised(network: nn.Module, loss_of, epochs: int) -> None:
     for epoch in range(1, epochs + 1):
         pairs.set_epoch(epoch)
         for batch in pairs:
-            x, y, _ = prepare_pairs(batch, CPU, False, K)
+            pair = prepare_pairs(batch, CPU, False, K)
             optimizer.zero_grad()
-            loss_of(network, x, y).backward()
+            loss_of(network, pair.x, pair.y).backward()
             optimizer.step()
 
 
@@ -297,8 +300,8 @@ def supervised(network: nn.Module, loss_of, epochs: int) -> None:
     ("term", "trained", "untouched", "loss_of"),
     [
         # with as many images in the pass as the trainer has, since rounding depends on that
-        ("gen_S", "G_IS", "G_SI", lambda G_IS, x, y: cross_entropy(together(G_IS, x, x)[0], y)),
-        ("gen_I", "G_SI", "G_IS", lambda G_SI, x, y: l2(together(G_SI, y, y)[0], x)),
+        ("gen_S", "G_IS", "G_SI", lambda G_IS, x, y: cross_entropy(joint_forward(G_IS, x, x)[0], y)),
+        ("gen_I", "G_SI", "G_IS", lambda G_SI, x, y: l2(joint_forward(G_SI, y, y)[0], x)),
     ],
 )
 def test_zero_weights_reduce_to_supervised_training(term, trained, untouched, loss_of):
@@ -340,12 +343,12 @@ def test_each_epoch_has_its_own_order_and_its_own_random_transforms():
 
     @trainer.on(Events.ITERATION_STARTED)
     def keep(engine):
-        shown.setdefault(engine.state.epoch, []).append(engine.state.batch["unlabelled"]["image"].clone())
+        shown.setdefault(engine.state.epoch, []).append(engine.state.batch["unlabelled"]["u"].clone())
 
     trainer.run()
     for epoch, batches in shown.items():
         pairs.set_epoch(epoch)
-        assert same(batches, [batch["unlabelled"]["image"] for batch in pairs])
+        assert same(batches, [batch["unlabelled"]["u"] for batch in pairs])
     assert not same(shown[1], shown[2]) and not same(shown[2], shown[3])
 
 
@@ -518,14 +521,14 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert judged_epochs(0.3, 0.499, 0.499, 0.2, 0.499, 0.499) == []
     [died] = judged_epochs(0.3, 0.495, 0.495, 0.495, 0.495, 0.495)
     assert died == (
-        "4: D_S does not tell fakes from the real since epoch 2 (disc_S 0.495, 0.5 is guessing): the generators learn"
+        "4: D_S does not tell fakes from the real since epoch 2 (disc_S 0.495, 0.5 is chance): the generators learn"
         " nothing from it"
     )
     [won, over] = judged_epochs(0.001, 0.001, 0.001, 0.001, 0.3)
     assert won.startswith("3: D_S tells every fake from the real since epoch 1 (disc_S 0.001")
     assert over.startswith("5: D_S is in the game")
     assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []
-    assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of guessing, not of 1"
+    assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of chance, not of 1"
 
 
 def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(tmp_path, caplog, monkeypatch):
