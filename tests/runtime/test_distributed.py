@@ -119,7 +119,7 @@ def first_step(method: str) -> dict:
     batch = next(iter(engine.data_loader))
     engine._iteration(engine, batch)
     gradients = {name: weight.grad for name, weight in engine.objective.named_parameters()}
-    images = [batch["labelled"]["image"], batch["unlabelled"]["u"]]
+    images = [batch["labelled"]["image"], *(batch["unlabelled"][view] for view in engine.objective.views)]
     return {"images": images, "gradients": gradients}
 
 
