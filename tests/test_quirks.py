@@ -349,8 +349,8 @@ def preset(*overlays: str, **override) -> ConfigParser:
 
 def test_the_preset_is_what_the_published_code_has():
     parser = preset("official-2019-08")
-    assert parser.get_parsed_content("history") is quirks.BatchPool
-    assert parser.get_parsed_content("sampler") is quirks.RepeatedSampler
+    assert parser.get_parsed_content("objective_def::image_pool") is quirks.BatchPool
+    assert parser.get_parsed_content("train::dataloader::sampler") is quirks.RepeatedSampler
     assert parser.get_parsed_content("betas") == [0.5, 0.999]
     assert parser.get_parsed_content("lr_decay")(250) == pytest.approx(0.5)
     assert parser.get_parsed_content("protocol") == quirks.NOTE
@@ -365,10 +365,10 @@ def test_the_preset_is_what_the_published_code_has():
 
 def test_the_preset_splits_and_scores_slices():
     parser = preset("official-2019-08", records=slices_of(4), labelled=0.2)
-    assert parser.get("by") == "slice"
+    assert parser.get("split_unit") == "slice"
     assert parser.get_parsed_content("split") == quirks.split(slices_of(4), 0.2)
-    assert list(parser.get_parsed_content("validate::key_metric")) == ["paper_miou"]
-    assert "dice" in parser.get_parsed_content("validate::additional_metrics")
+    assert list(parser.get_parsed_content("validate::evaluator::key_val_metric")) == ["paper_miou"]
+    assert "dice" in parser.get_parsed_content("validate::evaluator::additional_metrics")
 
 
 @pytest.mark.parametrize(

@@ -28,18 +28,23 @@ def folder(name: str) -> Path:
     return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
 
 
+def shipped(name: str) -> str:
+    """The same as text, as MONAI's configurations hold paths."""
+    return str(folder(name))
+
+
 def overlay(name: str) -> str:
     """An overlay's file, by its path or by the name of one that is shipped.
 
     Raises:
         InputError: there is none, and names those that are shipped; or it cannot be read.
     """
-    shipped = folder("configs")
-    for path in (Path(name), shipped / f"{name}.yaml"):
+    overlays_folder = folder("configs")
+    for path in (Path(name), overlays_folder / f"{name}.yaml"):
         if path.is_file():
             overlays.read(path)  # MONAI would not name it where it cannot be read
             return str(path)
-    known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
+    known = ", ".join(sorted(path.stem for path in overlays_folder.glob("*.yaml")))
     raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")
 
 

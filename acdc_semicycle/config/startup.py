@@ -12,23 +12,25 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any
 
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 
-from acdc_semicycle.config.validate import check, check_paths
+from acdc_semicycle.config import former
+from acdc_semicycle.config.parser import calling_parser, calling_workflow
+from acdc_semicycle.config.validate import check, check_paths, check_values
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets import phantom
 from acdc_semicycle.runtime import distributed, environment, signals
 from acdc_semicycle.runtime.errors import InputError, causes, speak_in_turn
 from acdc_semicycle.runtime.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
-T = TypeVar("T")
 
 STARTED = time.monotonic()
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: "  # torch's plain RuntimeError, on a CPU
@@ -42,15 +44,52 @@ def begin() -> None:
     threading.excepthook = _show_of_thread  # TensorBoard writes in one
     signals.listen()
     environment.chosen()
-    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the first one speaks
+    if int(os.environ.get("RANK", 0)) == 0:  # one of several processes warns
         warn_below_floors()
-    parser, flow = _calling(ConfigParser), _calling(ConfigWorkflow)
-    config = parser.get() if parser else {}
+    parser, flow = calling_parser(), calling_workflow()
+    if parser is None:
+        return
+    former.understand(parser)
+    config = parser.get()
     if flow and flow.run_id not in config:
-        doing = [key for key in ("training", "evaluating", "run") if key in config]
-        raise InputError(f"{flow.run_id!r} is nothing that this configuration does: say {' or '.join(doing)}")
+        tasks = [key for key in ("training", "evaluating", "run") if key in config]
+        raise InputError(f"{flow.run_id!r} is no task of this configuration: give {' or '.join(tasks)}")
     check_paths(sys.argv, config)
     check(config)
+    if "image_size" in config:
+        check_values(parser.get_parsed_content)
+
+
+def prepare(number: int, deterministic: bool, device: str | torch.device) -> None:
+    """Seed all that draws at random, and refuse a device that this machine does not have."""
+    seed(number, deterministic)
+    distributed.check_device(device)
+
+
+def claim(checkpoints: Any, report: Any, split: Split, output_dir: str | Path) -> None:
+    """Hold the run's folder and refuse what is in the way, before anything is written or prepared."""
+    checkpoints.claim()
+    checkpoints.check()
+    report.check()
+    split.save(Path(str(output_dir)) / "split.json")
+
+
+def train(trainer: Any, checkpoints: Any, report: Any) -> None:
+    """Train, from the last checkpoint if there is one, and report on the network that was kept."""
+    checkpoints.attach(trainer)
+    trainer.run()
+    report.write()
+
+
+def in_order(parts: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+    """Named components as a list, in the order in which they stand; null leaves one out."""
+    named = parts.values() if isinstance(parts, Mapping) else parts
+    return [part for part in named if part is not None]
+
+
+def environment_value(name: str) -> str | None:
+    """A variable of the environment; None where it is not set or empty."""
+    return os.environ.get(name) or None
 
 
 def seed(number: int, deterministic: bool = False) -> None:
@@ -141,7 +180,7 @@ def required(name: str, what: str) -> Any:
 def chosen(metrics: dict[str, Any], name: str) -> dict[str, Any]:
     """The measure that decides which epoch's network is kept."""
     if name not in metrics:
-        raise InputError(f"chosen_by is {name!r}: give one of {', '.join(metrics)}")
+        raise InputError(f"selection_metric is {name!r}: give one of {', '.join(metrics)}")
     return {name: metrics[name]}
 
 
@@ -173,16 +212,3 @@ def _seconds(work: Any, *arguments: Any) -> float:
     started = time.monotonic()
     work(*arguments)
     return time.monotonic() - started
-
-
-def _calling(kind: type[T]) -> T | None:
-    """The object of this kind that is calling.
-
-    MONAI hands an expression everything but the configuration it stands in; its parser and workflow are up the stack.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if isinstance(caller := frame.f_locals.get("self"), kind):
-            return caller
-        frame = frame.f_back
-    return None

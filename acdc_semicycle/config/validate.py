@@ -5,76 +5,44 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import math
 import pydoc
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
-from monai.utils.misc import MAX_SEED
 
-from acdc_semicycle.config.locations import folder, misread
-from acdc_semicycle.data.splits import Split
+from acdc_semicycle.config.locations import PATHS, folder, misread
+from acdc_semicycle.config.settings import AMOUNT, RULES
 from acdc_semicycle.runtime.errors import InputError
 
-Rule = tuple[str, Callable[[Any], bool]]
-
-
-def _whole(least: int, *others: None) -> Rule:
-    words = f"a whole number of at least {least}" + (", or null" if others else "")
-    return words, lambda value: value in others or (type(value) is int and value >= least)
-
-
-def _real(words: str, within: Callable[[float], bool], count: int = 0) -> Rule:
-    def kept(value: Any) -> bool:
-        values = value if count and isinstance(value, list | tuple) else [value]
-        return len(values) == (count or 1) and all(type(v) in (int, float) and within(v) for v in values)
-
-    return words, kept
-
-
 OWN = {*ConfigComponent.non_arg_keys, ConfigParser.meta_key}  # MONAI's, of any component or configuration
-PARTS = [part.name for part in fields(Split)]
 CODE = ("$", "@", "%")  # begins what MONAI evaluates
-SWITCH: Rule = "True or False", lambda value: isinstance(value, bool)
-AMOUNT = _real("a number of at least 0", lambda v: 0 <= v < math.inf)
-PAIR = _real("two numbers", math.isfinite, 2)
-SEED: Rule = f"a whole number of 0 to {MAX_SEED - 1}", lambda value: type(value) is int and 0 <= value < MAX_SEED
-PROBABILITY = _real("a probability, 0 to 1", lambda v: 0 <= v <= 1)
-RULES: dict[str, Rule] = {  # of what stands there as it is; an expression shows itself only later
-    "amp": SWITCH,
-    "deterministic": SWITCH,
-    "checkpointing": SWITCH,
-    "filters": _whole(1),
-    "d_filters": _whole(1),
-    "blocks": _whole(0),
-    "history_size": _whole(0),
-    "num_workers": _whole(0),
-    "seed": SEED,
-    "history_seed": SEED,
-    "constant_epochs": _whole(0),
-    "steps_an_epoch": _whole(1, None),
-    "check": (
-        f"a list of the split's parts: {PARTS}",
-        lambda value: isinstance(value, list | tuple) and all(part in PARTS for part in value),
-    ),
-    "evaluated": (f"a part of the split: {', '.join(PARTS)}", lambda value: value in PARTS),
-    "learning_rate": _real("a number above 0", lambda v: 0 < v < math.inf),
-    "dropout": _real("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
-    "betas": _real("two numbers of at least 0 and below 1", lambda v: 0 <= v < 1, 2),
-    "intensity_range": (
-        "the lowest and the highest intensity, or null",
-        lambda value: value is None or (PAIR[1](value) and value[0] < value[1]),
-    ),
-    "train::augment::flips": _real("two probabilities, of rows and of columns", lambda v: 0 <= v <= 1, 2),
-    **{f"train::augment::{name}": AMOUNT for name in ("rotate", "scale", "shift", "elastic", "gain", "offset")},
-    **{f"train::augment::{name}": PROBABILITY for name in ("geometry", "intensity")},
+REFERENCE = re.compile(r"@(?:(?:#|::)*\w+)+")  # to another key, as a whole text
+OPEN = {  # sections whose parts a user may name
+    "train::deterministic_transforms",
+    "train::random_transforms",
+    "train::views",
+    "train::handler",
+    "presets",
 }
-
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
+
+
+def check_values(value_of: Callable[[str], Any]) -> None:
+    """Refuse values that only show themselves once expressions are evaluated.
+
+    Args:
+        value_of: gives the value of a key.
+
+    Raises:
+        InputError: names the setting, the value and what is expected.
+    """
+    check_classes(value_of("classes"), value_of("colours"))
+    numbers = [value_of(name) for name in ("image_size", "epochs", "val_interval", "batch_size")]
+    check_numbers(*numbers)
+    check_schedule(value_of("constant_epochs"), value_of("epochs"))
 
 
 def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: Any) -> None:
@@ -147,6 +115,7 @@ def check(config: dict[str, Any]) -> None:
         text = (folder("bundles/semicycle") / "configs" / name).read_text(encoding="utf-8")
         known = _merge(known, json.loads(text))
     _check_text(config, "")
+    _check_references(config, "")
     used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))
     _check(config, known, used, "")
     if isinstance(config.get("weights"), dict):
@@ -176,7 +145,7 @@ def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix:
         if isinstance(value, dict) and isinstance(expected, dict):
             # what a component takes beyond what the bundle gives it, its signature says
             taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
-            if name == "weights":  # compared with the method's terms
+            if name == "weights" or name in OPEN:  # the former are compared with the method's terms
                 continue
             if value.get("_target_", expected.get("_target_")) != expected.get("_target_"):
                 expected = {}  # another component, which has its own arguments
@@ -187,13 +156,15 @@ def _check_value(name: str, value: Any, expected: Any) -> None:
     """Refuse what stands at a key, if it can be seen before it is evaluated."""
     if isinstance(value, str) and value[:1] in CODE:
         return
-    words, kept = RULES.get(name, ("", None))
-    if kept and not kept(value):
-        raise InputError(f"{name} is {value!r}: give {words}")
+    rule = RULES.get(name)
+    if rule and not rule.holds(value):
+        raise InputError(f"{name} is {value!r}: give {rule.words}")
     if isinstance(expected, int | float) and isinstance(value, str):
         raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
+    if name in OPEN and isinstance(value, list):  # unnamed parts in their order
+        return
     if isinstance(expected, dict) and not isinstance(value, dict) and (value is not None or "_target_" not in expected):
-        raise InputError(f"{name} is {value!r}: give a section, such as {name}::{next(iter(expected))}")
+        raise InputError(f"{name} is {value!r}: give a section, such as {name}::{next(iter(expected), 'NAME')}")
 
 
 def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
@@ -202,8 +173,8 @@ def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
     if wrong := sorted(set(weights) - set(target.terms)):
         raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
     for name, value in weights.items():
-        if str(value)[:1] not in CODE and not AMOUNT[1](value):
-            raise InputError(f"weights::{name} is {value!r}: give {AMOUNT[0]}")
+        if str(value)[:1] not in CODE and not AMOUNT.holds(value):
+            raise InputError(f"weights::{name} is {value!r}: give {AMOUNT.words}")
 
 
 def _target(component: dict[str, Any]) -> Any:
@@ -225,6 +196,18 @@ def _check_text(item: Any, name: str) -> None:
     for key, value in pairs:
         if key != "_meta_":
             _check_text(value, f"{name}::{key}" if name else str(key))
+
+
+def _check_references(item: Any, name: str) -> None:
+    """Refuse text that looks like a reference and is none to MONAI, such as ``@objective.teacher``."""
+    if isinstance(item, str) and item.startswith("@") and name.rpartition("::")[2] not in PATHS:
+        if not REFERENCE.fullmatch(item):
+            raise InputError(f"{name} is the text {item!r}, which MONAI does not look up: write '${item}'")
+        return
+    pairs = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+    for key, value in pairs:
+        if key != "_meta_":
+            _check_references(value, f"{name}::{key}" if name else str(key))
 
 
 def _is_number(text: str) -> bool:

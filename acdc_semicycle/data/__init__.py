@@ -2,3 +2,18 @@
 
 Knows data sets and files, but no method.
 """
+
+from acdc_semicycle.runtime.exports import exports
+
+HOMES = {
+    "AntiAliasd": "transforms",
+    "Augment": "augment",
+    "CheckLabeld": "transforms",
+    "LoadCheckedd": "transforms",
+    "Pairs": "pairs",
+    "ScaleImaged": "transforms",
+    "Slices": "pairs",
+    "read": "pairs",
+    "split": "splits",
+}
+__getattr__ = exports(__name__, HOMES)

@@ -62,8 +62,9 @@ class Slices(Dataset):
     Args:
         records: the volumes.
         transform: from a volume's dict to tensors [C, H, W, slices], the same each time.
-        random_transform: MONAI's, on one slice's tensors [C, H, W], each time it is drawn; its random state depends on
-            the seed, the epoch and the index alone, so workers and resumes change nothing.
+        random_transform: MONAI's, one, several or by their names, on one slice's tensors [C, H, W], each time it is
+            drawn; its random state depends on the seed, the epoch and the index alone, so workers and resumes change
+            nothing.
         keys: what is kept of each slice: ("image", "label"), or ("image",) where masks shall stay unseen.
         augment: random changes of whole batches, behind ``random_transform`` and much faster.
         cache_dir: folder in which the prepared slices wait for the next run; None keeps them in memory.
@@ -73,7 +74,7 @@ class Slices(Dataset):
         self,
         records: Sequence[Record],
         transform: Callable,
-        random_transform: Callable | Sequence[Callable] = (),
+        random_transform: Mapping[str, Callable] | Callable | Sequence[Callable] = (),
         keys: Sequence[str] = ("image", "label"),
         seed: int = 0,
         augment: Augment | None = None,
@@ -81,6 +82,8 @@ class Slices(Dataset):
     ) -> None:
         self.seed, self.epoch = seed, 0
         self.keys, self.augment = tuple(keys), augment or Augment()
+        if isinstance(random_transform, Mapping):
+            random_transform = list(random_transform.values())
         self.random = Compose(random_transform)
         self.files = [(record.image, record.slice or 0) for record in records]
         self.stored = cache.kept(

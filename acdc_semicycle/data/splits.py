@@ -49,17 +49,17 @@ class Split:
         log.info("split: %s", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
 
 
-def cut(records: Sequence[Record], by: str) -> list[Record]:
+def units(records: Sequence[Record], split_unit: str) -> list[Record]:
     """The units that are split: images as they are, of one patient each or several, or every slice by itself.
 
     Args:
-        by: ``"patient"``, or ``"slice"``, the published code's protocol: neighbouring slices of one patient are then
-            trained on and scored.
+        split_unit: ``"patient"``, or ``"slice"``, the published code's protocol: neighbouring slices of one patient are
+            then trained on and scored.
     """
-    if by == "patient":
+    if split_unit == "patient":
         return list(records)
-    if by != "slice":
-        raise InputError(f"by is {by!r}: give patient or slice")
+    if split_unit != "slice":
+        raise InputError(f"split_unit is {split_unit!r}: give patient or slice")
     return [piece for record in records for piece in _slices(record)]
 
 
@@ -70,6 +70,14 @@ def _slices(record: Record) -> list[Record]:
     depth = volume.layout.apply(volume.voxels).shape[2]
     names = [f"{record.case}_slice{place:03d}" for place in range(depth)]
     return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
+
+
+def records_of(parts: Sequence[str], split: Split, records: Sequence[Record]) -> list[Record]:
+    """The records of several parts of a split, part by part."""
+    chosen: list[Record] = []
+    for part in parts:
+        chosen += split.records(part, records)
+    return chosen
 
 
 def split(

@@ -2,3 +2,13 @@
 
 The bundle's inference.json is made of these.
 """
+
+from acdc_semicycle.runtime.exports import exports
+
+HOMES = {
+    "FlipInferer": "postprocessing",
+    "OnOwnGridd": "postprocessing",
+    "Refined": "postprocessing",
+    "Scans": "inputs",
+}
+__getattr__ = exports(__name__, HOMES)

@@ -2,3 +2,15 @@
 
 Knows nothing of files or data sets.
 """
+
+from acdc_semicycle.runtime.exports import exports
+
+HOMES = {
+    "FullyConvolutionalDiscriminator": "hung",
+    "Hung": "hung",
+    "PixelDiscriminator": "networks",
+    "ResidualGenerator": "networks",
+    "SemiCycle": "semicycle",
+    "Supervised": "supervised",
+}
+__getattr__ = exports(__name__, HOMES)

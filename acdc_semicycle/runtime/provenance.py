@@ -16,14 +16,13 @@ from acdc_semicycle import __version__
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.versions import versions
 
+NAMES = ("ACDC_DIR", "VOC_DIR", "CITYSCAPES_DIR", *environment.NAMES)  # of the environment, that results follow from
 PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
 
 
 def provenance() -> dict[str, Any]:
     """The command with what its environment told it, the versions and the machine's size."""
-    told = [
-        f"{name}={shlex.quote(value)}" for name in ("ACDC_DIR", *environment.NAMES) if (value := os.environ.get(name))
-    ]
+    told = [f"{name}={shlex.quote(value)}" for name in NAMES if (value := os.environ.get(name))]
     arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
     machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():

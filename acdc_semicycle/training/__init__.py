@@ -2,3 +2,17 @@
 
 Methods come as objectives; nothing here knows one from another.
 """
+
+from acdc_semicycle.runtime.exports import exports
+
+HOMES = {
+    "Balance": "handlers",
+    "Checkpoints": "checkpoints",
+    "Handlers": "handlers",
+    "Pictures": "handlers",
+    "SemiCycleTrainer": "trainer",
+    "StopAtNonFinite": "handlers",
+    "TermsLog": "handlers",
+    "gradient_scaler": "trainer",
+}
+__getattr__ = exports(__name__, HOMES)

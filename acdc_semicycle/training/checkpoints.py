@@ -339,12 +339,19 @@ class Checkpoints:
             if metric > self.best and math.isfinite(metric):
                 self.best, self.best_epoch = metric, stored["epoch"]
 
-    def _check_settings(self, given: dict[str, Any]) -> None:
-        for name, value in self.settings.items():
-            if given.get(name) != value:
+    def _check_settings(self, stored: dict[str, Any]) -> None:
+        """Refuse to continue a run of other settings, or of a version that kept other ones."""
+        if "steps_an_epoch" in stored:
+            raise InputError(
+                f"{self.last} was written before version 0.2, which compares all settings: finish that run with its"
+                " version, or give another output_dir"
+            )
+        for name in stored | self.settings:
+            if stored.get(name) != self.settings.get(name):
+                difference = _difference(name, stored.get(name), self.settings.get(name))
                 raise InputError(
-                    f"{self.last} is of another run ({_difference(name, given.get(name), value)}): give"
-                    " another output_dir for a new run, or the old settings to go on with that one"
+                    f"{self.last} is of another run ({difference}): give another output_dir for a new run, or the old"
+                    " settings to continue that one"
                 )
 
     def _check_data(self, given: dict[str, str] | None) -> None:

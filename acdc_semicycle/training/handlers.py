@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,18 @@ def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
     return torch.stack([torch.as_tensor(output[name]) for name in names])
 
 
+class Handlers:
+    """Several handlers by their names, attached in the order in which they stand; None leaves one out."""
+
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
+        self.handlers = handlers
+
+    def attach(self, engine: Engine) -> None:
+        for handler in self.handlers.values():
+            if handler is not None:
+                handler.attach(engine)
+
+
 class TermsLog:
     """The mean of each term over an epoch: one log line with the time left, learning_curve.csv, TensorBoard.
 
@@ -54,8 +66,8 @@ class TermsLog:
 
     of_one_process = True
 
-    def __init__(self, terms: list[str], evaluator: Engine, folder: str | Path, writer: Any) -> None:
-        self.terms, self.evaluator, self.writer = terms, evaluator, writer
+    def __init__(self, terms: Iterable[str], evaluator: Engine, folder: str | Path, writer: Any) -> None:
+        self.terms, self.evaluator, self.writer = list(terms), evaluator, writer
         self.curve = Path(str(folder)) / "learning_curve.csv"
         self.rows: list[dict[str, str]] = []
         self.means: dict[str, float] = {}  # of the last whole epoch
@@ -166,17 +178,14 @@ class Balance:
 
     Args:
         log: has the terms' means of the epoch.
-        chance_level: the term of a discriminator that gives one answer to all
-            (:class:`acdc_semicycle.methods.objective.Objective`).
+        objective: says the level of chance of each term.
         weights: of the terms; a discriminator that does not learn is not judged.
         epochs: that it must last.
     """
 
-    def __init__(
-        self, log: TermsLog, chance_level: Mapping[str, float], weights: Mapping[str, float], epochs: int = 3
-    ) -> None:
+    def __init__(self, log: TermsLog, objective: Objective, weights: Mapping[str, float], epochs: int = 3) -> None:
         self.log, self.epochs = log, epochs
-        self.chance_level = {name: value for name, value in chance_level.items() if weights[name]}
+        self.chance_level = {name: value for name, value in objective.chance_level.items() if weights[name]}
         self.lasted = dict.fromkeys(self.chance_level, ("", 0))
 
     def attach(self, engine: Engine) -> None:
@@ -205,8 +214,8 @@ class StopAtNonFinite:
     On CUDA a step's terms are looked at while the next one runs, so that no step waits for them.
     """
 
-    def __init__(self, terms: list[str]) -> None:
-        self.terms = terms
+    def __init__(self, terms: Iterable[str]) -> None:
+        self.terms = list(terms)
         self.last: tuple[Engine, int, Any, torch.Tensor, torch.cuda.Event | None] | None = None
 
     def attach(self, engine: Engine) -> None:

@@ -279,7 +279,7 @@ def test_what_comes_out_is_as_the_networks_take_it(tmp_path, heart):
     item = train((40, 48), pair(tmp_path, *heart))
     image, label = item["image"], item["label"]
     assert image.shape == label.shape == (1, 40, 48, 6)
-    assert image.dtype == torch.float32 and label.dtype == torch.uint8
+    assert image.dtype == label.dtype == torch.float32
     assert -1 - 1e-5 <= image.min() < -0.9 and 0.9 < image.max() <= 1 + 1e-5
     assert label.unique().tolist() == [0, 1, 2, 3]
 

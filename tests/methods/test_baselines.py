@@ -690,10 +690,11 @@ def test_the_overlay_of_hung_is_his_recipe():
 
 def test_the_overlay_of_hung_moves_both_schedules_each_step_and_the_bundle_each_epoch():
     for config, by_epoch in ((parser("hung"), False), (parser(), True)):
-        handlers = config.get("train")["handlers"]
+        handlers = config.get("train")["handler"].values()
         schedules = [each for each in handlers if each["_target_"] == "LrScheduleHandler"]
         assert [each["lr_scheduler"] for each in schedules] == ["@lr_scheduler", "@d_lr_scheduler"]
-        assert [each.get("epoch_level", True) for each in schedules] == [by_epoch, by_epoch]
+        assert [each["epoch_level"] for each in schedules] == ["@decay_by_epoch"] * 2
+        assert config.get_parsed_content("decay_by_epoch") is by_epoch
 
 
 def test_the_overlay_of_partial_gives_the_second_optimiser_nothing():

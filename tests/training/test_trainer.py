@@ -22,7 +22,7 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.losses import cross_entropy, l2, weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
-from acdc_semicycle.methods.objective import joint_forward
+from acdc_semicycle.methods.objective import Objective, joint_forward
 from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle, softmax
 from acdc_semicycle.runtime.errors import InputError
@@ -498,11 +498,15 @@ def test_a_term_looked_at_a_step_later_still_ends_the_run_before_the_epoch_is_sa
     assert not saved and len(steps) <= step + 1
 
 
+class Judging(Objective):
+    chance_level = {"disc_S": 0.5}
+
+
 def judged_epochs(*values: float, weight: float = 0.5) -> list[str]:
     """What is said after each epoch of a discriminator's term."""
     engine, said = Engine(lambda *_: None), []
     log = TermsLog(["disc_S"], engine, "nowhere", None)
-    balance = Balance(log, {"disc_S": 0.5}, {"disc_S": weight, "gen_S": 1.0})
+    balance = Balance(log, Judging(), {"disc_S": weight, "gen_S": 1.0})
     handler = logging.Handler()
     handler.emit = lambda record: said.append(f"{engine.state.epoch}: {record.getMessage()}")
     logger = logging.getLogger("semicycle")

@@ -1,0 +1,71 @@
+"""All that the bundle's configurations call in ``$`` expressions: a configuration imports this one module."""
+
+from dataclasses import asdict
+
+from acdc_semicycle.artifacts.model import bundle_root, card, newest_model, open_model
+from acdc_semicycle.config.identity import identity
+from acdc_semicycle.config.locations import shipped
+from acdc_semicycle.config.startup import (
+    begin,
+    chosen,
+    claim,
+    data_root,
+    environment_value,
+    in_order,
+    others,
+    prepare,
+    probe,
+    required,
+    train,
+)
+from acdc_semicycle.data.cache import contents
+from acdc_semicycle.data.check import read_acdc
+from acdc_semicycle.data.pairs import EpochSampler
+from acdc_semicycle.data.splits import load as load_split
+from acdc_semicycle.data.splits import records_of, scored, units
+from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
+from acdc_semicycle.datasets.records import BY_SLICE
+from acdc_semicycle.imageio.pictures import is_picture
+from acdc_semicycle.inference.predict import run as predict
+from acdc_semicycle.methods.image_pool import ImagePool
+from acdc_semicycle.methods.schedules import linear_decay, poly_decay
+from acdc_semicycle.runtime import distributed
+
+__all__ = [
+    "BY_SLICE",
+    "EpochSampler",
+    "ImagePool",
+    "acdc",
+    "asdict",
+    "begin",
+    "bundle_root",
+    "card",
+    "chosen",
+    "cityscapes",
+    "claim",
+    "contents",
+    "data_root",
+    "distributed",
+    "environment_value",
+    "folder",
+    "identity",
+    "in_order",
+    "is_picture",
+    "linear_decay",
+    "load_split",
+    "newest_model",
+    "open_model",
+    "others",
+    "poly_decay",
+    "predict",
+    "prepare",
+    "probe",
+    "read_acdc",
+    "records_of",
+    "required",
+    "scored",
+    "shipped",
+    "train",
+    "units",
+    "voc",
+]

@@ -1,0 +1,79 @@
+"""Names of the configuration that have changed: the former ones are understood for one release, with a line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+log = logging.getLogger("semicycle")
+
+KEYS: dict[str, tuple[str, ...]] = {  # former name: where its value goes
+    "by": ("split_unit",),
+    "chosen_by": ("selection_metric",),
+    "steps_an_epoch": ("steps_per_epoch",),
+    "history_size": ("pool_size",),
+    "history_seed": ("pool_seed",),
+    "history": ("objective_def::image_pool",),
+    "d_norm": ("objective_def::D_S::norm", "objective_def::D_I::norm"),
+    "sampler": ("train::dataloader::sampler",),
+}
+IMPORTS = {  # what expressions could call before all calls went through one module
+    "acdc": "$import acdc_semicycle.datasets.acdc as acdc",
+    "cache": "$import acdc_semicycle.data.cache as cache",
+    "check": "$import acdc_semicycle.data.check as check",
+    "dataclasses": "$import dataclasses",
+    "distributed": "$import acdc_semicycle.runtime.distributed as distributed",
+    "from_engine": "$from monai.handlers import from_engine",
+    "history": "$import acdc_semicycle.methods.image_pool as history",
+    "models": "$import acdc_semicycle.artifacts.model as models",
+    "os": "$import os",
+    "pairs": "$import acdc_semicycle.data.pairs as pairs",
+    "places": "$import acdc_semicycle.config.locations as places",
+    "records": "$import acdc_semicycle.datasets.records as records",
+    "settings": "$import acdc_semicycle.config.validate as settings",
+    "splits": "$import acdc_semicycle.data.splits as splits",
+    "trainer": "$import acdc_semicycle.methods.schedules as trainer",
+    "transforms": "$import acdc_semicycle.imageio.pictures as transforms",
+}
+
+
+def understand(parser: ConfigParser) -> None:
+    """Put what the configuration says under former names where it belongs now, and parse it anew."""
+    config = parser.get()
+    former = [key for key in KEYS if key in config]
+    imports = _missing_imports(config)
+    if not former and not imports:
+        return
+    for key in former:
+        value = config.pop(key)
+        targets = [target for target in KEYS[key] if target.rpartition("::")[0] in ("", *_sections(config))]
+        log.warning("%s is now called %s: the former name is understood until 0.3", key, " and ".join(KEYS[key]))
+        for target in targets:
+            parser.set(value, target)
+    config.setdefault("imports", []).extend(imports)
+    parser.parse(reset=True)
+
+
+def _sections(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """The names of all sections of a configuration: ``train``, ``train::dataset``, ..."""
+    names = []
+    for key, value in config.items():
+        if isinstance(value, dict):
+            names += [prefix + key, *_sections(value, f"{prefix}{key}::")]
+    return names
+
+
+def _missing_imports(config: dict[str, Any]) -> list[str]:
+    """The import statements of modules that an expression calls and nothing imports."""
+    text = json.dumps(config, default=str)
+    missing = []
+    for name, statement in IMPORTS.items():
+        imported = re.search(rf"\$(import|from) [^\"]*\b{name}\"", text)
+        called = re.search(rf"\"\$[^\"]*(?<![\w.'@:]){name}[.(]", text)
+        if called and not imported:
+            missing.append(statement)
+    return missing

@@ -1,0 +1,35 @@
+"""The parser and the workflow of the configuration that is being run.
+
+MONAI hands an expression everything but the configuration it stands in: both are up the stack of calls.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import TypeVar
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+T = TypeVar("T")
+
+
+def calling_parser() -> ConfigParser | None:
+    """The parser that evaluates the expression from which this is called; None outside one."""
+    return _calling(ConfigParser)
+
+
+def calling_workflow() -> ConfigWorkflow | None:
+    """The workflow that runs the configuration from which this is called; None outside one."""
+    return _calling(ConfigWorkflow)
+
+
+def _calling(kind: type[T]) -> T | None:
+    """The nearest ``self`` of this kind among those whose methods are being called."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, kind):
+            return caller
+        frame = frame.f_back
+    return None

@@ -1,0 +1,50 @@
+"""The settings' table: the page that is made of it, and that nothing is missing in it."""
+
+import json
+from pathlib import Path
+
+from acdc_semicycle.config import settings
+
+ROOT = Path(__file__).parents[2]
+TRAIN = json.loads((ROOT / "bundles" / "semicycle" / "configs" / "train.json").read_text())
+MADE = {
+    "demo",
+    "dataset",
+    "ckpt_dir",
+    "checkpoint",
+    "amp_kwargs",
+    "lr_decay",
+    "presets",
+    "preset",
+}  # follow from others
+
+
+def test_the_page_is_made_of_the_table():
+    assert (ROOT / "docs" / "settings.md").read_text() == settings.page()
+
+
+def test_every_key_that_a_user_may_set_is_in_the_table():
+    keys = list(TRAIN)
+    meant = keys[keys.index("dataset_dir") : keys.index("data_root")]
+    described = [setting.name for rows in settings.SECTIONS.values() for setting in rows]
+    assert len(described) == len(set(described))
+    assert {name for name in described if "::" not in name} == set(meant) - MADE
+
+
+def test_a_default_is_what_the_bundle_has_and_the_demonstrations_is_in_brackets():
+    assert settings.default_of("betas", TRAIN) == "`[0.5, 0.999]`"
+    assert settings.default_of("epochs", TRAIN) == "`400` (`10`)"
+
+
+def test_defaults_in_words_are_of_expressions_alone():
+    for rows in settings.SECTIONS.values():
+        for setting in rows:
+            value = TRAIN.get(setting.name, "$")
+            in_words = isinstance(value, dict) or (str(value)[0] in "$@" and "@preset[" not in str(value))
+            assert (setting.default is not None) == in_words, setting.name
+
+
+def test_every_rule_holds_of_its_default():
+    for name, rule in settings.RULES.items():
+        value = TRAIN.get(name, "$")
+        assert str(value)[0] in "$@" or rule.holds(value), name
