@@ -169,7 +169,7 @@ def _check_value(name: str, value: Any, expected: Any) -> None:
 
 def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
     """Refuse a weight of no term of the method; a term without weight the trainer refuses."""
-    target = _target(method)
+    target = target_of(method)
     if wrong := sorted(set(weights) - set(target.terms)):
         raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
     for name, value in weights.items():
@@ -177,14 +177,14 @@ def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
             raise InputError(f"weights::{name} is {value!r}: give {AMOUNT.words}")
 
 
-def _target(component: dict[str, Any]) -> Any:
+def target_of(component: dict[str, Any]) -> Any:
     """The class or function that a component's ``_target_`` names."""
     return pydoc.locate(ConfigComponent(component, locator=LOCATOR).resolve_module_name())
 
 
 def _arguments(component: dict[str, Any]) -> list[str]:
     """Names of the arguments of a component's ``_target_``."""
-    target = _target(component)
+    target = target_of(component)
     return list(inspect.signature(target).parameters) if callable(target) else []
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
+from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 from torch.nn.functional import group_norm
 from torch.utils.checkpoint import checkpoint
@@ -41,7 +42,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.jit.is_scripting():  # noqa: SIM102, it must stand alone for TorchScript to pass over it
-            if torch.is_autocast_enabled(x.device.type):
+            if not x.is_meta and torch.is_autocast_enabled(x.device.type):
                 with torch.autocast(x.device.type, enabled=False):
                     return group_norm(x, self.num_groups, None, None, self.eps)
         return group_norm(x, self.num_groups, None, None, self.eps)
@@ -96,8 +97,8 @@ class ResidualGenerator(nn.Module):
         filters: channels of the first layer; the paper's 64.
         blocks: residual blocks; the paper's 9.
         dropout: probability within the blocks; the paper's 0 (the published code's default is 0.5).
-        activation: the last layer. None for G_IS, which gives logits (their softmax is the segmentation);
-            ``torch.nn.Tanh()`` for G_SI.
+        activation: the last layer, or its name to MONAI. None for G_IS, which gives logits (their softmax is the
+            segmentation); ``"tanh"`` for G_SI.
         checkpointing: residual blocks compute their activations twice instead of keeping them: less memory, more time.
 
     Rows and columns of the input must be multiples of 4 and at least 8, else a ValueError.
@@ -110,11 +111,12 @@ class ResidualGenerator(nn.Module):
         filters: int = 64,
         blocks: int = 9,
         dropout: float = 0.0,
-        activation: nn.Module | None = None,
+        activation: nn.Module | str | None = None,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         n = filters
+        last = get_act_layer(activation) if isinstance(activation, str) else activation
         self.layers = nn.Sequential(
             ReflectionPad(3),
             *self._layer(nn.Conv2d(in_channels, n, 7)),
@@ -125,7 +127,7 @@ class ResidualGenerator(nn.Module):
             *self._layer(nn.ConvTranspose2d(2 * n, n, 3, stride=2, padding=1, output_padding=1)),
             ReflectionPad(3),
             nn.Conv2d(n, out_channels, 7),
-            *([activation] if activation is not None else []),
+            *([last] if last is not None else []),
         )
         initialise(self)
 

@@ -1,0 +1,30 @@
+"""The networks of the configuration that is being run, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acdc_semicycle.config.parser import calling_parser
+from acdc_semicycle.config.validate import target_of
+from acdc_semicycle.methods.network_description import describe
+from acdc_semicycle.runtime.errors import InputError
+
+
+def network_card(name: str) -> dict[str, Any] | None:
+    """The class and the arguments of the network at a key of the configuration; None where nothing is there.
+
+    Raises:
+        InputError: it is not in the list of networks that can be stored and used.
+    """
+    parser = calling_parser()
+    assert parser is not None, "it is called in an expression of a configuration"
+    component = parser[name] if name in parser else None
+    if component is None:
+        return None
+    if not isinstance(component, dict) or "_target_" not in component:
+        raise InputError(f"{name} is {component!r}: give a network, its _target_ and its arguments")
+    arguments = {}
+    for key in component:
+        if not key.startswith("_"):
+            arguments[key] = parser.get_parsed_content(f"{name}::{key}")
+    return describe(target_of(component), arguments)
