@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from acdc_semicycle.runtime.errors import InputError, causes
-from acdc_semicycle.runtime.files import flush_folder
+from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import flush_folder, remove_leftovers, replacing, writing
 
 
 def save(path: Path, state: Any, previous: Path | None = None) -> None:
-    """Write beside, flush to the disk, then replace: a file of this name is always a whole one.
+    """Write a state whole or not at all, and flush the folder, too: the file outlives a loss of power.
 
     Args:
         previous: what the old file is called from then on; without a name it is gone.
@@ -28,29 +27,14 @@ def save(path: Path, state: Any, previous: Path | None = None) -> None:
     Raises:
         InputError: it cannot be written; the old file is as it was.
     """
-    beside = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, previous) as part:
+        remove_leftovers(path.parent, escape(path.name))
+        path.with_name(path.name + ".part").unlink(missing_ok=True)  # as an earlier version called them
         _check_room(path)
-        with beside.open("wb") as stream:
+        with part.open("wb") as stream:
             torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if previous is not None and path.exists():
-            link = previous.with_name(previous.name + ".part")
-            link.unlink(missing_ok=True)
-            os.link(path, link)  # a second name, so that there is never a moment without this one
-            link.replace(previous)
-        beside.replace(path)
+    with writing(path):
         flush_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        why = next((each.strerror for each in causes(error) if isinstance(each, OSError) and each.strerror), str(error))
-        raise InputError(
-            f"{path} cannot be written ({why}): what was saved before is untouched; make room, and give the same"
-            " command again"
-        ) from error
 
 
 def _check_room(path: Path) -> None:
