@@ -10,7 +10,6 @@ name is complete, and never changes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -33,7 +32,7 @@ from torch import Tensor
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import nrrd_meta, volumes
-from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime import environment, locks
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
 from acdc_semicycle.runtime.versions import versions
@@ -117,12 +116,10 @@ def _checksum(path: Path) -> str:
 def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_file(path.with_name(".lock"))
-    with path.with_name(".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locks.lock_file(path.with_name(".lock")) as lock:
+        if not locks.try_lock(lock):
             log.info("another run prepares slices in %s: waiting for it", path.parent)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.wait_and_lock(lock)
         yield
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from acdc_semicycle.experiments.grid import Options
 from acdc_semicycle.experiments.results import ABLATIONS, Cell
-from acdc_semicycle.experiments.runs import BUSY, Run, call, claimed
+from acdc_semicycle.experiments.runs import BUSY, Run, call, run_lock
 from acdc_semicycle.runtime.files import read_json, write_text
 
 PROBED = {"full": "partial"} | dict.fromkeys(ABLATIONS, "semicycle")  # what takes as long
@@ -48,7 +48,7 @@ def expectations(
 
 def _probe(run: Run, environment: dict[str, str]) -> float | None:
     """Expected seconds of a run; None where its probe fails."""
-    with claimed(run.folder) as lock:
+    with run_lock(run.folder) as lock:
         code, said = call(run, "probing", environment, lock) if lock else (1, [])
     try:
         told = json.loads(said[-1]) if said and not code else {}

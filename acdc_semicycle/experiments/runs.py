@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from acdc_semicycle.experiments.grid import FOLDERS, Options, data_folder
 from acdc_semicycle.experiments.results import ABLATIONS, Cell, finished
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
+from acdc_semicycle.runtime.locks import lock_file, try_lock
 
 GRACE = 15.0  # seconds that a process has to save its state
 PYTHON = ("python", "-m", "monai.bundle")  # as a command is printed
@@ -117,7 +117,7 @@ def _fingerprint(file: str) -> str:
 
 def execute(run: Run, environment: dict[str, str]) -> str:
     """Train and evaluate one cell, in this process's children; what went wrong, or nothing."""
-    with claimed(run.folder) as lock:
+    with run_lock(run.folder) as lock:
         if lock is None:
             return BUSY
         if run.finished():
@@ -149,7 +149,7 @@ def call(run: Run, run_id: str, environment: dict[str, str], lock: IO[str]) -> t
         log.write(f"$ {shlex.join([*PYTHON, *arguments])}\n".encode())
         log.flush()
         start = log.tell()
-        # the lock goes along: while a child lives that its runner has left, nobody else takes the folder
+        # the child inherits the lock: while it lives, no other runner takes the folder, even if this one is killed
         code = children.call([*run.launcher, *arguments], environment, log, lock)
     said = path.read_bytes()[start:].decode(errors="replace")
     return code, [line.strip() for line in said.splitlines() if line.strip()]
@@ -209,24 +209,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[IO[str] | None]:
+def run_lock(path: Path) -> Iterator[IO[str] | None]:
     """Hold a run's folder; None while another runner does."""
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("a+") as lock:
+    with lock_file(path / ".lock") as lock:
         yield lock if _take(lock) else None
 
 
 def _take(lock: IO[str]) -> bool:
     for _ in range(50):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not _end_orphan(lock):
-                return False
-            time.sleep(0.1)
-        else:
+        if try_lock(lock):
             _sign(lock, 0)
             return True
+        if not _end_orphan(lock):
+            return False
+        time.sleep(0.1)
     return False
 
 

@@ -35,7 +35,8 @@ from acdc_semicycle.inference.manifest import LEDGER, Journal, Ledger, entry, st
 from acdc_semicycle.inference.previews import PANELS, Frame, save_panel
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, causes, many
-from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, claimed, replacing, writing
+from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, replacing, writing
+from acdc_semicycle.runtime.locks import claimed
 
 log = logging.getLogger("semicycle")
 

@@ -1,18 +1,15 @@
 """Files that are there whole or not at all."""
 
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from acdc_semicycle.runtime.errors import InputError, causes
 
-_held: list[IO[str]] = []  # closed, a lock would be free
 PART = ".part-"  # what the name of a file begins with that is being written
 MADE_HERE = '"acdc_semicycle"'  # the versions that a JSON file of ours names
 
@@ -140,20 +137,6 @@ def check_ours(path: Path, *signs: str) -> None:
         raise InputError(
             f"{path} is there and is not of this program, or damaged: give another folder, or take it away"
         )
-
-
-@cache
-def claimed(folder: Path) -> bool:
-    """Whether this process, until it ends, is the only one that has claimed the folder; made if need be."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
-    _held.append(lock)
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's no child inherits it
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 def flush_folder(folder: Path) -> None:

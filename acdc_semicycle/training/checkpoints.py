@@ -26,7 +26,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from acdc_semicycle.artifacts.weights import load, not_finite, save
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError, many
-from acdc_semicycle.runtime.files import claimed, read_json, write_text
+from acdc_semicycle.runtime.files import read_json, write_text
+from acdc_semicycle.runtime.locks import claimed
 
 log = logging.getLogger("semicycle")
 

@@ -28,7 +28,6 @@ from acdc_semicycle.inference.manifest import Journal, Ledger
 from acdc_semicycle.inference.manifest import _patients as patients_of
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError, causes
-from acdc_semicycle.runtime.files import claimed
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles" / "semicycle" / "configs" / "inference.json"
@@ -198,7 +197,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, mode
 HOLD = """
 import sys
 from pathlib import Path
-from acdc_semicycle.runtime.files import claimed
+from acdc_semicycle.runtime.locks import claimed
 print(claimed(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
@@ -214,7 +213,6 @@ def test_a_folder_that_another_process_writes_is_refused_as_long_as_it_does(tmp_
         assert not (tmp_path / "out" / "predictions.json").exists()
         other.stdin.close()
         other.wait()
-    claimed.cache_clear()  # what a new process would find
     run(scan, tmp_path / "out", model)
     assert made(tmp_path / "out") == ["scan_seg.nii.gz"]
 
