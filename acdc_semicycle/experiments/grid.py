@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.locations import overlays_and_options
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.experiments.results import ABLATIONS, METHODS, PAPER, Cell
 from acdc_semicycle.runtime.errors import InputError
 
@@ -45,13 +46,11 @@ class Options:
         """
         overlays, rest = overlays_and_options(arguments, SWITCHES)
         options = cls(overlays)
-        words = iter(rest)
-        for word in words:
-            name, equals, value = word.removeprefix("--").partition("=")
-            if name in SWITCHES:
-                setattr(options, name.replace("-", "_"), True)
-            else:
-                options._take(name, value if equals else next(words))
+        for option in options_of(rest, SWITCHES):
+            if option.key in SWITCHES:
+                setattr(options, option.key.replace("-", "_"), True)
+            elif option.key and option.value:  # which overlays_and_options has seen to
+                options._take(option.key, option.value)
         if options.report and len(arguments) > 2 + options.no_images:
             raise InputError("--report makes the tables again and takes nothing beside it: give --report FOLDER")
         return options
