@@ -156,7 +156,7 @@ class Stock:
 
 
 def ours(paths: list[Path], out: Path, model: Path, device: str, **more: Any) -> tuple[float, dict[str, list[float]]]:
-    """Seconds of one run of the bundle over all of them, and those of each stage from its ledger."""
+    """Seconds of one run of the bundle over all of them, and those of each stage from its manifest."""
     settings = {"cycle": False, "largest": False, "device": torch.device(device)} | more
     settings |= {"input": paths, "output_dir": out, "checkpoint": model}
     flow = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False, **settings)

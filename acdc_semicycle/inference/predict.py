@@ -1,4 +1,4 @@
-"""Segment new scans and pictures: files in, label maps on their own grids out, and a ledger of what was made."""
+"""Segment new scans and pictures: files in, label maps on their own grids out, and a manifest of what was made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import intensities, read_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan, Scans, check_target, words
-from acdc_semicycle.inference.manifest import LEDGER, Journal, Ledger, entry, stamp
+from acdc_semicycle.inference.manifest import MANIFEST, Journal, Manifest, entry, stamp
 from acdc_semicycle.inference.previews import PANELS, Frame, save_panel
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, causes, many
@@ -129,34 +129,34 @@ def run(
         load_network(painter, weights, model.path)
         painter.eval()
     check_folder(scans.folder)
-    check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
+    check_ours(scans.folder / MANIFEST, '"cases"', MADE_HERE)
     if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
         raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
     log.info("%s, network %s%s", many(len(scans.found), "image"), model.path, _standing(model))
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
-    ledger = _ledger(scans.folder, model, {**settings, **asked})
+    manifest = _manifest(scans.folder, model, {**settings, **asked})
     watch = Watch(network, painter)
     watch.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)
     mine = _share(scans.found)
-    todo = [scan for scan in mine if not _done(ledger, scan)]
+    todo = [scan for scan in mine if not _done(manifest, scan)]
     if len(todo) < len(mine):
         log.info("%d of them are done: going on", len(mine) - len(todo))
-    distributed.wait()  # the ledger is written from here on, and all have read it
-    segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
+    distributed.wait()  # the manifest is written from here on, and all have read it
+    segment = Segmenter(evaluator, watch, scans, manifest, bool(settings["probabilities"]))
     segment.all(todo)
     distributed.wait()
     if distributed.rank():
         return
-    ledger.take_up(failures=True)
-    ledger.write()
+    manifest.take_up(failures=True)
+    manifest.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
-    log.info("%s", ledger.path)
-    if failures := ledger.content["failures"]:
+    log.info("%s", manifest.path)
+    if failures := manifest.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
 
@@ -177,20 +177,20 @@ def _share(found: Sequence[Scan]) -> list[Scan]:
     return [scan for group in mine for scan in group] if distributed.world() > 1 else list(found)
 
 
-def _ledger(folder: Path, model: Model, settings: Mapping[str, Any]) -> Ledger:
-    """The ledger, or what this process adds to it."""
+def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manifest:
+    """The manifest, or what this process adds to it."""
     if distributed.rank() == 0:
-        ledger = Ledger(folder, model, settings)
-        ledger.take_up(failures=False)
+        manifest = Manifest(folder, model, settings)
+        manifest.take_up(failures=False)
         distributed.wait()  # the others read it
-        return ledger
+        return manifest
     distributed.wait()
     return Journal(folder, model, settings, distributed.rank())
 
 
-def _done(ledger: Ledger, scan: Scan) -> bool:
+def _done(manifest: Manifest, scan: Scan) -> bool:
     try:
-        return ledger.holds(scan)
+        return manifest.holds(scan)
     except OSError:
         return False
 
@@ -218,16 +218,16 @@ class Segmenter:
     """
 
     def __init__(
-        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, ledger: Ledger, probabilities: bool
+        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, manifest: Manifest, probabilities: bool
     ) -> None:
         self.evaluator, self.watch, self.scans = evaluator, watch, scans
         loader: Any = evaluator.data_loader
         self.dataset, self.prepare = loader.dataset, loader.dataset.transform
-        self.ledger, self.model = ledger, ledger.model
+        self.manifest, self.model = manifest, manifest.model
         self.card, self.probabilities = self.model.card, probabilities
 
     def all(self, scans: Sequence[Scan]) -> None:
-        """Segment them; what became of each is in the ledger, which is kept by the thread that writes, in their order.
+        """Segment them; what became of each is in the manifest, which the thread that writes keeps, in their order.
 
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
@@ -258,7 +258,7 @@ class Segmenter:
                 f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"
             )
         check_target(scan.target)
-        self.ledger.check(scan, claim=False)
+        self.manifest.check(scan, claim=False)
         work.stamp, work.volume = stamp(scan), self._volume(scan)
         count, phases = work.volume.voxels.shape[3], scan.phases
         two = self.scans.frames == "ed_es" and count > 1 and phases
@@ -286,14 +286,14 @@ class Segmenter:
     def _finish(self, scan: Scan, made: Work | str) -> None:
         try:
             if isinstance(made, Work):
-                self.ledger.add(self._written(made))
+                self.manifest.add(self._written(made))
             else:
-                self.ledger.fail(scan, made)
+                self.manifest.fail(scan, made)
         except FAULTS as error:
-            self.ledger.fail(scan, reason(scan, error))
+            self.manifest.fail(scan, reason(scan, error))
 
     def _written(self, work: Work) -> list[dict[str, Any]]:
-        """Write every frame that is asked for; the entries of the ledger, one a label map."""
+        """Write every frame that is asked for; the entries of the manifest, one a label map."""
         work.tick(None)
         scan, volume, frames, phases = work.scan, work.volume, work.frames, work.phases
         cine = volume.voxels.shape[3] > 1
@@ -302,7 +302,7 @@ class Segmenter:
             parts = [(scan.of(phase), {n: frames[n]}, {}) for phase, n in phases.items()]
         entries = []
         for part, its_frames, its_phases in parts:
-            self.ledger.check(part)
+            self.manifest.check(part)
             files = _write(part, its_frames, volume, self.card, self.probabilities)
             made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": work.stamp}
             made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]

@@ -24,7 +24,7 @@ from acdc_semicycle.evaluation import compare, quality
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.inference.inputs import Scan, Scans
-from acdc_semicycle.inference.manifest import Journal, Ledger
+from acdc_semicycle.inference.manifest import Journal, Manifest
 from acdc_semicycle.inference.manifest import _patients as patients_of
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError, causes
@@ -80,14 +80,14 @@ def run(source, output, model, **more) -> None:
 
 
 def made(folder: Path) -> list[str]:
-    """The files in it that are meant for a user's eyes, the ledger aside."""
+    """The files in it that are meant for a user's eyes, the manifest aside."""
     files = (
         path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "predictions.json"
     )
     return sorted(str(path) for path in files if path.parts[0] != ".panels")
 
 
-def ledger(folder: Path) -> dict:
+def manifest_of(folder: Path) -> dict:
     return json.loads((folder / "predictions.json").read_text())
 
 
@@ -239,7 +239,7 @@ def test_nothing_that_was_written_here_is_taken_for_a_scan(tmp_path, model):
     volume(tmp_path / "in" / "b.nrrd.nii.gz")
     for frames in ("ed_es", "all", None):
         run(tmp_path / "in", tmp_path / "in", model, frames=frames, probabilities=True)
-        assert {case["scan"] for case in ledger(tmp_path / "in")["cases"]} == {
+        assert {case["scan"] for case in manifest_of(tmp_path / "in")["cases"]} == {
             str(tmp_path / "in" / name) for name in ("a.nii.gz", "b.nrrd.nii.gz")
         }
 
@@ -259,7 +259,7 @@ def test_one_bad_scan_costs_one_line_and_not_the_others(tmp_path, model):
     message = str(caught.value.__cause__)
     assert "1 of 2 files" in message and "cut.nii.gz" in message and "truncated" in message
     assert made(tmp_path / "out") == ["good_seg.nii.gz"]
-    assert [each["scan"] for each in ledger(tmp_path / "out")["failures"]] == [str(tmp_path / "in" / "cut.nii.gz")]
+    assert [each["scan"] for each in manifest_of(tmp_path / "out")["failures"]] == [str(tmp_path / "in" / "cut.nii.gz")]
 
 
 def test_two_scans_of_one_name_get_two_label_maps(tmp_path, model):
@@ -277,7 +277,7 @@ def test_two_names_of_one_scan_in_a_folder_get_two_label_maps(tmp_path, model):
         (tmp_path / "in" / f"{name}.nii.gz").symlink_to(scan)
     run(tmp_path / "in", tmp_path / "out", model)
     assert made(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz"]
-    assert [case["case"] for case in ledger(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+    assert [case["case"] for case in manifest_of(tmp_path / "out")["cases"]] == ["a", "b", "c"]
 
 
 def test_what_is_given_twice_is_segmented_once_and_under_another_folders_name_said_to_be(tmp_path, model, caplog):
@@ -298,7 +298,7 @@ def test_a_path_that_is_no_file_costs_its_own_line_and_not_the_others(tmp_path, 
     assert "2 of 3 files left out" in said
     assert f"{tmp_path / 'typo'} is not there: " in said and f"{tmp_path / 'pipe.nii.gz'} is no file: " in said
     assert made(tmp_path / "out") == ["in/a_seg.nii.gz"]
-    reasons = {failure["scan"] for failure in ledger(tmp_path / "out")["failures"]}
+    reasons = {failure["scan"] for failure in manifest_of(tmp_path / "out")["failures"]}
     assert reasons == {str(tmp_path / "typo"), str(tmp_path / "pipe.nii.gz")}
     (tmp_path / "pipe.nii.gz").rename(tmp_path / "in" / "pipe.nii.gz")
     with pytest.raises(RuntimeError) as caught:
@@ -468,7 +468,7 @@ def test_a_network_that_is_not_there_is_named_before_all_else(tmp_path, model):
 
 def segmented(scan: Path, folder: Path, model: Path, **more) -> dict:
     run(scan, folder, model, **more)
-    (case,) = ledger(folder)["cases"]
+    (case,) = manifest_of(folder)["cases"]
     return case
 
 
@@ -603,14 +603,14 @@ def test_ed_and_es_are_the_largest_and_the_smallest_lv_of_the_segmentation(tmp_p
     whole = np.asarray(nibabel.load(tmp_path / "all" / "a_seg.nii.gz").dataobj)
     sizes = (whole == 3).sum((0, 1, 2))
     assert len(set(sizes)) > 2
-    assert ledger(tmp_path / "all")["cases"][0]["phases"] == {"ED": sizes.argmax(), "ES": sizes.argmin()}
+    assert manifest_of(tmp_path / "all")["cases"][0]["phases"] == {"ED": sizes.argmax(), "ES": sizes.argmin()}
     run(path, tmp_path / "two", model, frames="ed_es")
     assert made(tmp_path / "two") == ["a_ED_seg.nii.gz", "a_ES_seg.nii.gz"]
     for phase, n in (("ED", sizes.argmax()), ("ES", sizes.argmin())):
         found = np.asarray(nibabel.load(tmp_path / "two" / f"a_{phase}_seg.nii.gz").dataobj)
         np.testing.assert_array_equal(found, whole[..., n])
     for folder in ("all", "two"):
-        (patient,) = ledger(tmp_path / folder)["patients"]
+        (patient,) = manifest_of(tmp_path / folder)["patients"]
         voxel_ml = abs(np.linalg.det(OBLIQUE[:3, :3])) / 1000
         assert patient["lv_edv_ml"] == pytest.approx(sizes.max() * voxel_ml, rel=1e-4)
         assert patient["lv_ef_percent"] == pytest.approx(100 * (1 - sizes.min() / sizes.max()), rel=1e-6)
@@ -623,7 +623,7 @@ def test_info_cfg_names_the_phases_where_it_is(tmp_path, model):
     run(tmp_path / "in", tmp_path / "out", model, frames="ed_es")
     assert made(tmp_path / "out") == [f"patient001/patient001_4d_{phase}_seg.nii.gz" for phase in ("ED", "ES")]
     run(folder / "patient001_4d.nii.gz", tmp_path / "all", model)
-    assert ledger(tmp_path / "all")["cases"][0]["phases"] == {"ED": 1, "ES": 3}
+    assert manifest_of(tmp_path / "all")["cases"][0]["phases"] == {"ED": 1, "ES": 3}
     whole = np.asarray(nibabel.load(tmp_path / "all" / "patient001_4d_seg.nii.gz").dataobj)
     es = np.asarray(nibabel.load(tmp_path / "out" / "patient001" / "patient001_4d_ES_seg.nii.gz").dataobj)
     np.testing.assert_array_equal(es, whole[..., 3])
@@ -666,13 +666,13 @@ def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
     case = {"case": "a", "mask": target.name, "files": [target.name], "parts": 1, "stamp": [str(mine), 1, 1]}
     case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
     Journal(tmp_path / "out", network, {}, 1).add([case])
-    book = Ledger(tmp_path / "out", network, {})
-    book.take_up(failures=False)
-    book.check(Scan(mine, "a", target, "a"), claim=False)
+    manifest = Manifest(tmp_path / "out", network, {})
+    manifest.take_up(failures=False)
+    manifest.check(Scan(mine, "a", target, "a"), claim=False)
     with pytest.raises(
         InputError, match=r"a_seg\.nii\.gz is the label map of .*in/a\.nii\.gz, not of .*new/a\.nii\.gz"
     ):
-        book.check(Scan(other, "a", target, "a"))
+        manifest.check(Scan(other, "a", target, "a"))
 
 
 # --- what is found, and how it is called ---
@@ -700,7 +700,7 @@ def test_scans_of_one_name_in_several_containers_are_cases_of_their_own(tmp_path
         volumes.save(tmp_path / "in" / f"a{end}", voxels, volumes.Volume(voxels[..., None], OBLIQUE))
     run(tmp_path / "in", tmp_path / "out", model)
     assert made(tmp_path / "out") == ["a_seg.mha", "a_seg.nii.gz", "a_seg.nrrd"]
-    cases = ledger(tmp_path / "out")["cases"]
+    cases = manifest_of(tmp_path / "out")["cases"]
     assert [case["case"] for case in cases] == ["a_mha", "a_nii_gz", "a_nrrd"]
     assert len({case["panel"] for case in cases}) == 3
 
@@ -710,7 +710,7 @@ def test_a_name_as_long_as_a_name_can_be_gets_a_shorter_one(tmp_path, model):
     for name in (long + "a", long + "b"):
         volume(tmp_path / "in" / f"{name}.nii.gz")
     run(tmp_path / "in", tmp_path / "out", model)
-    assert len(made(tmp_path / "out")) == 2 and {case["case"] for case in ledger(tmp_path / "out")["cases"]} == {
+    assert len(made(tmp_path / "out")) == 2 and {case["case"] for case in manifest_of(tmp_path / "out")["cases"]} == {
         long + "a",
         long + "b",
     }
@@ -719,7 +719,7 @@ def test_a_name_as_long_as_a_name_can_be_gets_a_shorter_one(tmp_path, model):
 def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["patient002"], "test": ["patient009"]}))
     run(phantom_dir, tmp_path / "out", model, part="validation")
-    assert {case["patient"] for case in ledger(tmp_path / "out")["cases"]} == {"patient002"}
+    assert {case["patient"] for case in manifest_of(tmp_path / "out")["cases"]} == {"patient002"}
     for part, words in (("test", "none of 16 scans"), ("tset", "give one of validation, test")):
         with pytest.raises(RuntimeError) as caught:
             run(phantom_dir, tmp_path / "out", model, part=part)
@@ -733,12 +733,12 @@ def test_a_one_slice_volume_stays_a_volume_wherever_its_slice_is(tmp_path, model
     assert case["shape"] == [1, 20, 28]
 
 
-# --- the ledger ---
+# --- the manifest ---
 
 
-def test_the_ledger_says_what_was_made_of_what(tmp_path, model, phantom_dir):
+def test_the_manifest_says_what_was_made_of_what(tmp_path, model, phantom_dir):
     run(phantom_dir / "training" / "patient001", tmp_path / "out", model)
-    found = ledger(tmp_path / "out")
+    found = manifest_of(tmp_path / "out")
     assert [case["phase"] for case in found["cases"]] == ["ED", "ES"]
     case = found["cases"][0]
     labels = np.asarray(nibabel.load(tmp_path / "out" / case["mask"]).dataobj)
@@ -752,7 +752,7 @@ def test_the_ledger_says_what_was_made_of_what(tmp_path, model, phantom_dir):
         assert panel["image_0"].shape == panel["prediction_0"].shape == (32, 32)
 
 
-def test_without_spacing_volumes_are_withheld_and_the_ledger_says_why(tmp_path, model):
+def test_without_spacing_volumes_are_withheld_and_the_manifest_says_why(tmp_path, model):
     scan = volume(tmp_path / "scan.nii", affine=np.eye(4))
     case = segmented(scan, tmp_path / "out", model)
     assert case["volumes_ml"] is None and "1 x 1 x 1 mm" in case["withheld"]
@@ -771,10 +771,10 @@ def test_given_again_only_what_is_new_or_changed_is_segmented(tmp_path, model, c
     run(folder, tmp_path / "out", model)
     assert "1 of them are done" in caplog.text
     assert nibabel.load(tmp_path / "out" / "b_seg.nii.gz").shape == (24, 24, 3)
-    assert [case["case"] for case in ledger(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+    assert [case["case"] for case in manifest_of(tmp_path / "out")["cases"]] == ["a", "b", "c"]
     assert before.keys() == {"a_seg.nii.gz", "b_seg.nii.gz"}
     run(folder, tmp_path / "out", model, largest=True)  # other settings: all of them again
-    assert ledger(tmp_path / "out")["settings"]["largest"] and len(ledger(tmp_path / "out")["cases"]) == 3
+    assert manifest_of(tmp_path / "out")["settings"]["largest"] and len(manifest_of(tmp_path / "out")["cases"]) == 3
 
 
 def test_a_label_map_that_is_gone_is_made_again(tmp_path, model):
@@ -891,7 +891,7 @@ def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting
         run(scan, tmp_path / folder, model, **{setting: True})
     found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
     np.testing.assert_array_equal(found, expected)
-    found, expected = (ledger(tmp_path / name)["cases"][0]["frame_scores"][0] for name in ("out", "new"))
+    found, expected = (manifest_of(tmp_path / name)["cases"][0]["frame_scores"][0] for name in ("out", "new"))
     assert found == pytest.approx(expected)
 
 
@@ -916,7 +916,7 @@ def test_a_quality_that_was_fitted_since_is_given_to_what_was_segmented_before(t
 def test_a_cines_quality_is_that_of_its_worst_frame_whenever_it_was_fitted(tmp_path, model):
     scan = cine(tmp_path / "a.nii.gz")
     run(scan, tmp_path / "before", model)
-    scores = [frame["sure"] for frame in ledger(tmp_path / "before")["cases"][0]["frame_scores"]]
+    scores = [frame["sure"] for frame in manifest_of(tmp_path / "before")["cases"][0]["frame_scores"]]
     assert len(scores) == 4 and min(scores) < scores[0]
     model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
     for folder in ("before", "after"):
@@ -924,7 +924,7 @@ def test_a_cines_quality_is_that_of_its_worst_frame_whenever_it_was_fitted(tmp_p
         assert case["quality"] == pytest.approx(0.1 + 0.5 * min(scores))
 
 
-def test_a_ledger_of_an_earlier_version_is_made_anew(tmp_path, model):
+def test_a_manifest_of_an_earlier_version_is_made_anew(tmp_path, model):
     scan = volume(tmp_path / "a.nii.gz")
     run(scan, tmp_path / "out", model)
     path = tmp_path / "out" / "predictions.json"
@@ -933,9 +933,9 @@ def test_a_ledger_of_an_earlier_version_is_made_anew(tmp_path, model):
     network = model_files.open_model(model)
     (tmp_path / "new").mkdir()
     Journal(tmp_path / "new", network, {}, 1).add([{"case": "a", "mask": "a", "scores": {}}])
-    book = Ledger(tmp_path / "new", network, {})
-    book.take_up(failures=False)
-    assert book.content["cases"] == []
+    manifest = Manifest(tmp_path / "new", network, {})
+    manifest.take_up(failures=False)
+    assert manifest.content["cases"] == []
 
 
 def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):
@@ -1030,7 +1030,7 @@ def test_what_fails_now_is_no_longer_a_case(tmp_path, model):
     scan.write_bytes(b"damaged")
     with pytest.raises(RuntimeError):
         run(scan, tmp_path / "out", model)
-    assert ledger(tmp_path / "out")["cases"] == [] and len(ledger(tmp_path / "out")["failures"]) == 1
+    assert manifest_of(tmp_path / "out")["cases"] == [] and len(manifest_of(tmp_path / "out")["failures"]) == 1
 
 
 def test_a_quality_of_other_weights_is_none(tmp_path, model, caplog):
@@ -1108,7 +1108,7 @@ def test_what_fails_in_reading_segmenting_or_writing_costs_its_own_scan_and_no_o
     monkeypatch.setattr(quality, "judge", no_memory)
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "in", tmp_path / "out", model)
-    found = ledger(tmp_path / "out")
+    found = manifest_of(tmp_path / "out")
     assert [case["case"] for case in found["cases"]] == ["a", "e"]
     assert [Path(failure["scan"]).name for failure in found["failures"]] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
     for failure, words in zip(found["failures"], ("damaged", "fit in memory", "No space left"), strict=True):
@@ -1179,4 +1179,4 @@ def test_a_phase_of_a_cine_and_a_scan_of_its_name_do_not_write_over_each_other(t
         run(tmp_path / "in", tmp_path / "out", model, frames="ed_es")
     assert f"is the label map of {tmp_path / 'in' / 'a.nii.gz'}, not of" in str(caught.value.__cause__)
     assert nibabel.load(tmp_path / "out" / "a_ED_seg.nii.gz").shape == (20, 28, 5)
-    assert {case["scan"] for case in ledger(tmp_path / "out")["cases"]} == {str(tmp_path / "in" / "a.nii.gz")}
+    assert {case["scan"] for case in manifest_of(tmp_path / "out")["cases"]} == {str(tmp_path / "in" / "a.nii.gz")}
