@@ -72,7 +72,7 @@ class Work:
 
 
 @dataclass
-class Watch:
+class Collector:
     """Collects the frames that the evaluator makes of a scan, and the seconds of each stage."""
 
     network: nn.Module
@@ -137,8 +137,8 @@ def run(
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
     manifest = _manifest(scans.folder, model, {**settings, **asked})
-    watch = Watch(network, painter)
-    watch.attach(evaluator)
+    collector = Collector(network, painter)
+    collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)
     mine = _share(scans.found)
@@ -146,7 +146,7 @@ def run(
     if len(todo) < len(mine):
         log.info("%d of them are done: going on", len(mine) - len(todo))
     distributed.wait()  # the manifest is written from here on, and all have read it
-    segment = Segmenter(evaluator, watch, scans, manifest, bool(settings["probabilities"]))
+    segment = Segmenter(evaluator, collector, scans, manifest, bool(settings["probabilities"]))
     segment.all(todo)
     distributed.wait()
     if distributed.rank():
@@ -213,14 +213,19 @@ class Segmenter:
 
     Args:
         evaluator: over a data set whose list of items is set here, scan by scan.
-        watch: attached to it.
+        collector: attached to it.
         probabilities: whether they are written, too.
     """
 
     def __init__(
-        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, manifest: Manifest, probabilities: bool
+        self,
+        evaluator: SupervisedEvaluator,
+        collector: Collector,
+        scans: Scans,
+        manifest: Manifest,
+        probabilities: bool,
     ) -> None:
-        self.evaluator, self.watch, self.scans = evaluator, watch, scans
+        self.evaluator, self.collector, self.scans = evaluator, collector, scans
         loader: Any = evaluator.data_loader
         self.dataset, self.prepare = loader.dataset, loader.dataset.transform
         self.manifest, self.model = manifest, manifest.model
@@ -273,7 +278,7 @@ class Segmenter:
     def _segment(self, work: Work) -> Work:
         """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
         work.tick(None)
-        self.watch.work = work
+        self.collector.work = work
         self._run(work.items)
         work.items, frames, phases = [], work.frames, dict(work.scan.phases)
         if work.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
