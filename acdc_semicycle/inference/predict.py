@@ -44,7 +44,7 @@ FAULTS = (InputError, OSError, MemoryError, RuntimeError)  # that cost one scan 
 
 
 @dataclass
-class Work:
+class Job:
     """A scan on its way: as read, what the network is to see of it, what came out, and the seconds of each stage.
 
     Attributes:
@@ -77,7 +77,7 @@ class Collector:
 
     network: nn.Module
     painter: nn.Module | None
-    work: Work = field(init=False)
+    job: Job = field(init=False)
 
     def attach(self, evaluator: SupervisedEvaluator) -> None:
         stages = {
@@ -91,7 +91,7 @@ class Collector:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
 
     def _tick(self, engine: Engine, stage: str | None) -> None:
-        self.work.tick(stage)
+        self.job.tick(stage)
 
     def _collect(self, engine: Engine) -> None:
         item = engine.state.output[0]  # type: ignore[index]
@@ -102,8 +102,8 @@ class Collector:
         judged = quality.judge(item["image"], item["pred_network"], self.network, self.painter, votes)
         labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
         frame = Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged)
-        self.work.frames[self.work.numbers[len(self.work.frames)]] = frame
-        self.work.tick("judge")
+        self.job.frames[self.job.numbers[len(self.job.frames)]] = frame
+        self.job.tick("judge")
 
 
 def run(
@@ -245,7 +245,7 @@ class Segmenter:
             for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
                 read = ahead.pop()
                 ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
-                made: Work | str
+                made: Job | str
                 try:
                     made = self._segment(read.result())
                 except FAULTS as error:  # not kept: with it all that was in memory would stay
@@ -254,8 +254,8 @@ class Segmenter:
                 behind = writer.submit(self._finish, scan, made)
             behind.result()
 
-    def _read(self, scan: Scan) -> Work:
-        work = Work(scan)
+    def _read(self, scan: Scan) -> Job:
+        job = Job(scan)
         if scan.fault:
             raise InputError(scan.fault)
         if isinstance(scan.source, Path) and not scan.path.is_file():
@@ -264,43 +264,43 @@ class Segmenter:
             )
         check_target(scan.target)
         self.manifest.check(scan, claim=False)
-        work.stamp, work.volume = stamp(scan), self._volume(scan)
-        count, phases = work.volume.voxels.shape[3], scan.phases
+        job.stamp, job.volume = stamp(scan), self._volume(scan)
+        count, phases = job.volume.voxels.shape[3], scan.phases
         two = self.scans.frames == "ed_es" and count > 1 and phases
-        work.numbers = sorted(phases.values()) if two else range(count)
-        work.tick("read")
+        job.numbers = sorted(phases.values()) if two else range(count)
+        job.tick("read")
         picture = self.card["pictures"]
-        items = [{"image": str(scan.path)} if picture else {"image": work.volume, "frame": n} for n in work.numbers]
-        work.items = [self.prepare(item) for item in items]
-        work.tick("prepare")
-        return work
+        items = [{"image": str(scan.path)} if picture else {"image": job.volume, "frame": n} for n in job.numbers]
+        job.items = [self.prepare(item) for item in items]
+        job.tick("prepare")
+        return job
 
-    def _segment(self, work: Work) -> Work:
+    def _segment(self, job: Job) -> Job:
         """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
-        work.tick(None)
-        self.collector.work = work
-        self._run(work.items)
-        work.items, frames, phases = [], work.frames, dict(work.scan.phases)
-        if work.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
+        job.tick(None)
+        self.collector.job = job
+        self._run(job.items)
+        job.items, frames, phases = [], job.frames, dict(job.scan.phases)
+        if job.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
             label = self.card["classes"].index("LV")
-            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in work.numbers])
+            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in job.numbers])
             phases = {"ED": ed, "ES": es} if ed != es else {}
-        work.phases = phases
-        return work
+        job.phases = phases
+        return job
 
-    def _finish(self, scan: Scan, made: Work | str) -> None:
+    def _finish(self, scan: Scan, made: Job | str) -> None:
         try:
-            if isinstance(made, Work):
+            if isinstance(made, Job):
                 self.manifest.add(self._written(made))
             else:
                 self.manifest.fail(scan, made)
         except FAULTS as error:
             self.manifest.fail(scan, reason(scan, error))
 
-    def _written(self, work: Work) -> list[dict[str, Any]]:
+    def _written(self, job: Job) -> list[dict[str, Any]]:
         """Write every frame that is asked for; the entries of the manifest, one a label map."""
-        work.tick(None)
-        scan, volume, frames, phases = work.scan, work.volume, work.frames, work.phases
+        job.tick(None)
+        scan, volume, frames, phases = job.scan, job.volume, job.frames, job.phases
         cine = volume.voxels.shape[3] > 1
         parts = [(scan, frames, phases if cine else {})]
         if cine and phases and self.scans.frames == "ed_es":
@@ -309,13 +309,13 @@ class Segmenter:
         for part, its_frames, its_phases in parts:
             self.manifest.check(part)
             files = _write(part, its_frames, volume, self.card, self.probabilities)
-            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": work.stamp}
+            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": job.stamp}
             made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]
             made |= {"mask": made["files"][0], "parts": len(parts)}
             made["panel"] = save_panel(self.scans.folder, part, its_frames, its_phases, volume)
             entries.append(made)
-        work.tick("write")
-        seconds = {stage: round(seconds, 4) for stage, seconds in work.seconds.items()}
+        job.tick("write")
+        seconds = {stage: round(seconds, 4) for stage, seconds in job.seconds.items()}
         log.info("%s -> %s", scan.path, ", ".join(str(part.target) for part, _, _ in parts))
         return [made | {"seconds": seconds} for made in entries]
 
