@@ -178,7 +178,7 @@ def card(checkpoint: str | Path) -> dict[str, Any]:
     return _model(checkpoint).card
 
 
-def said(checkpoint: str | Path) -> dict[str, Any]:
+def stored_card(checkpoint: str | Path) -> dict[str, Any]:
     """The model.json beside a checkpoint; empty where there is none."""
     return _model(checkpoint)._json("model.json") or {}
 
