@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from torch import Tensor
 
 from acdc_semicycle import __version__
-from acdc_semicycle.artifacts.model import CLASSES, SUMS, Model, newest_model, open_model
+from acdc_semicycle.artifacts.model import CLASSES, G_SI, SUMS, Model, newest_model, open_model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.config.locations import folder as place_of
 from acdc_semicycle.datasets import phantom
@@ -166,8 +166,9 @@ def _lay_out(root: Path, model: Model) -> None:
     _write(root / "configs" / "metadata.json", metadata(model))
     (root / "models").mkdir()
     (root / "models" / "model.pt").write_bytes(model.content)
-    for name in ("painter.pt", "quality.json"):
-        if (content := model.read(name)) is not None:
+    beside = {G_SI: model.image_generator_file()[1], "quality.json": model.read("quality.json")}
+    for name, content in beside.items():
+        if content is not None:
             (root / "models" / name).write_bytes(content)
     _write(root / "models" / "model.json", model.card)
 

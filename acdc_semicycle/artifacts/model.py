@@ -33,6 +33,8 @@ CARD: dict[str, Any] = {
 }  # the paper's
 CARD |= {"intensity_range": None, "pictures": False, "colours": None}
 CLASSES = ["background", "RV", "MYO", "LV"]
+G_SI = "G_SI.pt"  # the image generator's weights, beside model.pt
+OLD_G_SI = "painter.pt"  # the same, as earlier versions called it
 
 
 def _whole(value: Any, least: int = 1) -> bool:
@@ -63,7 +65,7 @@ class Model:
 
     Args:
         path: the model.pt or the zip.
-        read: the content of model.pt, model.json, painter.pt or quality.json, or None where there is none.
+        read: the content of model.pt, model.json, G_SI.pt or quality.json, or None where there is none.
     """
 
     path: Path
@@ -115,11 +117,19 @@ class Model:
         """
         return state_dict(load(self.path, self.content), self.path)
 
-    def painter(self) -> dict[str, Any] | None:
+    def image_generator(self) -> dict[str, Any] | None:
         """The state dict of G_SI of the same epoch; None where the method has none."""
-        content = self.read("painter.pt")
-        name = f"{self.path}: painter.pt"
-        return None if content is None else state_dict(load(name, content), name)
+        name, content = self.image_generator_file()
+        where = f"{self.path}: {name}"
+        return None if content is None else state_dict(load(where, content), where)
+
+    def image_generator_file(self) -> tuple[str, bytes | None]:
+        """Name and content of the weights of G_SI, under today's name or that of earlier versions."""
+        for name in (G_SI, OLD_G_SI):
+            content = self.read(name)
+            if content is not None:
+                return name, content
+        return G_SI, None
 
     @property
     def split(self) -> Path | None:

@@ -76,7 +76,7 @@ class Collector:
     """Collects the frames that the evaluator makes of a scan, and the seconds of each stage."""
 
     network: nn.Module
-    painter: nn.Module | None
+    image_generator: nn.Module | None
     job: Job = field(init=False)
 
     def attach(self, evaluator: SupervisedEvaluator) -> None:
@@ -99,7 +99,7 @@ class Collector:
         if not torch.isfinite(item["pred_network"]).all():
             raise InputError(f"{name}: the network gave NaN or infinite values: give another checkpoint")
         votes = getattr(engine.inferer, "votes", None)  # type: ignore[attr-defined]
-        judged = quality.judge(item["image"], item["pred_network"], self.network, self.painter, votes)
+        judged = quality.judge(item["image"], item["pred_network"], self.network, self.image_generator, votes)
         labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
         frame = Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged)
         self.job.frames[self.job.numbers[len(self.job.frames)]] = frame
@@ -109,7 +109,7 @@ class Collector:
 def run(
     evaluator: SupervisedEvaluator,
     network: nn.Module,
-    painter: nn.Module | None,
+    image_generator: nn.Module | None,
     model: Model,
     scans: Scans,
     settings: Mapping[str, Any],
@@ -120,14 +120,15 @@ def run(
         evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
             indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
             ``pred_network``.
-        network: G_IS, and ``painter`` G_SI, for the weights of ``model``.
+        network: G_IS, and ``image_generator`` G_SI, for the weights of ``model``.
         settings: what makes the label maps what they are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
     """
     load_network(network, model.weights(), model.path)
-    if painter is not None and (weights := model.painter()) is not None:
-        load_network(painter, weights, model.path)
-        painter.eval()
+    generator_weights = model.image_generator()
+    if image_generator is not None and generator_weights is not None:
+        load_network(image_generator, generator_weights, model.path)
+        image_generator.eval()
     check_folder(scans.folder)
     check_ours(scans.folder / MANIFEST, '"cases"', MADE_HERE)
     if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
@@ -137,7 +138,7 @@ def run(
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
     manifest = _manifest(scans.folder, model, {**settings, **asked})
-    collector = Collector(network, painter)
+    collector = Collector(network, image_generator)
     collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)

@@ -794,11 +794,11 @@ def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
     assert made(tmp_path / "out") == []
 
 
-def test_the_cycle_is_there_where_the_run_left_its_painter(tmp_path, model):
+def test_the_cycle_is_there_where_the_run_left_its_image_generator(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"sure", "entropy"}
-    painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    weight_files.save(model.with_name("painter.pt"), painter.state_dict())
+    image_generator = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
+    weight_files.save(model.with_name("G_SI.pt"), image_generator.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
     assert {"cycle", "alike", "again", "flips"} <= set(case["frame_scores"][0]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
@@ -991,8 +991,8 @@ def test_a_panel_of_a_cine_shows_the_frame_that_is_segmented_in_it(tmp_path, mod
 
 
 def test_what_is_painted_back_lies_over_its_image_in_the_panel(tmp_path, model):
-    painter = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    weight_files.save(model.with_name("painter.pt"), painter.state_dict())
+    image_generator = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
+    weight_files.save(model.with_name("G_SI.pt"), image_generator.state_dict())
     scan = volume(tmp_path / "scan.nii.gz", (24, 32, 4))  # as large as the network's images: nothing is resampled
     case = segmented(scan, tmp_path / "out", model)
     with np.load(tmp_path / "out" / case["panel"]) as panel:
