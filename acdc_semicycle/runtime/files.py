@@ -11,11 +11,11 @@ from typing import Any
 from acdc_semicycle.runtime.errors import InputError, causes
 
 PART = ".part-"  # what the name of a file begins with that is being written
-MADE_HERE = '"acdc_semicycle"'  # the versions that a JSON file of ours names
+MADE_HERE = '"acdc_semicycle"'  # in every JSON file that this program wrote, which names the versions
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of ours.
+    """The object in a JSON file that this program wrote.
 
     Raises:
         InputError: names the file that is damaged.
@@ -26,16 +26,16 @@ def read_json(path: Path) -> dict[str, Any]:
             raise TypeError(f"it is a {type(content).__name__}, expected an object")
         return content
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}): restore it, or make it again") from error
+        raise InputError(f"{path} is damaged ({error}): restore it, or run the command that wrote it again") from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write text whole or not at all: a process that dies meanwhile leaves the old file as it was."""
-    write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
+    write_bytes(path, text.encode(errors="surrogateescape"))  # file names need not be UTF-8
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same of bytes."""
+    """Write bytes whole or not at all."""
     with replacing(path) as part:
         part.write_bytes(content)
 
@@ -125,22 +125,22 @@ def check_folder(folder: Path) -> None:
 
 
 def check_ours(path: Path, *signs: str) -> None:
-    """Refuse to write over what was not written here.
+    """Refuse to write over a file that this program did not write.
 
     Args:
-        signs: what every file of this name that was written here holds.
+        signs: texts that every file of this name from this program holds.
 
     Raises:
-        InputError: something else is there, or no file at all.
+        InputError: another file has this name, or a folder, a link to nothing, a pipe.
     """
-    if os.path.lexists(path) and not (path.is_file() and all(sign.encode() in path.read_bytes() for sign in signs)):
-        raise InputError(
-            f"{path} is there and is not of this program, or damaged: give another folder, or take it away"
-        )
+    if not os.path.lexists(path):
+        return
+    if not path.is_file() or not all(sign.encode() in path.read_bytes() for sign in signs):
+        raise InputError(f"{path} is there and is not of this program, or damaged: give another folder, or remove it")
 
 
 def flush_folder(folder: Path) -> None:
-    """See to it that the names in a folder outlive a loss of power, as its files' contents do."""
+    """Flush the names in a folder to the disk, so that they outlive a loss of power as the files' contents do."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

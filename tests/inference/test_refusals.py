@@ -42,7 +42,7 @@ def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, model):
     with pytest.raises(RuntimeError) as caught:
         run(scan, tmp_path / "out", model, device="cuda:77")
     said = next(str(cause) for cause in causes(caught.value) if isinstance(cause, InputError))
-    assert "device is 'cuda:77', which is not to be had here" in said and "give cpu" in said
+    assert "device is 'cuda:77', which this machine does not have" in said and "give cpu" in said
     assert not (tmp_path / "out").exists()
 
 
