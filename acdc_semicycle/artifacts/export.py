@@ -22,7 +22,9 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from torch import Tensor
 
 from acdc_semicycle import __version__
-from acdc_semicycle.artifacts.model import CLASSES, G_SI, SUMS, Model, newest_model, open_model
+from acdc_semicycle.artifacts.card import CLASSES
+from acdc_semicycle.artifacts.exported_zip import SUMS
+from acdc_semicycle.artifacts.model import G_SI, Model, newest_model, open_model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.config.locations import folder as place_of
 from acdc_semicycle.datasets import phantom

@@ -12,8 +12,11 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
+from acdc_semicycle.artifacts import exported_zip, weights
 from acdc_semicycle.artifacts import model as model_files
-from acdc_semicycle.artifacts import weights
+from acdc_semicycle.artifacts.card import CARD as PAPER
+from acdc_semicycle.artifacts.card import CLASSES
+from acdc_semicycle.artifacts.checkpoint import check_network
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
 
@@ -53,7 +56,7 @@ def test_a_network_is_found_by_its_file_its_run_or_the_runs_models(model):
         found = model_files.open_model(given)
         assert found.path == model and found.split == model.parent.parent / "split.json"
         assert same(found.weights(), torch.load(model, weights_only=True))
-    assert found.card == model_files.CARD | {"classes": model_files.CLASSES} | CARD
+    assert found.card == PAPER | {"classes": CLASSES} | CARD
     assert found.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
     assert found.quality == {"weights": {"cycle": 0.5}, "bias": 0.4} and set(found.image_generator()) == set(
         found.weights()
@@ -80,7 +83,7 @@ def test_without_a_card_the_network_is_the_papers_and_without_an_image_generator
         assert (found.card["filters"], found.card["image_size"], found.card["classes"]) == (
             64,
             [200, 200],
-            model_files.CLASSES,
+            CLASSES,
         )
         assert found.image_generator() is None and found.quality is None
     assert model_files.card(tmp_path / "no.pt")["filters"] == 64
@@ -214,7 +217,7 @@ def test_a_member_that_is_too_large_or_packed_without_bound_is_not_read(tmp_path
     with pytest.raises(InputError, match="which no network does"):
         model_files.open_model(path)
     zipped(path, contents(model))
-    monkeypatch.setattr(model_files, "LARGEST", 1000)
+    monkeypatch.setattr(exported_zip, "LARGEST", 1000)
     with pytest.raises(InputError, match="which no network does"):
         model_files.open_model(path)
 
@@ -326,8 +329,8 @@ def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(
 
 def test_a_network_that_is_not_there_is_named(tmp_path, model):
     with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
-        model_files.check_network(model.parent.parent)
-    for refuse in (model_files.check_network, model_files.open_model):
+        check_network(model.parent.parent)
+    for refuse in (check_network, model_files.open_model):
         for path, said in (
             (tmp_path / "empty", "holds no models/model.pt"),
             (tmp_path / "no.pt", r"is not a file, .*: train first \(semicycle train\), or give --model"),
@@ -335,7 +338,7 @@ def test_a_network_that_is_not_there_is_named(tmp_path, model):
             (tmp_path / "empty").mkdir(exist_ok=True)
             with pytest.raises(InputError, match=said):
                 refuse(path)
-    model_files.check_network(model)
+    check_network(model)
 
 
 def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):

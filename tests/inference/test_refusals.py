@@ -13,8 +13,8 @@ import pytest
 import torch
 from predicting import OBLIQUE, made, manifest_of, run, volume
 
-from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights as weight_files
+from acdc_semicycle.artifacts.checkpoint import check_network
 from acdc_semicycle.evaluation import quality
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError, causes
@@ -124,8 +124,8 @@ def test_a_network_that_is_not_there_is_named_before_all_else(tmp_path, model):
     (run_folder / "models" / "model.pt").write_bytes(b"")
     for path, words in ((run_folder, r"did you mean .*models/model.pt\?"), (tmp_path / "no.pt", "train first")):
         with pytest.raises(InputError, match=words):
-            model_files.check_network(path)
-    model_files.check_network(model)
+            check_network(path)
+    check_network(model)
 
 
 def test_a_network_that_gives_no_numbers_makes_no_mask(tmp_path, model):
