@@ -28,54 +28,59 @@ def name_of(card: Mapping[str, Any]) -> str:
 
 def metadata(model: Model) -> dict[str, Any]:
     """The bundle's metadata.json with this network's sizes, classes and data set."""
-    card, known = (
-        model.card,
-        json.loads((place_of("bundles/semicycle") / "configs" / "metadata.json").read_text(encoding="utf-8")),
-    )
+    card = model.card
     classes, dataset = list(card["classes"]), str(card.get("dataset", "unnamed"))
-    known["version"] = known["required_packages_version"]["acdc_semicycle"] = __version__
-    known["label_classes"] = "one channel, " + ", ".join(f"{n} {name}" for n, name in enumerate(classes))
-    known["pred_classes"] = f"{len(classes)} channels, logits of {', '.join(classes)}"
-    known["eval_metrics"] = {f"validation_{name}": value for name, value in card.get("validation", {}).items()}
+    path = place_of("bundles/semicycle") / "configs" / "metadata.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content["version"] = content["required_packages_version"]["acdc_semicycle"] = __version__
+    content["label_classes"] = "one channel, " + ", ".join(f"{n} {name}" for n, name in enumerate(classes))
+    content["pred_classes"] = f"{len(classes)} channels, logits of {', '.join(classes)}"
+    content["eval_metrics"] = {f"validation_{name}": value for name, value in card.get("validation", {}).items()}
     if dataset != "acdc":
-        known |= {"name": f"{dataset} semicycle segmentation", "data_source": dataset}
+        content |= {"name": f"{dataset} semicycle segmentation", "data_source": dataset}
     if card["intensity_range"] is not None:
-        known["image_classes"] = f"{card['in_channels']} channels, {card['intensity_range']} scaled to [-1, 1]"
+        content["image_classes"] = f"{card['in_channels']} channels, {card['intensity_range']} scaled to [-1, 1]"
     if classes != CLASSES:
-        known["task"] = f"Semi-supervised segmentation of {', '.join(classes)}"
-        known["description"] = f"A residual generator, trained by the objective of Mondal et al. (2019) on {dataset}."
-    image = known["network_data_format"]["inputs"]["image"]
-    pred = known["network_data_format"]["outputs"]["pred"]
+        content["task"] = f"Semi-supervised segmentation of {', '.join(classes)}"
+        content["description"] = f"A residual generator, trained by the objective of Mondal et al. (2019) on {dataset}."
     if card["pictures"]:
-        known["data_type"], image["modality"] = "png", "n/a"
-    image |= {"num_channels": card["in_channels"], "spatial_shape": list(card["image_size"])}
-    image["channel_def"] = {"0": "image"} if card["in_channels"] == 1 else {"0": "red", "1": "green", "2": "blue"}
-    pred |= {"num_channels": len(classes), "spatial_shape": list(card["image_size"])}
-    pred["channel_def"] = {str(n): name for n, name in enumerate(classes)}
-    return known
+        content["data_type"] = "png"
+    _describe_tensors(content["network_data_format"], card)
+    return content
+
+
+def _describe_tensors(network_data_format: dict[str, Any], card: Mapping[str, Any]) -> None:
+    """Set what the metadata tell of the network's input and output: channels and sizes."""
+    image, pred = network_data_format["inputs"]["image"], network_data_format["outputs"]["pred"]
+    if card["pictures"]:
+        image["modality"] = "n/a"
+    channels = ["image"] if card["in_channels"] == 1 else ["red", "green", "blue"]
+    for tensor, count, names in ((image, card["in_channels"], channels), (pred, len(card["classes"]), card["classes"])):
+        tensor["num_channels"] = count
+        tensor["spatial_shape"] = list(card["image_size"])
+        tensor["channel_def"] = {str(n): name for n, name in enumerate(names)}
 
 
 def lay_out(root: Path, model: Model) -> None:
-    """The bundle with this network in it: configurations, documents, licence, weights."""
-    source = place_of("bundles/semicycle")
+    """Copy the bundle to ``root`` with this network in it: configurations, documents, licence, weights."""
+    source, configs, models = place_of("bundles/semicycle"), root / "configs", root / "models"
     for part in ("configs", "docs"):
         shutil.copytree(source / part, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copyfile(source / "LICENSE", root / "LICENSE")
-    inference = root / "configs" / "inference.json"
-    config = json.loads(inference.read_text(encoding="utf-8")) | ROOT
+    config = json.loads((configs / "inference.json").read_text(encoding="utf-8")) | ROOT
     config["imports"] = sorted({*config["imports"], "$import acdc_semicycle.artifacts.model as models"})
-    _write(inference, config)
-    _write(root / "configs" / "metadata.json", metadata(model))
-    (root / "models").mkdir()
-    (root / "models" / "model.pt").write_bytes(model.content)
+    _write_json(configs / "inference.json", config)
+    _write_json(configs / "metadata.json", metadata(model))
+    models.mkdir()
     beside = {G_SI: model.image_generator_file()[1], "quality.json": model.read("quality.json")}
-    for name, content in beside.items():
+    for name, content in {"model.pt": model.content, **beside}.items():
         if content is not None:
-            (root / "models" / name).write_bytes(content)
-    _write(root / "models" / "model.json", model.card)
+            (models / name).write_bytes(content)
+    _write_json(models / "model.json", model.card)
 
 
-def _write(path: Path, content: Any) -> None:
+def _write_json(path: Path, content: Any) -> None:
+    """Write a JSON file as the bundle's are written."""
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
@@ -83,29 +88,29 @@ def describe(root: Path, model: Model, checks: Sequence[Check]) -> None:
     """Put this network before the method in docs/README.md."""
     path = root / "docs" / "README.md"
     title, text = path.read_text(encoding="utf-8").split("\n", 1)
-    about = {"sha256 of models/model.pt": model.sha256} | model.card
-    rows = [f"| {key} | {json.dumps(value)} |" for key, value in about.items() if key != "colours"]
-    section = [
-        "## This model",
-        "",
-        "What is said below of sizes and data is of the paper's settings; these are its own.",
-        "",
-    ]
-    section += ["| | |", "|---|---|", *rows, "", "Exports beside the weights, compared on slices:", ""]
-    text = text.replace("No weights are shipped. ", "")
-    path.write_text(
-        "\n".join([title, "", *section, *(f"- {check}" for check in checks)]) + "\n" + text, encoding="utf-8"
-    )
+    lines = [title, "", "## This model", ""]
+    lines += ["The sizes and data further below are those of the paper's settings; these are this model's own.", ""]
+    lines += ["| | |", "|---|---|"]
+    for key, value in {"sha256 of models/model.pt": model.sha256, **model.card}.items():
+        if key != "colours":
+            lines.append(f"| {key} | {json.dumps(value)} |")
+    lines += ["", "Exports beside the weights, compared on slices:", ""]
+    lines += [f"- {check}" for check in checks]
+    method = text.replace("No weights are shipped. ", "")
+    path.write_text("\n".join(lines) + "\n" + method, encoding="utf-8")
 
 
 def pack(root: Path, target: Path) -> Path:
-    """A folder as a zip of itself, with the checksums of all that is in it; the same bytes for the same files."""
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """A folder as a zip of itself, with the checksums of all its files; the same bytes for the same files."""
+    files = {}
+    for path in root.rglob("*"):
+        if path.is_file():
+            files[path.relative_to(root).as_posix()] = path.read_bytes()
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
     files[SUMS] = "".join(sums).encode()
     with ZipFile(target, "w") as archive:
         for name, content in sorted(files.items()):
-            info = ZipInfo(f"{root.name}/{name}")  # of 1980, as long as nothing is said
+            info = ZipInfo(f"{root.name}/{name}")  # dated 1980 unless a date is set
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, content, ZIP_STORED)  # weights do not shrink, and zlib's bytes vary
     return target

@@ -56,16 +56,23 @@ def to_onnx(root: Path, slices: Sequence[Tensor], model: Model) -> Callable[[Ten
     import onnxruntime
 
     target = root / "models" / "model.onnx"
-    options: dict[str, Any] = {"input_names": ["image"], "output_names": ["pred"], "dynamo": True, "verbose": False}
-    options |= {"external_data": False, "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    options = {
+        "input_names": ["image"],
+        "output_names": ["pred"],
+        "dynamo": True,
+        "verbose": False,
+        "external_data": False,
+        "dynamic_shapes": ({0: torch.export.Dim("batch")},),
+    }
     with _quiet():
         onnx_export(**_arguments(root, target, slices), converter_kwargs=options, bundle_root=str(root))
-    graph = onnx.load(target)
-    for part in (graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+    exported = onnx.load(target)
+    graph = exported.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         del part.metadata_props[:]  # where on this machine each layer's code is
-    about = {"classes": json.dumps(model.card["classes"]), "weights_sha256": model.sha256}
-    onnx.helper.set_model_props(graph, about)
-    onnx.save(graph, target)
+    properties = {"classes": json.dumps(model.card["classes"]), "weights_sha256": model.sha256}
+    onnx.helper.set_model_props(exported, properties)
+    onnx.save(exported, target)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(target, settings, providers=["CPUExecutionProvider"])
@@ -73,7 +80,7 @@ def to_onnx(root: Path, slices: Sequence[Tensor], model: Model) -> Callable[[Ten
 
 
 def _arguments(root: Path, target: Path, slices: Sequence[Tensor]) -> dict[str, Any]:
-    """What both of MONAI's exports are told."""
+    """The arguments of both of MONAI's exports."""
     configs, models = root / "configs", root / "models"
     return {
         "net_id": "network_def",
@@ -82,30 +89,37 @@ def _arguments(root: Path, target: Path, slices: Sequence[Tensor]) -> dict[str, 
         "meta_file": str(configs / "metadata.json"),
         "config_file": str(configs / "inference.json"),
         "use_trace": True,
-        "input_shape": [2, *slices[0].shape[1:]],  # of one slice it would be taken for a constant
+        "input_shape": [2, *slices[0].shape[1:]],  # a batch of one would become a constant
     }
 
 
 def compare(
     name: str, network: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], slices: Sequence[Tensor]
 ) -> Check:
-    """Both networks on every slice; an InputError where their probabilities differ by more than ``TOLERANCE``."""
+    """Run both networks on every slice.
+
+    Raises:
+        InputError: their probabilities differ by more than ``TOLERANCE``.
+    """
     differences, differing, pixels = [], 0, 0
     with torch.inference_mode():
-        for batch in (part for volume in slices for part in volume.split(4)):
-            mine, theirs = network(batch).softmax(1), exported(batch).softmax(1)
-            differences.append((mine - theirs).abs().max())
-            differing += int((mine.argmax(1) != theirs.argmax(1)).sum())
-            pixels += mine.argmax(1).numel()
+        for volume in slices:
+            for batch in volume.split(4):
+                own, others = network(batch).softmax(1), exported(batch).softmax(1)
+                differences.append((own - others).abs().max())
+                differing += int((own.argmax(1) != others.argmax(1)).sum())
+                pixels += own.argmax(1).numel()
     check = Check(name, sum(map(len, slices)), float(torch.stack(differences).max()), differing / pixels)
-    if not check.largest <= TOLERANCE:  # which NaN is not, either
-        raise InputError(f"{check}: more than {TOLERANCE:g}, so nothing is written; say which torch and onnx these are")
+    if not check.largest <= TOLERANCE:  # NaN is not, either
+        raise InputError(
+            f"{check}: more than {TOLERANCE:g}, so nothing is written; report it with the versions of torch and onnx"
+        )
     return check
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch and MONAI say of every export, right or wrong."""
+    """Run without the messages that torch and MONAI write at every export, right or wrong."""
     loggers = [logging.getLogger(name) for name in LOUD]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

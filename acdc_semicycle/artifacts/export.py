@@ -1,4 +1,4 @@
-"""A trained network as something to hand on: TorchScript, ONNX, and a bundle's zip that holds all there is to it."""
+"""Exports a trained network to hand it on: TorchScript, ONNX, and a bundle's zip that holds all of it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,28 @@ class Exported:
     checks: tuple[Check, ...]
 
 
-def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = ()) -> Exported:
+def export(source: str | Path, folder: str | Path, scans: Sequence[str | Path] = ()) -> Exported:
     """Write ``model.ts``, ``model.onnx`` and the bundle's zip into ``folder``; all of them or, if one fails, none.
 
     The zip (``NAME.zip``, with one folder NAME in it) is a MONAI bundle that works unpacked, and what
     :func:`acdc_semicycle.artifacts.model.open_model` takes as it is. Its bytes depend on its members only.
 
     Args:
-        given: what :func:`acdc_semicycle.artifacts.model.open_model` takes.
+        source: what :func:`acdc_semicycle.artifacts.model.open_model` takes.
         folder: made if need be; files of these names that an export wrote are replaced.
-        scans: files on whose slices both exports are compared with the network; the phantom's where none is given.
+        scans: files on whose slices both exports are compared with the network; without any, the phantom's.
 
     Raises:
         InputError: no network, packages that are missing, a scan that cannot be read, or an export that differs from
             the network by more than ``TOLERANCE``.
     """
-    model, folder = open_model(given), Path(folder)
-    if absent := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
-        raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: say pip install {' '.join(PACKAGES)}")
+    model, folder = open_model(source), Path(folder)
+    absent = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if absent:
+        raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: run pip install {' '.join(PACKAGES)}")
     _check_targets(folder, name_of(model.card))
-    with tempfile.TemporaryDirectory(prefix="semicycle-") as scratch:  # a path of ours: MONAI reads some as code
-        _check_room(scratch, 7 * len(model.content))  # the weights in three forms, all in the zip, and some
+    with tempfile.TemporaryDirectory(prefix="semicycle-") as scratch:  # MONAI reads some paths as code, not this one
+        _check_room(scratch, 7 * len(model.content))  # the weights in three forms, all in the zip, and some more
         root = Path(scratch) / name_of(model.card)
         lay_out(root, model)
         parser = _parser(root)
@@ -70,26 +71,27 @@ def export(given: str | Path, folder: str | Path, scans: Sequence[str | Path] = 
 
 
 def _check_targets(folder: Path, name: str) -> None:
-    """Refuse a folder that holds others' files of these names."""
+    """Refuse to write over files of these names that no export wrote."""
     for file in ("model.ts", f"{name}.zip"):
         check_ours(folder / file, "acdc_semicycle")
-    if not (folder / "model.ts").exists():  # else of the same export: an ONNX says nothing of who made it
-        check_ours(folder / "model.onnx", "a file of this name alone is nobody's we know")
+    if not (folder / "model.ts").exists():  # else the same export wrote it: an ONNX file does not name its maker
+        check_ours(folder / "model.onnx", "no sign: a file of this name alone is of another program")
 
 
 def _check_room(folder: str, needed: int) -> None:
-    """Look before: what a full disk makes of torch's writers, nobody can read."""
-    if (free := shutil.disk_usage(folder).free) < needed:
+    """Refuse to begin without room on the disk: the errors of torch's writers on a full disk are unreadable."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
         raise InputError(
             f"{folder} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} are needed to export: make room, or set"
             " TMPDIR to another folder"
         )
 
 
-def main(given: str | Path | None, folder: str | Path, scans: Sequence[str | Path] = ()) -> str:
-    """Export a network, by default the newest below ``runs``; what the command line prints of it."""
-    made = export(given or newest_model(place_of("bundles/semicycle")), folder, scans)
-    return "\n".join(map(str, (*made.checks, *made.files)))
+def main(source: str | Path | None, folder: str | Path, scans: Sequence[str | Path] = ()) -> str:
+    """Export a network, by default the newest below ``runs``; the lines that the command prints."""
+    exported = export(source or newest_model(place_of("bundles/semicycle")), folder, scans)
+    return "\n".join(map(str, (*exported.checks, *exported.files)))
 
 
 def _parser(root: Path) -> ConfigParser:
@@ -103,21 +105,21 @@ def _parser(root: Path) -> ConfigParser:
 def _slices(parser: ConfigParser, card: Mapping[str, Any], scans: Sequence[str | Path], scratch: Path) -> list[Tensor]:
     """Every slice of the scans as the network gets them, one batch [slices, C, H, W] a scan."""
     if not scans and (card["pictures"] or card["intensity_range"] is not None):
-        raise InputError("the phantom has not the intensities that this network knows: give images of its data set")
+        raise InputError("the phantom's intensities are not those of this network's data: give images of its data set")
     if not scans:
         phantom.write(scratch, patients=1)
         scans = sorted(scratch.glob("**/*_frame??.nii.gz"))
     batches = []
     for scan in scans:
         item: Any = {"image": str(scan)}
-        for transform in parser.get_parsed_content("preprocessing").transforms:  # without Compose's wrapped errors
+        for transform in parser.get_parsed_content("preprocessing").transforms:  # without Compose, which wraps errors
             item = transform(item)
         batches.append(item["image"].as_tensor().movedim(-1, 0).contiguous())
     return batches
 
 
 def _move(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """Copy all beside, then replace: files of these names are whole ones."""
+    """Copy all files into the folder, then rename them: either all of them or none are replaced."""
     with ExitStack() as stack:
         for path in files:
             shutil.copyfile(path, stack.enter_context(replacing(folder / path.name)))

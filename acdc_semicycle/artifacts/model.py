@@ -28,7 +28,7 @@ OLD_G_SI = "painter.pt"  # the same, as earlier versions called it
 
 @dataclass(frozen=True)
 class Model:
-    """A network as it was found; its weights are read when they are asked for.
+    """A network on disk; its weights are read when they are asked for.
 
     Args:
         path: the model.pt or the zip.
@@ -40,23 +40,27 @@ class Model:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What it takes to use the network; the paper's where nothing is said.
+        """What it takes to use the network; values that model.json does not have are the paper's.
 
-        It gets into an exported bundle's configuration, so nothing in it may be code to MONAI.
+        An exported bundle's configuration holds the card, so nothing in it may be code to MONAI.
         """
-        found = CARD | {"classes": CLASSES} | (self._json("model.json") or {})
-        for name, (words, kept) in RULES.items():
-            if not kept(found[name]):
-                raise InputError(f"{self.path}: its model.json has {name} {found[name]!r}, not {words}: restore it")
-        return found
+        card = CARD | {"classes": CLASSES} | (self.read_json("model.json") or {})
+        for name, (words, allowed) in RULES.items():
+            if not allowed(card[name]):
+                raise InputError(f"{self.path}: its model.json has {name} {card[name]!r}, not {words}: restore it")
+        return card
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
         """How a segmentation of this network is judged without truth, if that was fitted on these very weights."""
-        fitted = self._json("quality.json")
-        if fitted is not None and not (isinstance(fitted.get("weights"), dict) and "bias" in fitted):
-            raise InputError(f"{self.path}: quality.json has no weights and bias: fit it again, or take it away")
-        if fitted is not None and fitted.get("model_sha256") not in (None, self.sha256):
+        fitted = self.read_json("quality.json")
+        if fitted is None:
+            return None
+        if not isinstance(fitted.get("weights"), dict) or "bias" not in fitted:
+            raise InputError(
+                f"{self.path}: quality.json has no weights and bias: run semicycle calibrate again, or remove it"
+            )
+        if fitted.get("model_sha256") not in (None, self.sha256):
             log.warning(
                 "%s: its quality.json was fitted on other weights: calibrate again to have a quality", self.path
             )
@@ -73,7 +77,7 @@ class Model:
         """The weights as stored, read once: a training may write the next ones meanwhile."""
         check_network(self.path)
         content = self.read("model.pt")
-        assert content is not None, "a file that is there, or a zip's first member to be asked for"
+        assert content is not None, "check_network has seen the file, or the zip's check its member"
         return content
 
     def weights(self) -> dict[str, Any]:
@@ -100,10 +104,20 @@ class Model:
 
     @property
     def split(self) -> Path | None:
-        """Where the run that trained it says which patients it saw; None of a zip, which names none."""
-        return None if self.path.suffix.lower() == ".zip" else self.path.parent.parent / "split.json"
+        """The training run's split.json, which names the patients it saw; None of a zip, which names none."""
+        return None if self._zipped else self.path.parent.parent / "split.json"
 
-    def _json(self, name: str) -> dict[str, Any] | None:
+    @property
+    def _zipped(self) -> bool:
+        """Whether the network lies in a zip."""
+        return self.path.suffix.lower() == ".zip"
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The object in a JSON file of the network; None where there is no such file.
+
+        Raises:
+            InputError: it is damaged, no object, or holds what MONAI's configuration would run.
+        """
         content = self.read(name)
         if content is None:
             return None
@@ -111,24 +125,24 @@ class Model:
             value = json.loads(content)
             if not isinstance(value, dict):
                 raise TypeError(f"it is a {type(value).__name__}, expected an object")
-            if (code := next(code_in(value), None)) is not None:
-                raise ValueError(f"it holds {code!r}, which MONAI would run or look up")
+            codes = list(code_in(value))
+            if codes:
+                raise ValueError(f"it holds {codes[0]!r}, which MONAI would run or look up")
         except (ValueError, TypeError, RecursionError) as error:
-            zipped = self.split is None
-            where = f"{self.path}: {name}" if zipped else self.path.with_name(_beside(self.path, name))
+            where = f"{self.path}: {name}" if self._zipped else _beside(self.path, name)
             raise InputError(f"{where} cannot be read ({error}): restore it, or train again") from error
         return value
 
 
-def open_model(given: str | Path) -> Model:
+def open_model(source: str | Path) -> Model:
     """The network of a model.pt, of a training run's folder or its ``models``, or of a bundle's zip.
 
-    Of a zip nothing is unpacked: all in it is compared with its checksums, and what is needed read into memory.
+    Of a zip nothing is unpacked: every member is compared with its checksum, and the needed ones are read into memory.
 
     Raises:
         InputError: not there, no network in it, or damaged.
     """
-    model = _model(given)
+    model = _model(source)
     check_network(model.path)
     if model.path.suffix.lower() in (".ts", ".onnx"):
         raise InputError(
@@ -147,7 +161,7 @@ def card(checkpoint: str | Path) -> dict[str, Any]:
 
 def stored_card(checkpoint: str | Path) -> dict[str, Any]:
     """The model.json beside a checkpoint; empty where there is none."""
-    return _model(checkpoint)._json("model.json") or {}
+    return _model(checkpoint).read_json("model.json") or {}
 
 
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
@@ -155,15 +169,18 @@ def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
 
     A network trained on the phantom comes after all others.
     """
-    models = Path(runs).glob("**/models/model.pt")
-    found = sorted(models, key=lambda path: (card(path).get("dataset") != "phantom", path.stat().st_mtime))
-    return found[-1] if found else Path(bundle_root) / "models" / "model.pt"
+
+    def rank(path: Path) -> tuple[bool, float]:
+        return card(path).get("dataset") != "phantom", path.stat().st_mtime
+
+    models = sorted(Path(runs).glob("**/models/model.pt"), key=rank)
+    return models[-1] if models else Path(bundle_root) / "models" / "model.pt"
 
 
 def bundle_root() -> str:
-    """Where the bundle is whose configuration is being run: the ``bundle_root`` of an exported one.
+    """The folder of the bundle whose configuration is running: the ``bundle_root`` of an exported one.
 
-    MONAI tells a configuration nothing of its own place; the workflow that knows is up the stack. Where there is none
+    MONAI does not tell a configuration where its file is; the workflow that knows is up the stack. Where there is none
     (``verify_net_in_out``), it is the working directory, as in MONAI's own bundles.
     """
     frame = sys._getframe()
@@ -175,19 +192,24 @@ def bundle_root() -> str:
     return "."
 
 
-def _model(given: str | Path) -> Model:
-    path = Path(str(given))
+def _model(source: str | Path) -> Model:
+    """The network of a file, a zip or a run's folder, of which nothing is checked."""
+    path = Path(str(source))
     path = model_within(path) or path
-    return Model(path, partial(read_member if path.suffix.lower() == ".zip" else _file, path))
+    read = read_member if path.suffix.lower() == ".zip" else _read_file
+    return Model(path, partial(read, path))
 
 
-def _beside(path: Path, name: str) -> str:
-    return {"model.pt": path.name, "model.json": path.with_suffix(".json").name}.get(name, name)
+def _beside(path: Path, name: str) -> Path:
+    """A file of the network at ``path``; the card has that network's own name."""
+    if name == "model.pt":
+        return path
+    return path.with_suffix(".json") if name == "model.json" else path.with_name(name)
 
 
-def _file(path: Path, name: str) -> bytes | None:
-    """A file of the network at ``path``."""
+def _read_file(path: Path, name: str) -> bytes | None:
+    """The content of a file of the network at ``path``; None where there is none."""
     if name not in ("model.pt", "model.json") and path.name != "model.pt":
-        return None  # another file's, perhaps of another network
-    found = path.with_name(_beside(path, name))
-    return found.read_bytes() if found.is_file() else None
+        return None  # the other files belong to model.pt, perhaps another network
+    file = _beside(path, name)
+    return file.read_bytes() if file.is_file() else None

@@ -278,7 +278,7 @@ def test_a_zip_bomb_is_refused_before_it_fills_the_memory(tmp_path, model, name,
 def test_a_training_state_is_no_network_wherever_it_lies(tmp_path, model):
     weights.save(model, {"settings": {}, "progress": {"epoch": 1}})
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
-        with pytest.raises(InputError, match="a run to be gone on with, not a network"):
+        with pytest.raises(InputError, match="the state of a training run, not a network"):
             model_files.open_model(given).weights()
 
 

@@ -173,7 +173,7 @@ def test_another_architecture_is_refused_with_the_parameter_that_differs(tmp_pat
     network = generator()
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(
-        InputError, match=rf"\({difference}\): model\.json, which says of which, is missing beside it: copy"
+        InputError, match=rf"\({difference}\): model\.json, which describes it, is missing beside it: copy"
     ):
         load_network(network, tmp_path / "model.pt")
     (tmp_path / "model.json").write_text("{}")
