@@ -99,7 +99,7 @@ def trained(folder: Path, size: int, filters: int, steps: int, device: str) -> P
     path, card = folder / "models" / "model.pt", {"filters": filters, "image_size": [size, size]}
     weights.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
     image_generator = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
-    weights.save(path.with_name("G_SI.pt"), image_generator.state_dict())
+    weights.save(path.with_name("image_generator.pt"), image_generator.state_dict())
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
     return path
 

@@ -22,8 +22,9 @@ from acdc_semicycle.runtime.errors import InputError
 
 log = logging.getLogger("semicycle")
 
-G_SI = "G_SI.pt"  # the image generator's weights, beside model.pt
-OLD_G_SI = "painter.pt"  # the same, as earlier versions called it
+# The weights of G_SI, beside model.pt, whose name must stay the shortest of all .pt: MONAI Label takes that file.
+IMAGE_GENERATOR = "image_generator.pt"
+OLD_IMAGE_GENERATOR = "painter.pt"  # the same, as earlier versions called it
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Model:
 
     Args:
         path: the model.pt or the zip.
-        read: the content of model.pt, model.json, G_SI.pt or quality.json, or None where there is none.
+        read: the content of model.pt, model.json, image_generator.pt or quality.json, or None where there is none.
     """
 
     path: Path
@@ -96,11 +97,11 @@ class Model:
 
     def image_generator_file(self) -> tuple[str, bytes | None]:
         """Name and content of the weights of G_SI, under today's name or that of earlier versions."""
-        for name in (G_SI, OLD_G_SI):
+        for name in (IMAGE_GENERATOR, OLD_IMAGE_GENERATOR):
             content = self.read(name)
             if content is not None:
                 return name, content
-        return G_SI, None
+        return IMAGE_GENERATOR, None
 
     @property
     def split(self) -> Path | None:

@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from acdc_semicycle.artifacts.model import G_SI, OLD_G_SI
+from acdc_semicycle.artifacts.model import IMAGE_GENERATOR, OLD_IMAGE_GENERATOR
 from acdc_semicycle.artifacts.weights import load, not_finite, save
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError, many
@@ -46,8 +46,8 @@ class Checkpoints:
 
     ``last.pt`` holds everything a continuation needs, ``previous.pt`` what it held before: where the one is damaged the
     other is taken. ``model.pt`` holds the plain weights of the best network by the evaluator's key metric, with
-    ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI, ``G_SI.pt``: its weights
-    of the same epoch, with which a segmentation without truth can be judged.
+    ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI, ``image_generator.pt``: its
+    weights of the same epoch, with which a segmentation without truth can be judged.
 
     Of several processes the first one writes. What differs in the others (histories, running means, random states) is
     in last.pt as well. Another number of processes can go on with it: each takes the histories and random states of its
@@ -186,8 +186,8 @@ class Checkpoints:
         if not self.last.exists():
             write_text(self._begun, "")
         if self.image_generator is not None:
-            save(self.model.with_name(G_SI), self.image_generator.state_dict())
-            self.model.with_name(OLD_G_SI).unlink(missing_ok=True)
+            save(self.model.with_name(IMAGE_GENERATOR), self.image_generator.state_dict())
+            self.model.with_name(OLD_IMAGE_GENERATOR).unlink(missing_ok=True)
         save(self.model, self.network.state_dict())
         text = json.dumps(self.card | {"epoch": self.best_epoch, "validation": {metric: self.best}}, indent=1)
         write_text(self.model.with_suffix(".json"), text + "\n")
@@ -328,7 +328,7 @@ class Checkpoints:
                 log.warning("%s of epoch %d is gone: the best that comes is kept", self.model, self.best_epoch)
             self.best, self.best_epoch = float("-inf"), 0
             return
-        for path in self.model, self.model.with_name(G_SI), self.model.with_name(OLD_G_SI):
+        for path in self.model, self.model.with_name(IMAGE_GENERATOR), self.model.with_name(OLD_IMAGE_GENERATOR):
             try:
                 if path.is_file():
                     load(path)

@@ -37,7 +37,7 @@ def train(folder: Path) -> Path:
     for parameter in network.parameters():
         parameter.data *= 20  # probabilities far from 1/4, as a trained network's are
     weight_files.save(path, network.state_dict())
-    weight_files.save(path.with_name("G_SI.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    weight_files.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
@@ -114,7 +114,8 @@ def test_the_zip_names_the_checksum_of_every_other_member(unpacked):
     files = {path.relative_to(unpacked).as_posix(): path for path in unpacked.rglob("*") if path.is_file()}
     assert {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for _, name in lines} == {n: s for s, n in lines}
     assert {name for _, name in lines} == files.keys() - {"SHA256SUMS"}
-    assert {f"models/{n}" for n in ("model.pt", "model.json", "G_SI.pt", "quality.json", "model.ts", "model.onnx")} | {
+    models = {"model.pt", "model.json", "image_generator.pt", "quality.json", "model.ts", "model.onnx"}
+    assert {f"models/{name}" for name in models} | {
         f"configs/{n}" for n in ("inference.json", "metadata.json", "train.json", "evaluate.json", "logging.conf")
     } | {
         "configs/multi_gpu_train.json",
@@ -242,10 +243,10 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, m
 
 def test_an_image_generator_under_its_old_name_is_handed_on_under_the_new_one(tmp_path):
     path = train(tmp_path)
-    content = path.with_name("G_SI.pt").read_bytes()
-    path.with_name("G_SI.pt").rename(path.with_name("painter.pt"))
+    content = path.with_name("image_generator.pt").read_bytes()
+    path.with_name("image_generator.pt").rename(path.with_name("painter.pt"))
     bundle_folder.lay_out(tmp_path / "bundle", model_files.open_model(path))
-    assert (tmp_path / "bundle" / "models" / "G_SI.pt").read_bytes() == content
+    assert (tmp_path / "bundle" / "models" / "image_generator.pt").read_bytes() == content
     assert not (tmp_path / "bundle" / "models" / "painter.pt").exists()
 
 

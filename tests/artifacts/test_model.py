@@ -28,7 +28,7 @@ def model(tmp_path) -> Path:
     """What training leaves of a small network, and a fitted quality."""
     path = tmp_path / "run" / "models" / "model.pt"
     weights.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
-    weights.save(path.with_name("G_SI.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    weights.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
@@ -76,7 +76,7 @@ def test_a_zip_is_the_network_that_is_in_it_and_nothing_is_unpacked(tmp_path, mo
 
 
 def test_without_a_card_the_network_is_the_papers_and_without_an_image_generator_there_is_none(tmp_path, model):
-    for name in ("model.json", "G_SI.pt", "quality.json"):
+    for name in ("model.json", "image_generator.pt", "quality.json"):
         model.with_name(name).unlink()
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
         found = model_files.open_model(given)
@@ -99,8 +99,8 @@ def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_image_gen
 
 @pytest.mark.parametrize("zip_it", [False, True])
 def test_the_image_generator_of_an_earlier_version_is_read_under_its_old_name(tmp_path, model, zip_it):
-    expected = torch.load(model.with_name("G_SI.pt"), weights_only=True)
-    model.with_name("G_SI.pt").rename(model.with_name("painter.pt"))
+    expected = torch.load(model.with_name("image_generator.pt"), weights_only=True)
+    model.with_name("image_generator.pt").rename(model.with_name("painter.pt"))
     path = zipped(tmp_path / "b.zip", contents(model)) if zip_it else model
     assert same(model_files.open_model(path).image_generator(), expected)
     model.with_name("painter.pt").write_bytes(b"PK damaged")
@@ -111,7 +111,8 @@ def test_the_image_generator_of_an_earlier_version_is_read_under_its_old_name(tm
 
 def test_where_both_names_are_there_the_new_one_counts(model):
     model.with_name("painter.pt").write_bytes(b"PK damaged")
-    assert model_files.open_model(model).image_generator_file() == ("G_SI.pt", model.with_name("G_SI.pt").read_bytes())
+    content = model.with_name("image_generator.pt").read_bytes()
+    assert model_files.open_model(model).image_generator_file() == ("image_generator.pt", content)
 
 
 def test_what_a_training_writes_meanwhile_does_not_mix_with_what_was_opened(model):
@@ -353,7 +354,7 @@ def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):
     assert model_files.bundle_root() == "."
 
 
-@pytest.mark.parametrize("changed", ["model.pt", "model.json", "G_SI.pt", "quality.json"])
+@pytest.mark.parametrize("changed", ["model.pt", "model.json", "image_generator.pt", "quality.json"])
 def test_every_file_of_a_zip_is_compared_with_its_checksum(tmp_path, model, changed):
     members = contents(model)
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]

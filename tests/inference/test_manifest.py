@@ -98,7 +98,7 @@ def test_the_cycle_is_there_where_the_run_left_its_image_generator(tmp_path, mod
     scan = volume(tmp_path / "scan.nii.gz")
     assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"sure", "entropy"}
     image_generator = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    weight_files.save(model.with_name("G_SI.pt"), image_generator.state_dict())
+    weight_files.save(model.with_name("image_generator.pt"), image_generator.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
     assert {"cycle", "alike", "again", "flips"} <= set(case["frame_scores"][0]) and len(case["slices"]["cycle"]) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
@@ -200,7 +200,7 @@ def test_another_scan_of_one_name_is_neither_taken_for_done_nor_written_over_the
 
 def test_what_is_painted_back_lies_over_its_image_in_the_panel(tmp_path, model):
     image_generator = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
-    weight_files.save(model.with_name("G_SI.pt"), image_generator.state_dict())
+    weight_files.save(model.with_name("image_generator.pt"), image_generator.state_dict())
     scan = volume(tmp_path / "scan.nii.gz", (24, 32, 4))  # as large as the network's images: nothing is resampled
     case = segmented(scan, tmp_path / "out", model)
     with np.load(tmp_path / "out" / case["panel"]) as panel:

@@ -708,8 +708,9 @@ def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, ep
 
 def test_a_damaged_image_generator_of_the_best_model_is_named_before_anything_else_is_done(tmp_path):
     bare_run(tmp_path, {1: 0.9}, 1)
-    (tmp_path / "G_SI.pt").write_bytes(b"PK damaged")
-    with pytest.raises(InputError, match=r"G_SI\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
+    (tmp_path / "image_generator.pt").write_bytes(b"PK damaged")
+    words = r"image_generator\.pt is no readable checkpoint.*: give a copy of it, or remove it"
+    with pytest.raises(InputError, match=words):
         bare_run(tmp_path, {2: 0.5}, 2)
     assert load(tmp_path / "last.pt")["progress"]["epoch"] == 1
 
@@ -718,12 +719,13 @@ def test_a_run_with_the_old_name_of_its_image_generator_goes_on_and_replaces_the
     image_generator = nn.Linear(1, 2)
     monkeypatch.setattr(f"{__name__}.Checkpoints", functools.partial(Checkpoints, image_generator=image_generator))
     bare_run(tmp_path, {1: 0.5}, 1)
-    (tmp_path / "G_SI.pt").rename(tmp_path / "painter.pt")
+    (tmp_path / "image_generator.pt").rename(tmp_path / "painter.pt")
     bare_run(tmp_path, {2: 0.4}, 2)
-    assert (tmp_path / "painter.pt").is_file() and not (tmp_path / "G_SI.pt").exists(), "no better network yet"
+    assert (tmp_path / "painter.pt").is_file(), "no better network yet"
+    assert not (tmp_path / "image_generator.pt").exists()
     bare_run(tmp_path, {3: 0.6}, 3)
     assert not (tmp_path / "painter.pt").exists()
-    assert differences(load(tmp_path / "G_SI.pt"), image_generator.state_dict()) == []
+    assert differences(load(tmp_path / "image_generator.pt"), image_generator.state_dict()) == []
     (tmp_path / "painter.pt").write_bytes(b"PK damaged")
     with pytest.raises(InputError, match=r"painter\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
         bare_run(tmp_path, {4: 0.7}, 4)
