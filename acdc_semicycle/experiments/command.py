@@ -35,9 +35,10 @@ from typing import Any
 
 from acdc_semicycle.config.locations import check_keys
 from acdc_semicycle.config.overlays import check_sections
-from acdc_semicycle.experiments import results
+from acdc_semicycle.experiments import tables
 from acdc_semicycle.experiments.grid import Options, cells
 from acdc_semicycle.experiments.progress import Board, expectations
+from acdc_semicycle.experiments.results import finished_runs
 from acdc_semicycle.experiments.runs import LAUNCHER, Run, children, execute
 from acdc_semicycle.runtime.errors import InputError
 
@@ -54,7 +55,7 @@ def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
         if launcher == LAUNCHER:
             check_keys([key.removeprefix("--") for key in options.further[::2]], options.overlays)
         if options.report:
-            print(results.write(Path(options.report), not options.no_images), end="")
+            print(tables.write(Path(options.report), not options.no_images), end="")
             return 0
         runs = [Run.of(cell, options, tuple(launcher)) for cell in cells(options)]
         for files in {run.files for run in runs} if launcher == LAUNCHER else ():
@@ -84,8 +85,8 @@ def carry_out(pending: list[Run], total: int, options: Options) -> int:
     except KeyboardInterrupt:
         print("stopped: the same command goes on where it was", file=sys.stderr)
         return 130
-    if results.finished_runs(options.out):
-        print(f"\n{results.write(options.out, not options.no_images)}\n{options.out / 'table.md'}")
+    if finished_runs(options.out):
+        print(f"\n{tables.write(options.out, not options.no_images)}\n{options.out / 'table.md'}")
     for run, error in board.failed.items():
         print(f"failed: {run.cell}: {error}", file=sys.stderr)
     return 1 if board.failed else 0

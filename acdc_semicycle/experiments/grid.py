@@ -11,7 +11,8 @@ from typing import Any
 
 from acdc_semicycle.config.locations import overlays_and_options
 from acdc_semicycle.config.options import options_of
-from acdc_semicycle.experiments.results import ABLATIONS, METHODS, PAPER, Cell
+from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, PAPER
+from acdc_semicycle.experiments.results import Cell
 from acdc_semicycle.runtime.errors import InputError
 
 SWITCHES = ("dry-run", "no-probe", "no-images")

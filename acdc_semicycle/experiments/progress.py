@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 from acdc_semicycle.experiments.grid import Options
-from acdc_semicycle.experiments.results import ABLATIONS, Cell
+from acdc_semicycle.experiments.paper import ABLATIONS
+from acdc_semicycle.experiments.results import Cell
 from acdc_semicycle.experiments.runs import BUSY, Run, call, run_lock
 from acdc_semicycle.runtime.files import read_json, write_text
 

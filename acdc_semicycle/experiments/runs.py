@@ -21,7 +21,8 @@ from typing import IO
 
 from acdc_semicycle.config.locations import folder, overlay
 from acdc_semicycle.experiments.grid import FOLDERS, Options, data_folder
-from acdc_semicycle.experiments.results import ABLATIONS, Cell, finished
+from acdc_semicycle.experiments.paper import ABLATIONS
+from acdc_semicycle.experiments.results import Cell, finished
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
 from acdc_semicycle.runtime.locks import lock_file, try_lock

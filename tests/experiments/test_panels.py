@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tabulating import finish
 
-from acdc_semicycle.experiments import command, results
-from acdc_semicycle.experiments.results import Shown
+from acdc_semicycle.experiments import command, panels, tables
+from acdc_semicycle.experiments.panels import Shown
+from acdc_semicycle.experiments.results import finished_runs
 
 
 def panel(folder, *names, size=(20, 40)):
@@ -24,7 +25,7 @@ def test_the_panel_has_a_column_a_method_and_a_row_a_common_case(tmp_path):
         ("full", "100", ("c", "b")),
     ):
         panel(finish(tmp_path, "acdc", labels, method, 0, {"a": 0.2}), *names)
-    results.write(tmp_path)
+    tables.write(tmp_path)
     import matplotlib.image
 
     height, width, _ = matplotlib.image.imread(tmp_path / "panel_acdc.png").shape
@@ -39,7 +40,7 @@ def test_without_images_the_panel_has_nothing_of_the_data_set(tmp_path):
         method: {"a": Shown(*(np.full((8, 8), value, np.uint8) for value in (99, 1, k)))}
         for k, method in enumerate("pq")
     }
-    figure = results.panel_figure(["a"], shown, ["background", "x"], [[0, 0, 0], [255, 0, 0]], images=False)
+    figure = panels.panel_figure(["a"], shown, ["background", "x"], [[0, 0, 0], [255, 0, 0]], images=False)
     drawn = [axis.images[0].get_array() for axis in figure.axes]
     assert len(drawn) == 2 and not drawn[0].any()  # neither the image nor its truth
     assert drawn[1][0, 0].tolist() == [140, 0, 0]
@@ -58,7 +59,7 @@ def test_the_panel_shows_the_labels_that_most_methods_have_at_the_lowest_seed(tm
         ("full", "100", 3),
     ):
         panel(finish(tmp_path, "acdc", labels, method, seed, {"a": 0.2}), "a")
-    chosen = results.side_by_side(results.finished_runs(tmp_path))
+    chosen = panels.side_by_side(finished_runs(tmp_path))
     assert {title: run.cell.seed for title, run in chosen.items()} == {
         "partial, 10 %": 0,
         "semicycle, 10 %": 1,
@@ -70,22 +71,22 @@ def test_20_percent_is_shown_where_as_many_methods_have_it(tmp_path):
     for labels in ("10", "20"):
         for method in ("partial", "semicycle"):
             panel(finish(tmp_path, "acdc", labels, method, 0, {"a": 0.2}), "a")
-    assert list(results.side_by_side(results.finished_runs(tmp_path))) == ["partial, 20 %", "semicycle, 20 %"]
+    assert list(panels.side_by_side(finished_runs(tmp_path))) == ["partial, 20 %", "semicycle, 20 %"]
 
 
 def test_no_panel_without_a_common_case(tmp_path):
     panel(finish(tmp_path, "acdc", "20", "partial", 0, {"a": 0.2}), "a")
     panel(finish(tmp_path, "acdc", "20", "semicycle", 0, {"a": 0.2}), "b")
-    results.write(tmp_path)
+    tables.write(tmp_path)
     assert not list(tmp_path.glob("*.png"))
 
 
 def test_classes_are_laid_over_the_picture_background_and_ignored_are_not():
     image = np.full((1, 4), 100, np.uint8)
-    painted = results.paint(image, np.array([[0, 1, 2, 255]], np.uint8), [[9, 9, 9], [200, 0, 0], [0, 0, 255]], 1)
+    painted = panels.paint(image, np.array([[0, 1, 2, 255]], np.uint8), [[9, 9, 9], [200, 0, 0], [0, 0, 255]], 1)
     np.testing.assert_array_equal(painted[0], [[100] * 3, [155, 44, 44], [44, 44, 185], [100] * 3])
     np.testing.assert_array_equal(image, 100)
-    first = results.paint(image, np.array([[0, 1, 2, 255]], np.uint8), [[9, 9, 9], [200, 0, 0], [0, 0, 255]], 0)
+    first = panels.paint(image, np.array([[0, 1, 2, 255]], np.uint8), [[9, 9, 9], [200, 0, 0], [0, 0, 255]], 0)
     assert first[0, 0].tolist() == [49, 49, 49]
 
 
@@ -93,7 +94,7 @@ def test_the_legend_has_the_classes_that_occur():
     mask = np.array([[0, 2], [2, 255]], np.uint8)
     shown = {"a": Shown(np.zeros((2, 2), np.uint8), mask, np.zeros((2, 2), np.uint8))}
     colours = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
-    figure = results.panel_figure(["a"], {"partial": shown}, ["background", "x", "y"], colours)
+    figure = panels.panel_figure(["a"], {"partial": shown}, ["background", "x", "y"], colours)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["y"]
-    streets = results.panel_figure(["a"], {"partial": shown}, ["road", "x", "y"], colours)
+    streets = panels.panel_figure(["a"], {"partial": shown}, ["road", "x", "y"], colours)
     assert [text.get_text() for text in streets.legends[0].get_texts()] == ["road", "y"]
