@@ -36,10 +36,11 @@ from typing import Any
 from acdc_semicycle.config.locations import check_keys
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.experiments import tables
+from acdc_semicycle.experiments.execution import children, execute
 from acdc_semicycle.experiments.grid import Options, cells
 from acdc_semicycle.experiments.progress import Board, expectations
 from acdc_semicycle.experiments.results import finished_runs
-from acdc_semicycle.experiments.runs import LAUNCHER, Run, children, execute
+from acdc_semicycle.experiments.runs import LAUNCHER, Run
 from acdc_semicycle.runtime.errors import InputError
 
 DAY = 24 * 60  # minutes

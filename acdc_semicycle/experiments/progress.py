@@ -11,10 +11,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from acdc_semicycle.experiments.execution import BUSY, call
 from acdc_semicycle.experiments.grid import Options
 from acdc_semicycle.experiments.paper import ABLATIONS
 from acdc_semicycle.experiments.results import Cell
-from acdc_semicycle.experiments.runs import BUSY, Run, call, run_lock
+from acdc_semicycle.experiments.run_lock import run_lock
+from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.files import read_json, write_text
 
 PROBED = {"full": "partial"} | dict.fromkeys(ABLATIONS, "semicycle")  # what takes as long

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from tabulating import ROOT
 
-from acdc_semicycle.experiments import command, grid, progress, runs
+from acdc_semicycle.experiments import command, execution, grid, progress, runs
 from acdc_semicycle.experiments.results import Cell
 
 # torch is slow to load, and all that is asked of it is how many devices there are
@@ -87,7 +88,7 @@ def test_a_run_that_another_runner_has_finished_meanwhile_is_left_alone(run, fak
     assert run("acdc labels=10 method=semicycle") == 0
     words = ["--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out")]
     same = runs.Run.of(Cell("acdc", "10", "semicycle", 0), grid.Options.read(words), (sys.executable, str(fake)))
-    assert runs.execute(same, {}) == ""
+    assert execution.execute(same, {}) == ""
     assert len(processes(same.folder)) == 2
 
 
@@ -167,7 +168,7 @@ def test_a_run_that_another_runner_is_at_is_skipped(run, capsys, tmp_path):
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{runs.platform.node()} {os.getpid()} {os.getpid()}")
+        lock.write(f"{platform.node()} {os.getpid()} {os.getpid()}")
         lock.flush()
         assert run("acdc labels=10 method=partial,semicycle") == 0
     assert "acdc 10 % partial seed 0: skipped, another runner is at it; " in capsys.readouterr().out
