@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -18,23 +19,27 @@ from acdc_semicycle.experiments.runs import PYTHON, Run
 from acdc_semicycle.runtime.files import write_text
 
 GRACE = 15.0  # seconds that a process has to save its state
-BUSY = "another runner is at it"
+BUSY = "another runner works on it"
 
 
 def execute(run: Run, environment: dict[str, str]) -> str:
-    """Train and evaluate one cell, in this process's children; what went wrong, or nothing."""
+    """Train and evaluate one cell in child processes.
+
+    Returns:
+        The error that ended it, in one line; empty if all went well.
+    """
     with run_lock(run.folder) as lock:
         if lock is None:
             return BUSY
         if run.finished():
             return ""
         started = time.monotonic()
+        lines: list[str] = []
         for run_id in ("training", "evaluating"):
-            code, said = call(run, run_id, environment, lock)
+            code, lines = call(run, run_id, environment, lock)
             if code:
-                errors = [line for line in said if line.startswith("error:")]
-                return f"{(errors or said or [f'exit code {code}'])[-1]} ({run.folder / 'run.log'})"
-        reports = [Path(line) for line in said if line.endswith("report.json") and Path(line).is_file()]
+                return f"{_error(lines, code)} ({run.folder / 'run.log'})"
+        reports = [line for line in lines if line.endswith("report.json") and Path(line).is_file()]
         if not reports:
             return f"the evaluation named no report ({run.folder / 'run.log'})"
         content = {
@@ -47,6 +52,14 @@ def execute(run: Run, environment: dict[str, str]) -> str:
         return ""
 
 
+def _error(lines: Sequence[str], code: int) -> str:
+    """The line of a failed process that names its error: the last ``error:``, else its last line."""
+    errors = [line for line in lines if line.startswith("error:")]
+    if errors:
+        return errors[-1]
+    return lines[-1] if lines else f"exit code {code}"
+
+
 def call(run: Run, run_id: str, environment: dict[str, str], lock: IO[str]) -> tuple[int, list[str]]:
     """Run the bundle; its exit code, and the lines it added to run.log."""
     arguments = run.arguments(run_id)
@@ -57,8 +70,8 @@ def call(run: Run, run_id: str, environment: dict[str, str], lock: IO[str]) -> t
         start = log.tell()
         # the child inherits the lock: while it lives, no other runner takes the folder, even if this one is killed
         code = children.call([*run.launcher, *arguments], environment, log, lock)
-    said = path.read_bytes()[start:].decode(errors="replace")
-    return code, [line.strip() for line in said.splitlines() if line.strip()]
+    text = path.read_bytes()[start:].decode(errors="replace")
+    return code, [line.strip() for line in text.splitlines() if line.strip()]
 
 
 class Children:
@@ -70,7 +83,7 @@ class Children:
         self.guard = threading.Lock()
 
     def call(self, command: list[str], environment: dict[str, str], log: IO[bytes], lock: IO[str]) -> int:
-        """Wait for a command in a process group of its own; its exit code."""
+        """Run a command in a process group of its own until it ends; its exit code."""
         with self.guard:
             if self.stopped:
                 return -signal.SIGTERM
@@ -92,7 +105,7 @@ class Children:
             self.alive.discard(process)
 
     def stop(self) -> None:
-        """End all, and let none start any more."""
+        """End all processes, and let no other start."""
         with self.guard:
             self.stopped = True
             for process in list(self.alive):
@@ -103,7 +116,7 @@ children = Children()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its own, which save what they have if they can; what they write is whole or not there."""
+    """End a process and its own; they save what they can, and each file they write is whole or not there."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):

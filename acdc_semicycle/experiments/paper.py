@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # matplotlib: only where something is drawn
-    pass
-
 PAPER: dict[tuple[str, str], dict[str, float]] = {  # method and labels: the mean IoU of each data set
     ("full", "100"): {"voc": 0.5543, "cityscapes": 0.5551, "acdc": 0.8982},
     ("hung", "20"): {"voc": 0.2032, "cityscapes": 0.3490, "acdc": 0.8063},
@@ -33,10 +28,10 @@ SCORES = {  # of a report's summary, the main one first, in words
 
 
 def labels_in_words(labels: str) -> str:
-    """As a reader wants it: 20 %, 3 patients."""
+    """A cell's labels for a reader: 20 %, 3 patients."""
     return f"{labels[:-1]} patients" if labels.endswith("p") else f"{labels} %"
 
 
 def label_order(labels: str) -> tuple[bool, float]:
-    """From many labels to few, percentages first."""
+    """A key that sorts labels from many to few, percentages first."""
     return labels.endswith("p"), -float(labels.removesuffix("p"))

@@ -1,4 +1,4 @@
-"""One runner at a time on a run's folder, also after a runner was killed whose process goes on."""
+"""One runner at a time on a run's folder, even if an earlier runner was killed and left its process running."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def run_lock(path: Path) -> Iterator[IO[str] | None]:
 
 
 def _take(lock: IO[str]) -> bool:
+    """Lock the folder, after ending a process that a killed runner left in it; False if another runner has it."""
     for _ in range(50):
         if try_lock(lock):
             sign(lock, 0)
@@ -34,7 +35,7 @@ def _take(lock: IO[str]) -> bool:
 
 
 def sign(lock: IO[str], child: int) -> None:
-    """Write down who is at it: the machine, the runner, the bundle's process (0: none yet)."""
+    """Write down who holds the lock: the machine, the runner, the bundle's process (0: none yet)."""
     lock.seek(0)
     lock.truncate()
     lock.write(f"{platform.node()} {os.getpid()} {child}")
@@ -42,12 +43,12 @@ def sign(lock: IO[str], child: int) -> None:
 
 
 def _end_orphan(lock: IO[str]) -> bool:
-    """Whether a child that its killed runner left on this machine held the lock, and has been ended."""
+    """Whether a process that a killed runner left on this machine holds the lock, and was ended now."""
     lock.seek(0)
     host, *processes = lock.read().split() or [""]
     if host != platform.node() or len(processes) != 2:
         return False
-    runner, child = map(int, processes)
+    runner, child = int(processes[0]), int(processes[1])
     if not child or _lives(runner):
         return False
     with suppress(ProcessLookupError):
@@ -56,10 +57,11 @@ def _end_orphan(lock: IO[str]) -> bool:
 
 
 def _lives(process: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         return True
     return True

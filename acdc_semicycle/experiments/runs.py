@@ -24,39 +24,54 @@ OVERLAYS = {"full": "partial", "partial": "partial", "hung": "hung"} | {name: f"
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of a table, and the commands that fill it."""
+    """One cell of a table, and the commands that fill it.
+
+    Attributes:
+        files: of the configuration, the bundle's train.json first.
+        options: ``--KEY`` and its value in turn; all but the output folder.
+        launcher: the words that run the bundle.
+    """
 
     cell: Cell
     folder: Path
     files: tuple[str, ...]
-    options: tuple[str, ...]  # all but the output folder
+    options: tuple[str, ...]
     launcher: tuple[str, ...]
 
     @classmethod
     def of(cls, cell: Cell, options: Options, launcher: tuple[str, ...]) -> Run:
-        """The bundle with the cell's overlays around the user's own."""
+        """The bundle with the user's own overlays between those of the data set and of the cell.
+
+        Raises:
+            InputError: no folder of the data set is given.
+        """
         variable = FOLDERS[cell.dataset]
         data = options.data.get(cell.dataset) or os.environ.get(variable)
         if not data:
-            raise InputError(f"no folder of {cell.dataset} is given: say --data {cell.dataset}=PATH, or set {variable}")
-        names = [] if cell.dataset == "acdc" else [cell.dataset]
-        method = OVERLAYS.get(cell.method)
-        files = [*map(overlay, names), *options.overlays, *([overlay(method)] if method else [])]
+            raise InputError(
+                f"no folder of {cell.dataset} is given: give --data {cell.dataset}=PATH, or set {variable}"
+            )
+        files = [str(folder("bundles/semicycle") / "configs" / "train.json")]
+        if cell.dataset != "acdc":
+            files.append(overlay(cell.dataset))
+        files += options.overlays
+        if cell.method in OVERLAYS:
+            files.append(overlay(OVERLAYS[cell.method]))
         settings = ["--dataset_dir", data_folder(cell.dataset, data), "--seed", str(cell.seed)]
         labels = folder("configs") / f"labels_{cell.labels}.yaml"
         if labels.is_file():
             files.append(str(labels))
         else:
-            count = cell.labels.removesuffix("p")
-            settings += ["--labelled", count if count != cell.labels else str(round(float(count) / 100, 8))]
-        train = str(folder("bundles/semicycle") / "configs" / "train.json")
-        return cls(cell, options.out / cell.place, (train, *files), (*settings, *options.further), launcher)
+            settings += ["--labelled", _labelled(cell.labels)]
+        return cls(cell, options.out / cell.place, tuple(files), (*settings, *options.further), launcher)
 
     def arguments(self, run_id: str) -> list[str]:
-        """What the bundle is called with."""
-        last = [str(folder("bundles/semicycle") / "configs" / "evaluate.json")] if run_id == "evaluating" else []
-        files = json.dumps([*self.files, *last])  # double quotes: a shell's command stays legible
-        return ["run", run_id, "--config_file", files, "--output_dir", str(self.folder), *self.options]
+        """The words after the launcher."""
+        files = list(self.files)
+        if run_id == "evaluating":
+            files.append(str(folder("bundles/semicycle") / "configs" / "evaluate.json"))
+        config_file = json.dumps(files)  # with double quotes a shell's command stays legible
+        return ["run", run_id, "--config_file", config_file, "--output_dir", str(self.folder), *self.options]
 
     def commands(self) -> list[str]:
         """Training and evaluation as a user would type them."""
@@ -64,12 +79,12 @@ class Run:
 
     @property
     def settings(self) -> list[str]:
-        """What makes this run this one, wherever it is written and from wherever it is called."""
+        """What distinguishes this run from others, wherever its files lie and wherever it is started."""
+        settings = [f"{os.path.abspath(file)} ({_fingerprint(file)})" for file in self.files]
         values = dict(zip(self.options[::2], self.options[1::2], strict=True))
-        if "--dataset_dir" in values:
-            values["--dataset_dir"] = os.path.abspath(values["--dataset_dir"])
-        files = [f"{os.path.abspath(file)} ({_fingerprint(file)})" for file in self.files]
-        return [*files, *(f"{name} {value}" for name, value in values.items())]
+        for name, value in values.items():
+            settings.append(f"{name} {os.path.abspath(value) if name == '--dataset_dir' else value}")
+        return settings
 
     def finished(self) -> bool:
         """Whether its report is there.
@@ -82,23 +97,33 @@ class Run:
         if record is None or not (self.folder / record["report"]).is_file():
             return False
         if record["settings"] != self.settings:
-            there = [word for word in record["settings"] if word not in self.settings]
-            here = [word for word in self.settings if word not in record["settings"]]
+            before = [setting for setting in record["settings"] if setting not in self.settings]
+            now = [setting for setting in self.settings if setting not in record["settings"]]
             raise InputError(
-                f"{self.folder} was run with {' '.join(there) or 'no more'}, here it is"
-                f" {' '.join(here) or 'without that, or in another order'}: give another --out, or the old command"
+                f"{self.folder} was run with {' '.join(before) or 'no more'}, here it is"
+                f" {' '.join(now) or 'without that, or in another order'}: give another --out, or the old command"
             )
         return True
 
     def part(self) -> float:
-        """What part of its epochs is done; 0 while nobody knows how many there are."""
+        """The fraction of its epochs that is done; 0 until its log shows how many there are."""
         curve, log = self.folder / "learning_curve.csv", self.folder / "run.log"
         if not curve.is_file() or not log.is_file():
             return 0.0
-        of = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
-        return min(1.0, max(0, curve.read_text(encoding="utf-8").count("\n") - 1) / int(of[-1])) if of else 0.0
+        epochs = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
+        if not epochs:
+            return 0.0
+        done = curve.read_text(encoding="utf-8").count("\n") - 1
+        return min(1.0, max(0, done) / int(epochs[-1]))
+
+
+def _labelled(labels: str) -> str:
+    """A cell's labels as the bundle's ``labelled``: a number of patients ("3p"), or else a fraction."""
+    if labels.endswith("p"):
+        return labels.removesuffix("p")
+    return str(round(float(labels) / 100, 8))
 
 
 def _fingerprint(file: str) -> str:
-    """What a file holds, in eight letters: an overlay that was edited makes another run."""
+    """Eight letters that depend on a file's content: an overlay that was edited makes another run."""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]

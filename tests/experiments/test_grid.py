@@ -69,7 +69,7 @@ def test_a_part_without_labels_has_the_papers_and_full_has_all():
         (["--only", "acdc labels=0p"], "labels=0p is"),
         (["--only", "acdc 20"], "has '20': give labels=20,10"),
         (["--only", "acdc labels="], "has 'labels='"),
-        (["--only", "voc"], "no folder of voc is given: say --data voc=PATH, or set VOC_DIR"),
+        (["--only", "voc"], "no folder of voc is given: give --data voc=PATH, or set VOC_DIR"),
         (["--data", "mnist=."], "'mnist' is no data set"),
         (["--data", "voc=nowhere"], "'nowhere' is no folder"),
         (["--data", "voc"], "'' is no folder"),
@@ -81,8 +81,8 @@ def test_a_part_without_labels_has_the_papers_and_full_has_all():
         (["--epochs", "3", "tiny"], "'tiny' is not understood"),
         (["--submit", "moon"], "'moon' is no place to submit to: give one of slurm, local"),
         (["--submit-options", "timeout"], "--submit-options has 'timeout'"),
-        (["--seed", "1"], "--seed is for the table to give to each run: say it by --seeds"),
-        (["--output_dir", "x"], "say it by --out"),
+        (["--seed", "1"], "--seed is for the table to give to each run: use --seeds instead"),
+        (["--output_dir", "x"], "use --out instead"),
         (["--report", "results"], "takes nothing beside it"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_misspelt_key_is_named_before_anything_is_printed(capsys, tmp_path):
 
 def test_without_data_or_with_an_unknown_overlay_nothing_starts(capsys):
     assert command.main([]) == 2
-    assert "no data set is given: say --data acdc=PATH" in capsys.readouterr().err
+    assert "no data set is given: give --data acdc=PATH" in capsys.readouterr().err
     assert command.main(["enormous"]) == 2
     assert "'enormous' is no overlay" in capsys.readouterr().err
 

@@ -171,7 +171,7 @@ def test_a_run_that_another_runner_is_at_is_skipped(run, capsys, tmp_path):
         lock.write(f"{platform.node()} {os.getpid()} {os.getpid()}")
         lock.flush()
         assert run("acdc labels=10 method=partial,semicycle") == 0
-    assert "acdc 10 % partial seed 0: skipped, another runner is at it; " in capsys.readouterr().out
+    assert "acdc 10 % partial seed 0: skipped, another runner works on it; " in capsys.readouterr().out
     assert processes(folder) == []
     assert (tmp_path / "out/acdc/labels_10/semicycle/seed_0/finished.json").is_file()
 
