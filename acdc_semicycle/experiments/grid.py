@@ -19,7 +19,13 @@ from acdc_semicycle.runtime.errors import InputError
 SWITCHES = ("dry-run", "no-probe", "no-images")
 FOLDERS = {"voc": "VOC_DIR", "cityscapes": "CITYSCAPES_DIR", "acdc": "ACDC_DIR"}  # the environment's variables
 # keys of the bundle that each run gets from the table, and the table's own option for them
-OURS = {"dataset_dir": "--data", "output_dir": "--out", "seed": "--seeds", "labelled": "--only", "config_file": "overlays"}
+OURS = {
+    "dataset_dir": "--data",
+    "output_dir": "--out",
+    "seed": "--seeds",
+    "labelled": "--only",
+    "config_file": "overlays",
+}
 
 
 @dataclass

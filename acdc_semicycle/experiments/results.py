@@ -48,50 +48,49 @@ class Finished(NamedTuple):
         return value.get("mean") if isinstance(value, dict) else value
 
     def patients(self) -> dict[str, float]:
-        """The score of each patient, or picture, that has one: Dice of its volumes, IoU of a picture."""
+        """The mean score of each patient, or picture, that has one: Dice of its volumes, IoU of a picture."""
         score = "dice" if self.cell.dataset == "acdc" else "iou"
-        found: dict[str, list[float]] = {}
+        values: dict[str, list[float]] = {}
         for case in self.report["cases"]:
-            if case[score]["mean"] is not None:
-                found.setdefault(case.get("patient") or case["case"], []).append(case[score]["mean"])
-        return {patient: float(np.mean(values)) for patient, values in found.items()}
+            value = case[score]["mean"]
+            if value is not None:
+                values.setdefault(case.get("patient") or case["case"], []).append(value)
+        return {patient: float(np.mean(scores)) for patient, scores in values.items()}
 
 
 def finished(path: Path) -> dict[str, Any]:
-    """What a run's finished.json says.
+    """The content of a run's finished.json.
 
     Raises:
         InputError: names the file that is damaged.
     """
-    return _holding(path, "report", "command", "settings")
+    return _read(path, "report", "command", "settings")
 
 
-def _holding(path: Path, *keys: str) -> dict[str, Any]:
+def _read(path: Path, *keys: str) -> dict[str, Any]:
+    """The content of a JSON file that must have these keys."""
     content = read_json(path)
-    if missing := [key for key in keys if key not in content]:
-        raise InputError(
-            f"{path} is damaged (it has no {missing[0]}): take it away, and give the table's command again"
-        )
+    for key in keys:
+        if key not in content:
+            raise InputError(f"{path} is damaged (it has no {key}): remove it, and give the table's command again")
     return content
 
 
 def finished_runs(out: Path) -> list[Finished]:
-    """All there are below a folder, as the tables order them."""
-    found: list[Finished] = []
+    """All finished runs below a folder, as the tables order them."""
+    runs: list[Finished] = []
     for path in sorted(out.glob("*/labels_*/*/seed_*/finished.json")):
         record = finished(path)
         report = path.parent / record["report"]
         dataset, labels, method, seed = path.parent.relative_to(out).parts
         cell = Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_")))
         if report.is_file() and dataset in SCORES and method in METHODS + ABLATIONS:
-            found.append(Finished(cell, record["command"], _holding(report, "summary", "cases"), report.parent))
-    methods = METHODS + ABLATIONS
-    return sorted(
-        found,
-        key=lambda run: (
-            [*SCORES].index(run.cell.dataset),
-            methods.index(run.cell.method),
-            label_order(run.cell.labels),
-            run.cell.seed,
-        ),
-    )
+            runs.append(Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent))
+    return sorted(runs, key=_order)
+
+
+def _order(run: Finished) -> tuple[int, int, tuple[bool, float], int]:
+    """A key that sorts runs by data set, method, labels and seed."""
+    cell = run.cell
+    method = (METHODS + ABLATIONS).index(cell.method)
+    return list(SCORES).index(cell.dataset), method, label_order(cell.labels), cell.seed
