@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tabulating import ROOT
 
-from acdc_semicycle.experiments import command, grid
+from acdc_semicycle.experiments import command, grid, scheduling
 from acdc_semicycle.runtime.errors import InputError
 
 
@@ -155,21 +155,21 @@ def test_each_run_has_its_share_of_the_machine(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert command.environments(0) == [{"OMP_NUM_THREADS": "8"}]
-    assert command.environments(3) == [{"OMP_NUM_THREADS": "2"}] * 3
+    assert scheduling.environments(0) == [{"OMP_NUM_THREADS": "8"}]
+    assert scheduling.environments(3) == [{"OMP_NUM_THREADS": "2"}] * 3
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     threads = {"OMP_NUM_THREADS": "4"}
-    assert command.environments(0) == [threads | {"CUDA_VISIBLE_DEVICES": n} for n in "01"]
+    assert scheduling.environments(0) == [threads | {"CUDA_VISIBLE_DEVICES": n} for n in "01"]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert {place["OMP_NUM_THREADS"] for place in command.environments(0)} == {"3"}
+    assert {place["OMP_NUM_THREADS"] for place in scheduling.environments(0)} == {"3"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in command.environments(3)] == ["5", "7", "5"]
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in scheduling.environments(3)] == ["5", "7", "5"]
 
 
 def test_runs_share_what_they_prepare_unless_the_user_has_a_place_for_it(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     given = ["tiny", "--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out")]
-    options = command.Options.read(given)
+    options = grid.Options.read(given)
     command.carry_out([], 0, options)
     assert os.environ["SEMICYCLE_CACHE"] == str(tmp_path / "out" / "cache")
     monkeypatch.setenv("SEMICYCLE_CACHE", "mine")
