@@ -27,12 +27,12 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
-from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
 from acdc_semicycle.config.locations import folder, misread, overlays_and_options
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.runtime import signals
 from acdc_semicycle.runtime.errors import speak_in_turn
@@ -221,13 +221,15 @@ def _options(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, An
     Raises:
         ValueError: names the word that is neither, and the nearest of the ``switches``, which have no value.
     """
-    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
-    for key, value in zip_longest(words[::2], words[1::2], fillvalue="--"):
-        if not key.startswith("--") or value.startswith("--"):
-            near = get_close_matches(key.removeprefix("--"), switches, 1)
+    values = {}
+    for option in options_of(arguments):
+        if option.key is None or option.value is None or option.value.startswith("--"):
+            name = option.word if option.key is None else f"--{option.key}"
+            near = get_close_matches(name.removeprefix("--"), switches, 1)
             hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
-            raise ValueError(f"{key!r} is not understood: {hint}")
-    return {key[2:]: _value(value) for key, value in zip(words[::2], words[1::2], strict=True)}
+            raise ValueError(f"{name!r} is not understood: {hint}")
+        values[option.key] = _value(option.value)
+    return values
 
 
 def _value(text: str) -> Any:
@@ -261,11 +263,11 @@ def _text(value: Any) -> str:
 
 def become(run_id: str, files: list[str], options: list[str]) -> int:
     """Become the bundle's own command, printed first; where that would take a path for code, do what it does here."""
-    words = [piece for word in options for piece in (word.split("=", 1) if word.startswith("--") else [word])]
-    if any(misread(*pair) for pair in pairwise(words)):
-        given = _options(options)
-        paths = {key: Path(str(value)) for key, value in given.items() if misread(key, str(value))}
-        return run_here(run_id, files, paths, {key: value for key, value in given.items() if key not in paths})
+    names = [option.key for option in options_of(options) if misread(option)]
+    if names:
+        settings = _options(options)
+        paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
+        return run_here(run_id, files, paths, settings)
     command = _announce(run_id, files, options)[1]
     os.execv(sys.executable, [sys.executable, *command[1:]])
 

@@ -164,8 +164,8 @@ def _at_call(count: int, before: bool) -> Callable[[], None]:
 def _checkpoints(folder: Path, objects: dict[str, Any]) -> checkpoints.Checkpoints:
     evaluator = Engine(lambda *_: None)
     evaluator.state.metrics, evaluator.state.key_metric_name, evaluator.state.epoch = {}, "dice", 0  # type: ignore
-    network, painter = objects["objective"].G_IS, objects["objective"].G_SI
-    return checkpoints.Checkpoints(folder, objects, evaluator, network, {"seed": 0}, {}, painter)
+    network, image_generator = objects["objective"].G_IS, objects["objective"].G_SI
+    return checkpoints.Checkpoints(folder, objects, evaluator, network, {"seed": 0}, {}, image_generator)
 
 
 def _ours(folder: Path, objects: dict[str, Any], tell: Saved) -> None:

@@ -98,8 +98,8 @@ def trained(folder: Path, size: int, filters: int, steps: int, device: str) -> P
         optimizer.step()
     path, card = folder / "models" / "model.pt", {"filters": filters, "image_size": [size, size]}
     weights.save(path, {key: value.cpu() for key, value in network.state_dict().items()})
-    painter = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
-    weights.save(path.with_name("painter.pt"), painter.state_dict())
+    image_generator = ResidualGenerator(4, 1, filters=filters, activation=torch.nn.Tanh())
+    weights.save(path.with_name("image_generator.pt"), image_generator.state_dict())
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
     return path
 
@@ -156,7 +156,7 @@ class Stock:
 
 
 def ours(paths: list[Path], out: Path, model: Path, device: str, **more: Any) -> tuple[float, dict[str, list[float]]]:
-    """Seconds of one run of the bundle over all of them, and those of each stage from its ledger."""
+    """Seconds of one run of the bundle over all of them, and those of each stage from its manifest."""
     settings = {"cycle": False, "largest": False, "device": torch.device(device)} | more
     settings |= {"input": paths, "output_dir": out, "checkpoint": model}
     flow = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False, **settings)

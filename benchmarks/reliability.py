@@ -155,9 +155,9 @@ def predict(source: Path, out: Path, model: Path) -> tuple[int, dict[str, Path],
     done = semicycle("predict", source, "-o", out, "--model", model, "--no-cycle", "--no-largest")
     if not (out / "predictions.json").is_file():
         return done.returncode, {}, {}
-    ledger = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
-    masks = {case["scan"]: out / case["mask"] for case in ledger["cases"]}
-    said = {each["scan"]: each["reason"] for each in ledger["failures"]}
+    manifest = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+    masks = {case["scan"]: out / case["mask"] for case in manifest["cases"]}
+    said = {each["scan"]: each["reason"] for each in manifest["failures"]}
     unheard = [scan for scan, reason in said.items() if reason not in done.stderr]
     return done.returncode, masks, said | dict.fromkeys(unheard, "nothing on the terminal")
 

@@ -6,16 +6,18 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from acdc_semicycle.config import overlays
+from acdc_semicycle.config.options import Option, options_of
 from acdc_semicycle.runtime.errors import InputError
 
 PATHS = ["dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir"]
 PATHS += ["train_list", "validation_list", "test_list"]  # keys of the bundle that name what is the user's own
 
 
-def misread(option: str, path: str) -> bool:
-    """Whether ``--option path`` is a path that MONAI would read as code or as a key of the configuration."""
-    odd = path[:1] in ("$", "@", "%") or any(sign in path for sign in ("#", "@::", "%::"))
-    return odd and option.removeprefix("--") in PATHS
+def misread(option: Option) -> bool:
+    """Whether an option is a path that MONAI would read as code or as a key of the configuration."""
+    path = option.value or ""
+    odd = path.startswith(("$", "@", "%")) or any(sign in path for sign in ("#", "@::", "%::"))
+    return odd and option.key in PATHS
 
 
 def folder(name: str) -> Path:
@@ -74,13 +76,9 @@ def overlays_and_options(arguments: Sequence[str], switches: Collection[str] = (
         InputError: names a word that is neither, or an option without its value.
     """
     first = next((place for place, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    words = iter(arguments[first:])
-    for word in words:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name:
-            raise InputError(f"{word!r} is not understood: overlays come first, then --KEY VALUE pairs")
-        if name not in switches:
-            value = value if equals else next(words, "--")
-            if not value or value.startswith("--"):
-                raise InputError(f"--{name} has no value: give --{name} VALUE")
+    for option in options_of(arguments[first:], switches):
+        if not option.key:
+            raise InputError(f"{option.word!r} is not understood: overlays come first, then --KEY VALUE pairs")
+        if option.key not in switches and (not option.value or option.value.startswith("--")):
+            raise InputError(f"--{option.key} has no value: give --{option.key} VALUE")
     return [overlay(name) for name in arguments[:first]], list(arguments[first:])

@@ -18,7 +18,7 @@ def network_card(name: str) -> dict[str, Any] | None:
     """
     parser = calling_parser()
     assert parser is not None, "it is called in an expression of a configuration"
-    component = parser[name] if name in parser else None
+    component = parser.get(name, None)
     if component is None:
         return None
     if not isinstance(component, dict) or "_target_" not in component:

@@ -9,10 +9,10 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.runtime.errors import InputError
 
 ANYTHING: Any = object()  # stands where a command sets a value: what lies below it, MONAI sees
@@ -58,11 +58,9 @@ def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
     for file in files:
         for key, value in read(file).items():
             _place(config, key, value, str(file))
-    words = list(options)
-    for word, following in zip_longest(words, words[1:], fillvalue=""):
-        if word.startswith("--"):
-            key, equals, value = word[2:].partition("=")
-            _place(config, key, _seen(value if equals else following), "the command")
+    for option in options_of(options):
+        if option.key is not None:
+            _place(config, option.key, _seen(option.value or ""), "the command")
 
 
 def _seen(text: str) -> Any:

@@ -8,12 +8,12 @@ import json
 import pydoc
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from acdc_semicycle.config.locations import PATHS, folder, misread
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.settings import AMOUNT, RULES
 from acdc_semicycle.runtime.errors import InputError
 
@@ -78,13 +78,12 @@ def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) 
     Raises:
         InputError: names the option and the path.
     """
-    words = [piece for word in arguments for piece in (word.split("=", 1) if word.startswith("--") else [word])]
-    for option, path in pairwise(words):
-        given = (config or {}).get(option.removeprefix("--"))
-        if isinstance(given, str | None) and misread(option, path):
+    for option in options_of(arguments):
+        given = (config or {}).get(str(option.key))
+        if isinstance(given, str | None) and misread(option):
             raise InputError(
-                f"{option} is {path!r}, which MONAI reads as code or as a key of its own: rename the folder, or say"
-                " semicycle train, evaluate or predict, which take any name"
+                f"--{option.key} is {option.value!r}, which MONAI reads as code or as a key of its own: rename the"
+                " folder, or say semicycle train, evaluate or predict, which take any name"
             )
 
 

@@ -10,7 +10,6 @@ name is complete, and never changes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -33,8 +32,9 @@ from torch import Tensor
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import nrrd_meta, volumes
-from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime import environment, locks
 from acdc_semicycle.runtime.errors import InputError, many
+from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
 from acdc_semicycle.runtime.versions import versions
 
 log = logging.getLogger("semicycle")
@@ -116,12 +116,10 @@ def _checksum(path: Path) -> str:
 def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_file(path.with_name(".lock"))
-    with path.with_name(".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locks.lock_file(path.with_name(".lock")) as lock:
+        if not locks.try_lock(lock):
             log.info("another run prepares slices in %s: waiting for it", path.parent)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.wait_and_lock(lock)
         yield
 
 
@@ -129,21 +127,15 @@ def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> Path:
     damaged = list(path.parent.glob(f"{path.stem}-*{path.suffix}"))
     for each in damaged:
         log.warning("%s is damaged: it is made anew", each)
-    for left in path.parent.glob(".part-*-slices-*.npy"):  # by a process that was killed: nobody else writes now
-        left.unlink(missing_ok=True)
-    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        with beside.open("w+b") as stream:
+    remove_leftovers(path.parent, "slices-*.npy")
+    with part_file(path) as part:
+        with part.open("w+b") as stream:
             _stream(stream, make())
-            stream.flush()
-            os.fsync(stream.fileno())
-        made = path.with_name(f"{path.stem}-{_checksum(beside)}{path.suffix}")
-        beside.replace(made)
-        for each in set(damaged) - {made}:
-            each.unlink(missing_ok=True)
-        return made
-    finally:
-        beside.unlink(missing_ok=True)
+        made = path.with_name(f"{path.stem}-{_checksum(part)}{path.suffix}")
+        move_into_place(part, made)
+    for each in set(damaged) - {made}:
+        each.unlink(missing_ok=True)
+    return made
 
 
 def _in_memory(make: Callable[[], Iterator[Slice]]) -> NDArray:

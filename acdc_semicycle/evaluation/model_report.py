@@ -19,7 +19,7 @@ from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
-from acdc_semicycle.artifacts.model import said
+from acdc_semicycle.artifacts.model import stored_card
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.datasets.records import Record
@@ -146,7 +146,7 @@ class Report:
         return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
-        trained = said(self.checkpoint)
+        trained = stored_card(self.checkpoint)
         for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
                 raise InputError(

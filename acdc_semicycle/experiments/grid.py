@@ -1,26 +1,36 @@
-"""What was asked for: the options of the command, and the cells of the tables."""
+"""What a table's command asks for: its options, and the cells of the tables."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.locations import overlays_and_options
-from acdc_semicycle.experiments.results import ABLATIONS, METHODS, PAPER, Cell
+from acdc_semicycle.config.options import options_of
+from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, PAPER
+from acdc_semicycle.experiments.results import Cell
 from acdc_semicycle.runtime.errors import InputError
 
 SWITCHES = ("dry-run", "no-probe", "no-images")
-FOLDERS = {"voc": "VOC_DIR", "cityscapes": "CITYSCAPES_DIR", "acdc": "ACDC_DIR"}  # from the environment
-OURS = {"dataset_dir": "--data", "output_dir": "--out", "seed": "--seeds", "labelled": "--only", "config_file": "words"}
+FOLDERS = {"voc": "VOC_DIR", "cityscapes": "CITYSCAPES_DIR", "acdc": "ACDC_DIR"}  # the environment's variables
+# keys of the bundle that each run gets from the table, and the table's own option for them
+OURS = {
+    "dataset_dir": "--data",
+    "output_dir": "--out",
+    "seed": "--seeds",
+    "labelled": "--only",
+    "config_file": "overlays",
+}
 
 
 @dataclass
 class Options:
-    """The command, read."""
+    """The options of a table's command."""
 
     overlays: list[str] = field(default_factory=list)
     data: dict[str, str] = field(default_factory=dict)
@@ -34,71 +44,79 @@ class Options:
     dry_run: bool = False
     no_probe: bool = False
     no_images: bool = False
-    further: tuple[str, ...] = ()  # keys of the bundle
+    further: tuple[str, ...] = ()  # ``--KEY`` of the bundle and its value in turn
 
     @classmethod
     def read(cls, arguments: list[str]) -> Options:
-        """Take the command apart.
+        """The options in the words of a command.
 
         Raises:
-            ValueError: names the word that cannot be understood.
+            ValueError: names the word that is not understood.
         """
         overlays, rest = overlays_and_options(arguments, SWITCHES)
         options = cls(overlays)
-        words = iter(rest)
-        for word in words:
-            name, equals, value = word.removeprefix("--").partition("=")
-            if name in SWITCHES:
-                setattr(options, name.replace("-", "_"), True)
-            else:
-                options._take(name, value if equals else next(words))
+        for option in options_of(rest, SWITCHES):
+            if option.key in SWITCHES:
+                setattr(options, option.key.replace("-", "_"), True)
+            elif option.key and option.value:  # overlays_and_options refuses an option without either
+                options._set(option.key, option.value)
         if options.report and len(arguments) > 2 + options.no_images:
             raise InputError("--report makes the tables again and takes nothing beside it: give --report FOLDER")
         return options
 
-    def _take(self, name: str, value: str) -> None:
-        if name == "data":
-            dataset, equals, path = value.partition("=")
-            if not equals and value not in FOLDERS:
-                raise InputError(f"--data has {value!r}: give the data set's name, too, such as --data acdc={value}")
-            self.data[_known(dataset, FOLDERS, "data set")] = data_folder(dataset, path)
-        elif name == "only":
-            self.only.append(value)
-        elif name == "seeds":
-            self.seeds = [_whole(seed, "--seeds", "0,1,2", 0) for seed in value.split(",")]
-        elif name == "out":
-            self.out = Path(value)
-        elif name == "report":
-            self.report = value
-        elif name == "jobs":
-            self.jobs = _whole(value, "--jobs", "2", 1)
-        elif name == "submit":
-            self.submit = _known(value, ("slurm", "local"), "place to submit to")
-        elif name == "submit-options":
-            self.submit_options = _parameters(value)
-        elif name in OURS:
-            raise InputError(f"--{name} is for the table to give to each run: say it by {OURS[name]}, see --help")
-        else:
-            self.further += (f"--{name}", value)
+    def _set(self, name: str, value: str) -> None:
+        """Set an option of the table, or keep a key of the bundle for its runs."""
+        if name in OURS:
+            raise InputError(f"--{name} is for the table to give to each run: use {OURS[name]} instead, see --help")
+        match name:
+            case "data":
+                dataset, folder = _dataset_and_folder(value)
+                self.data[dataset] = folder
+            case "only":
+                self.only.append(value)
+            case "seeds":
+                self.seeds = [_whole(seed, "--seeds", "0,1,2", 0) for seed in value.split(",")]
+            case "out":
+                self.out = Path(value)
+            case "report":
+                self.report = value
+            case "jobs":
+                self.jobs = _whole(value, "--jobs", "2", 1)
+            case "submit":
+                self.submit = _one_of(value, ("slurm", "local"), "place to submit to")
+            case "submit-options":
+                self.submit_options = _parameters(value)
+            case _:
+                self.further += (f"--{name}", value)
 
 
-def _known(name: str, known: Any, kind: str) -> str:
-    if name not in known:
-        raise InputError(f"{name!r} is no {kind}: give one of {', '.join(known)}")
+def _dataset_and_folder(text: str) -> tuple[str, str]:
+    """A data set's name and its folder, from ``NAME=PATH``."""
+    dataset, equals, path = text.partition("=")
+    if not equals and text not in FOLDERS:
+        raise InputError(f"--data has {text!r}: give the data set's name, too, such as --data acdc={text}")
+    return _one_of(dataset, FOLDERS, "data set"), data_folder(dataset, path)
+
+
+def _one_of(name: str, names: Collection[str], kind: str) -> str:
+    """A name, if it is one of those known."""
+    if name not in names:
+        raise InputError(f"{name!r} is no {kind}: give one of {', '.join(names)}")
     return name
 
 
 def _whole(text: str, option: str, example: str, least: int) -> int:
+    """The whole number in an option's text."""
     if not text.isdecimal() or int(text) < least:
         raise InputError(f"{option} has {text!r}: give whole numbers of at least {least}, such as {option} {example}")
     return int(text)
 
 
 def data_folder(dataset: str, path: str) -> str:
-    """The folder of a data set, as it was given.
+    """The folder of a data set, with the user's home for a tilde.
 
     Raises:
-        InputError: there is none.
+        InputError: it is no folder.
     """
     if not path or not Path(path).expanduser().is_dir():
         raise InputError(f"{path!r} is no folder: give the data as --data {dataset}=PATH")
@@ -106,52 +124,72 @@ def data_folder(dataset: str, path: str) -> str:
 
 
 def _parameters(text: str) -> dict[str, Any]:
-    """``"timeout_min=600 slurm_partition=gpu"`` with its numbers as numbers."""
-    pairs = [word.partition("=") for word in shlex.split(text)]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise InputError(f"--submit-options has {text!r}: give KEY=VALUE KEY=VALUE, such as 'timeout_min=600'")
-    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+    """``"timeout_min=600 slurm_partition=gpu"`` as a dict, with its numbers as numbers."""
+    parameters: dict[str, Any] = {}
+    for word in shlex.split(text):
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise InputError(f"--submit-options has {text!r}: give KEY=VALUE KEY=VALUE, such as 'timeout_min=600'")
+        parameters[name] = int(value) if value.isdecimal() else value
+    return parameters
 
 
 def cells(options: Options) -> list[Cell]:
     """The runs asked for, each once: the paper's own rows, or those of each ``--only``."""
-    if options.only:
-        rows = [row for spec in options.only for row in specified(spec)]
-    else:
-        given = options.data or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
-        rows = [(name, *row) for name in FOLDERS if name in given for row in PAPER if name in PAPER[row]]
-        if not rows:
-            raise InputError("no data set is given: say --data acdc=PATH, voc=PATH or cityscapes=PATH")
-    return list(
-        dict.fromkeys(Cell(name, labels, method, seed) for name, method, labels in rows for seed in options.seeds)
-    )
+    rows = []
+    for spec in options.only:
+        rows += specified(spec)
+    if not options.only:
+        rows = _papers_rows(options)
+    asked = [Cell(dataset, labels, method, seed) for dataset, method, labels in rows for seed in options.seeds]
+    return list(dict.fromkeys(asked))
+
+
+def _papers_rows(options: Options) -> list[tuple[str, str, str]]:
+    """Data set, method and labels of each of the paper's rows of the data sets that are given."""
+    given = set(options.data) or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
+    rows = []
+    for dataset in FOLDERS:
+        for (method, labels), scores in PAPER.items():
+            if dataset in given and dataset in scores:
+                rows.append((dataset, method, labels))
+    if not rows:
+        raise InputError("no data set is given: give --data acdc=PATH, voc=PATH or cityscapes=PATH")
+    return rows
 
 
 def specified(spec: str) -> list[tuple[str, str, str]]:
     """Data set, method and labels of each row of a grid such as ``"acdc labels=10,20 method=partial,semicycle"``.
 
     Raises:
-        InputError: names what is not known.
+        InputError: names the word that is not known.
     """
     first, *rest = spec.split() or [""]
-    given = {"labels": "", "method": ""}
+    texts = {"labels": "", "method": ""}
     for word in rest:
         key, _, value = word.partition("=")
-        if key not in given or not value:
+        if key not in texts or not value:
             raise InputError(f"--only {spec!r} has {word!r}: give labels=20,10 or method=partial,semicycle")
-        given[key] = value
-    datasets = [_known(name, FOLDERS, "data set") for name in first.split(",")]
-    methods = [_known(name, METHODS + ABLATIONS, "method") for name in given["method"].split(",") if name] or METHODS
-    labels = [_labels(text) for text in given["labels"].split(",") if text]
-    return [
-        (dataset, method, label)
-        for dataset in datasets
-        for method in methods
-        for label in (["100"] if method == "full" else labels or [of for name, of in PAPER if name == method])
-    ]
+        texts[key] = value
+    datasets = [_one_of(name, FOLDERS, "data set") for name in first.split(",")]
+    methods = [_one_of(name, METHODS + ABLATIONS, "method") for name in texts["method"].split(",") if name]
+    labels = [_labels(text) for text in texts["labels"].split(",") if text]
+    rows = []
+    for dataset in datasets:
+        for method in methods or METHODS:
+            rows += [(dataset, method, label) for label in _labels_of(method, labels)]
+    return rows
+
+
+def _labels_of(method: str, labels: list[str]) -> list[str]:
+    """The labels that a method is run with: all for the full one, else those asked for, else the paper's."""
+    if method == "full":
+        return ["100"]
+    return labels or [papers_labels for name, papers_labels in PAPER if name == method]
 
 
 def _labels(text: str) -> str:
+    """A percentage, or a number of patients, in the words of a cell: ``20`` or ``3p``."""
     if re.fullmatch(r"[1-9]\d*p", text):
         return text
     if not re.fullmatch(r"\d+(\.\d+)?", text) or not 0 < float(text) <= 100:

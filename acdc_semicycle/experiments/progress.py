@@ -1,4 +1,4 @@
-"""How far the runs of a table are, and how long they take."""
+"""How much of a table's runs is done, and how long the rest takes."""
 
 from __future__ import annotations
 
@@ -11,72 +11,79 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from acdc_semicycle.experiments.execution import BUSY, call
 from acdc_semicycle.experiments.grid import Options
-from acdc_semicycle.experiments.results import ABLATIONS, Cell
-from acdc_semicycle.experiments.runs import BUSY, Run, call, claimed
+from acdc_semicycle.experiments.paper import ABLATIONS
+from acdc_semicycle.experiments.results import Cell
+from acdc_semicycle.experiments.run_lock import run_lock
+from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.files import read_json, write_text
 
-PROBED = {"full": "partial"} | dict.fromkeys(ABLATIONS, "semicycle")  # what takes as long
+PROBED = {"full": "partial"} | dict.fromkeys(ABLATIONS, "semicycle")  # another method that takes as long
 
 
 def expectations(
     runs: list[Run], options: Options, environment: dict[str, str], say: Callable[[str], None]
 ) -> dict[Run, float]:
-    """Seconds of each whole run, from a few timed steps of each data set and method; kept in probe.json.
+    """Seconds of each whole run, from a few timed steps of each data set and method; they are kept in probe.json.
 
-    What cannot be probed has none: its run will show what is wrong.
+    A run whose probe fails has none: the run itself will show the error.
     """
     path = options.out / "probe.json"
-    known = read_json(path) if path.is_file() else {}
+    probed = read_json(path) if path.is_file() else {}
     seconds = {}
     for run in runs:
         cell = Cell(run.cell.dataset, "20", PROBED.get(run.cell.method, run.cell.method), 0)
         probe = Run.of(cell, options, run.launcher)
         probe = replace(probe, folder=options.out / "probe" / f"{cell.dataset}_{cell.method}")
         threads = environment.get("OMP_NUM_THREADS", "all")
-        key = f"{shlex.join([*probe.settings])} with {threads} threads"
-        if key not in known:
+        key = f"{shlex.join(probe.settings)} with {threads} threads"
+        if key not in probed:
             say(f"probing {cell.dataset} {cell.method}")
-            known[key] = _probe(probe, environment)
-            write_text(path, json.dumps({k: v for k, v in known.items() if v}, indent=1) + "\n")
-        if known[key]:
-            seconds[run] = known[key]
+            probed[key] = _probe(probe, environment)
+            write_text(path, json.dumps({k: v for k, v in probed.items() if v}, indent=1) + "\n")
+        if probed[key]:
+            seconds[run] = probed[key]
         else:
             say(f"{run.cell}: not known how long it takes ({probe.folder / 'run.log'})")
     return seconds
 
 
 def _probe(run: Run, environment: dict[str, str]) -> float | None:
-    """Expected seconds of a run; None where its probe fails."""
-    with claimed(run.folder) as lock:
-        code, said = call(run, "probing", environment, lock) if lock else (1, [])
+    """Expected seconds of a run; None where its probe fails, or another runner works on it."""
+    with run_lock(run.folder) as lock:
+        if lock is None:
+            return None
+        code, lines = call(run, "probing", environment, lock)
+    if code or not lines:
+        return None
     try:
-        told = json.loads(said[-1]) if said and not code else {}
-        steps, validations = told["steps"] * told["step_seconds"], told["validations"] * told["validation_seconds"]
-        return told["start_seconds"] + steps + validations
+        times = json.loads(lines[-1])
+        steps, validations = times["steps"] * times["step_seconds"], times["validations"] * times["validation_seconds"]
+        return times["start_seconds"] + steps + validations
     except (KeyError, TypeError, ValueError):
         return None
 
 
 class Board:
-    """How far the runs are: their commands, a line where one starts or ends, and on a terminal bars.
+    """Shows the progress of the runs: their commands, a line where one starts or ends, and bars on a terminal.
 
     Args:
-        runs: those to do.
-        total: of the table, with those that were finished before.
+        runs: those that are not finished.
+        total: the number of the table's runs, with those that are finished.
     """
 
     def __init__(self, runs: list[Run], total: int) -> None:
         self.runs, self.total = runs, total
         self.seconds: dict[Run, float] = {}  # expected, of whole runs
         self.jobs = 1
-        self.part = {run: run.part() for run in runs}  # what is done of each
+        self.part = {run: run.part() for run in runs}  # the fraction that is done of each
         self.at_first = dict(self.part)
         self.ended: set[Run] = set()
         self.failed: dict[Run, str] = {}
         self.started = time.monotonic()
         self.bars: Any = _bars() if runs else None
-        self.tasks: dict[Run | None, Any] = {}  # the bar of each run, and of all
+        self.tasks: dict[Run | None, Any] = {}  # the bar of each run, and of None: all of them
 
     def __enter__(self) -> None:
         self.started = time.monotonic()
@@ -96,11 +103,12 @@ class Board:
             print(text, flush=True)
 
     def expect(self, seconds: dict[Run, float], jobs: int) -> None:
-        """Say how long it will take, as far as that is known."""
+        """Show how long all runs will take, as far as that is known."""
         self.seconds, self.jobs = seconds, jobs
         self.say(f"about {self.left()} for {len(self.runs)} runs, {jobs} at a time, on this machine")
 
     def start(self, run: Run) -> None:
+        """Show that a run starts."""
         self.say("\n".join(run.commands()))
         if self.bars:
             self.tasks[run] = self.bars.add_task(str(run.cell), total=1.0)
@@ -108,26 +116,29 @@ class Board:
             self.say(f"{run.cell}: started; {self.state()}")
 
     def end(self, run: Run, error: str) -> None:
-        """Take down what came of a run."""
+        """Show how a run ended; ``error`` is empty if it finished."""
         self.ended.add(run)
         self.part[run] = 1.0
         if error == BUSY:
             self.at_first[run] = 1.0
+            outcome = f"skipped, {BUSY}"
         elif error:
             self.failed[run] = error
-        word = f"skipped, {BUSY}" if error == BUSY else f"failed: {error}" if error else "finished"
-        self.say(f"{run.cell}: {word}; {self.state()}")
+            outcome = f"failed: {error}"
+        else:
+            outcome = "finished"
+        self.say(f"{run.cell}: {outcome}; {self.state()}")
         if self.bars and run in self.tasks:
             self.bars.remove_task(self.tasks.pop(run))
 
     def show(self) -> None:
-        """Read how far the runs are, and move the bars."""
+        """Read the progress of the runs, and move the bars."""
         for run in self.runs:
             if run not in self.ended:
                 self.part[run] = run.part()
         done = sum(self.part.values()) / len(self.part)
-        for run_or_all, task in list(self.tasks.items()):
-            self.bars.update(task, completed=done if run_or_all is None else self.part[run_or_all])
+        for run_or_none, task in list(self.tasks.items()):
+            self.bars.update(task, completed=done if run_or_none is None else self.part[run_or_none])
         if self.bars:
             self.bars.update(self.tasks[None], description=self.state())
 
@@ -140,8 +151,10 @@ class Board:
         runs = [run for run in self.runs if run not in self.failed]
         usual = sum(self.seconds.values()) / max(1, len(self.seconds)) or 1.0
         weights = {run: self.seconds.get(run, usual) for run in runs}
-        todo = sum(weight * (1 - self.part[run]) for run, weight in weights.items())
-        done = sum(weight * (self.part[run] - self.at_first[run]) for run, weight in weights.items())
+        todo = done = 0.0
+        for run, weight in weights.items():
+            todo += weight * (1 - self.part[run])
+            done += weight * (self.part[run] - self.at_first[run])
         if not todo:
             seconds = 0.0
         elif done > 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from acdc_semicycle.imageio.nifti import IN_MM
 from acdc_semicycle.imageio.orientation import Layout, displayed, layout
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
 
 if TYPE_CHECKING:
     from acdc_semicycle.imageio.dicom_series import Series
@@ -219,20 +219,13 @@ def save(target: Path, voxels: NDArray, like: Volume) -> None:
     """
     if voxels.shape[:3] != like.voxels.shape[:3]:
         raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".part-*-{escape(target.name)}"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
-    try:
+    remove_leftovers(target.parent, escape(target.name))
+    with part_file(target) as part:
         if ending(target) in NIFTI:
-            _save_nifti(beside, voxels, like)
+            _save_nifti(part, voxels, like)
         else:
-            _save_itk(beside, target, voxels, like)
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+            _save_itk(part, target, voxels, like)
+        move_into_place(part, target)
 
 
 def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:

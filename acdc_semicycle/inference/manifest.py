@@ -17,12 +17,12 @@ from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text, writing
 from acdc_semicycle.runtime.provenance import plain, provenance
 
-LEDGER = "predictions.json"
+MANIFEST = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"
 KEPT = {"case", "mask", "files", "parts", "stamp", "frame_scores"}  # of a case, what a later run goes by
 
 
-class Ledger:
+class Manifest:
     """predictions.json: what was made of which scan, by which network, and what failed.
 
     A scan that stands in it, unchanged, segmented by the same network with the same settings, is not done again.
@@ -30,7 +30,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
-        self.path, self.model = folder / LEDGER, model
+        self.path, self.model = folder / MANIFEST, model
         self.content: dict[str, Any] = {
             "model": {"path": str(model.path), "sha256": model.sha256} | model.card,
             "classes": list(model.card["classes"]),
@@ -121,8 +121,8 @@ class Ledger:
         write_text(self.path, json.dumps(plain(self.content), indent=1) + "\n")
 
 
-class Journal(Ledger):
-    """What a process that is not the first adds to the ledger: a file of one JSON a line, which the first takes up."""
+class Journal(Manifest):
+    """What another process than the first adds to the manifest: a file of one JSON a line, which the first takes up."""
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any], process: int) -> None:
         super().__init__(folder, model, settings)
@@ -172,7 +172,7 @@ def stamp(scan: Scan) -> list[Any]:
 def entry(
     scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model
 ) -> dict[str, Any]:
-    """What the ledger says of one label map."""
+    """What the manifest says of one label map."""
     card, ordered = model.card, [frames[n] for n in sorted(frames)]
     scores = [frame.judged.scores for frame in ordered]
     withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault

@@ -1,4 +1,4 @@
-"""Segment new scans and pictures: files in, label maps on their own grids out, and a ledger of what was made."""
+"""Segment new scans and pictures: files in, label maps on their own grids out, and a manifest of what was made."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import intensities, read_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan, Scans, check_target, words
-from acdc_semicycle.inference.manifest import LEDGER, Journal, Ledger, entry, stamp
+from acdc_semicycle.inference.manifest import MANIFEST, Journal, Manifest, entry, stamp
 from acdc_semicycle.inference.previews import PANELS, Frame, save_panel
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, causes, many
-from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, claimed, replacing, writing
+from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, replacing, writing
+from acdc_semicycle.runtime.locks import claimed
 
 log = logging.getLogger("semicycle")
 
@@ -43,7 +44,7 @@ FAULTS = (InputError, OSError, MemoryError, RuntimeError)  # that cost one scan 
 
 
 @dataclass
-class Work:
+class Job:
     """A scan on its way: as read, what the network is to see of it, what came out, and the seconds of each stage.
 
     Attributes:
@@ -71,12 +72,12 @@ class Work:
 
 
 @dataclass
-class Watch:
+class Collector:
     """Collects the frames that the evaluator makes of a scan, and the seconds of each stage."""
 
     network: nn.Module
-    painter: nn.Module | None
-    work: Work = field(init=False)
+    image_generator: nn.Module | None
+    job: Job = field(init=False)
 
     def attach(self, evaluator: SupervisedEvaluator) -> None:
         stages = {
@@ -90,7 +91,7 @@ class Watch:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
 
     def _tick(self, engine: Engine, stage: str | None) -> None:
-        self.work.tick(stage)
+        self.job.tick(stage)
 
     def _collect(self, engine: Engine) -> None:
         item = engine.state.output[0]  # type: ignore[index]
@@ -98,17 +99,17 @@ class Watch:
         if not torch.isfinite(item["pred_network"]).all():
             raise InputError(f"{name}: the network gave NaN or infinite values: give another checkpoint")
         votes = getattr(engine.inferer, "votes", None)  # type: ignore[attr-defined]
-        judged = quality.judge(item["image"], item["pred_network"], self.network, self.painter, votes)
+        judged = quality.judge(item["image"], item["pred_network"], self.network, self.image_generator, votes)
         labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
         frame = Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged)
-        self.work.frames[self.work.numbers[len(self.work.frames)]] = frame
-        self.work.tick("judge")
+        self.job.frames[self.job.numbers[len(self.job.frames)]] = frame
+        self.job.tick("judge")
 
 
 def run(
     evaluator: SupervisedEvaluator,
     network: nn.Module,
-    painter: nn.Module | None,
+    image_generator: nn.Module | None,
     model: Model,
     scans: Scans,
     settings: Mapping[str, Any],
@@ -119,43 +120,44 @@ def run(
         evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
             indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
             ``pred_network``.
-        network: G_IS, and ``painter`` G_SI, for the weights of ``model``.
+        network: G_IS, and ``image_generator`` G_SI, for the weights of ``model``.
         settings: what makes the label maps what they are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
     """
     load_network(network, model.weights(), model.path)
-    if painter is not None and (weights := model.painter()) is not None:
-        load_network(painter, weights, model.path)
-        painter.eval()
+    generator_weights = model.image_generator()
+    if image_generator is not None and generator_weights is not None:
+        load_network(image_generator, generator_weights, model.path)
+        image_generator.eval()
     check_folder(scans.folder)
-    check_ours(scans.folder / LEDGER, '"cases"', MADE_HERE)
+    check_ours(scans.folder / MANIFEST, '"cases"', MADE_HERE)
     if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
         raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
     log.info("%s, network %s%s", many(len(scans.found), "image"), model.path, _standing(model))
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
-    ledger = _ledger(scans.folder, model, {**settings, **asked})
-    watch = Watch(network, painter)
-    watch.attach(evaluator)
+    manifest = _manifest(scans.folder, model, {**settings, **asked})
+    collector = Collector(network, image_generator)
+    collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)
     mine = _share(scans.found)
-    todo = [scan for scan in mine if not _done(ledger, scan)]
+    todo = [scan for scan in mine if not _done(manifest, scan)]
     if len(todo) < len(mine):
         log.info("%d of them are done: going on", len(mine) - len(todo))
-    distributed.wait()  # the ledger is written from here on, and all have read it
-    segment = Segmenter(evaluator, watch, scans, ledger, bool(settings["probabilities"]))
+    distributed.wait()  # the manifest is written from here on, and all have read it
+    segment = Segmenter(evaluator, collector, scans, manifest, bool(settings["probabilities"]))
     segment.all(todo)
     distributed.wait()
     if distributed.rank():
         return
-    ledger.take_up(failures=True)
-    ledger.write()
+    manifest.take_up(failures=True)
+    manifest.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
-    log.info("%s", ledger.path)
-    if failures := ledger.content["failures"]:
+    log.info("%s", manifest.path)
+    if failures := manifest.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
         raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
 
@@ -176,20 +178,20 @@ def _share(found: Sequence[Scan]) -> list[Scan]:
     return [scan for group in mine for scan in group] if distributed.world() > 1 else list(found)
 
 
-def _ledger(folder: Path, model: Model, settings: Mapping[str, Any]) -> Ledger:
-    """The ledger, or what this process adds to it."""
+def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manifest:
+    """The manifest, or what this process adds to it."""
     if distributed.rank() == 0:
-        ledger = Ledger(folder, model, settings)
-        ledger.take_up(failures=False)
+        manifest = Manifest(folder, model, settings)
+        manifest.take_up(failures=False)
         distributed.wait()  # the others read it
-        return ledger
+        return manifest
     distributed.wait()
     return Journal(folder, model, settings, distributed.rank())
 
 
-def _done(ledger: Ledger, scan: Scan) -> bool:
+def _done(manifest: Manifest, scan: Scan) -> bool:
     try:
-        return ledger.holds(scan)
+        return manifest.holds(scan)
     except OSError:
         return False
 
@@ -212,21 +214,26 @@ class Segmenter:
 
     Args:
         evaluator: over a data set whose list of items is set here, scan by scan.
-        watch: attached to it.
+        collector: attached to it.
         probabilities: whether they are written, too.
     """
 
     def __init__(
-        self, evaluator: SupervisedEvaluator, watch: Watch, scans: Scans, ledger: Ledger, probabilities: bool
+        self,
+        evaluator: SupervisedEvaluator,
+        collector: Collector,
+        scans: Scans,
+        manifest: Manifest,
+        probabilities: bool,
     ) -> None:
-        self.evaluator, self.watch, self.scans = evaluator, watch, scans
+        self.evaluator, self.collector, self.scans = evaluator, collector, scans
         loader: Any = evaluator.data_loader
         self.dataset, self.prepare = loader.dataset, loader.dataset.transform
-        self.ledger, self.model = ledger, ledger.model
+        self.manifest, self.model = manifest, manifest.model
         self.card, self.probabilities = self.model.card, probabilities
 
     def all(self, scans: Sequence[Scan]) -> None:
-        """Segment them; what became of each is in the ledger, which is kept by the thread that writes, in their order.
+        """Segment them; what became of each is in the manifest, which the thread that writes keeps, in their order.
 
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
@@ -239,7 +246,7 @@ class Segmenter:
             for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
                 read = ahead.pop()
                 ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
-                made: Work | str
+                made: Job | str
                 try:
                     made = self._segment(read.result())
                 except FAULTS as error:  # not kept: with it all that was in memory would stay
@@ -248,8 +255,8 @@ class Segmenter:
                 behind = writer.submit(self._finish, scan, made)
             behind.result()
 
-    def _read(self, scan: Scan) -> Work:
-        work = Work(scan)
+    def _read(self, scan: Scan) -> Job:
+        job = Job(scan)
         if scan.fault:
             raise InputError(scan.fault)
         if isinstance(scan.source, Path) and not scan.path.is_file():
@@ -257,59 +264,59 @@ class Segmenter:
                 f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"
             )
         check_target(scan.target)
-        self.ledger.check(scan, claim=False)
-        work.stamp, work.volume = stamp(scan), self._volume(scan)
-        count, phases = work.volume.voxels.shape[3], scan.phases
+        self.manifest.check(scan, claim=False)
+        job.stamp, job.volume = stamp(scan), self._volume(scan)
+        count, phases = job.volume.voxels.shape[3], scan.phases
         two = self.scans.frames == "ed_es" and count > 1 and phases
-        work.numbers = sorted(phases.values()) if two else range(count)
-        work.tick("read")
+        job.numbers = sorted(phases.values()) if two else range(count)
+        job.tick("read")
         picture = self.card["pictures"]
-        items = [{"image": str(scan.path)} if picture else {"image": work.volume, "frame": n} for n in work.numbers]
-        work.items = [self.prepare(item) for item in items]
-        work.tick("prepare")
-        return work
+        items = [{"image": str(scan.path)} if picture else {"image": job.volume, "frame": n} for n in job.numbers]
+        job.items = [self.prepare(item) for item in items]
+        job.tick("prepare")
+        return job
 
-    def _segment(self, work: Work) -> Work:
+    def _segment(self, job: Job) -> Job:
         """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
-        work.tick(None)
-        self.watch.work = work
-        self._run(work.items)
-        work.items, frames, phases = [], work.frames, dict(work.scan.phases)
-        if work.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
+        job.tick(None)
+        self.collector.job = job
+        self._run(job.items)
+        job.items, frames, phases = [], job.frames, dict(job.scan.phases)
+        if job.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
             label = self.card["classes"].index("LV")
-            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in work.numbers])
+            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in job.numbers])
             phases = {"ED": ed, "ES": es} if ed != es else {}
-        work.phases = phases
-        return work
+        job.phases = phases
+        return job
 
-    def _finish(self, scan: Scan, made: Work | str) -> None:
+    def _finish(self, scan: Scan, made: Job | str) -> None:
         try:
-            if isinstance(made, Work):
-                self.ledger.add(self._written(made))
+            if isinstance(made, Job):
+                self.manifest.add(self._written(made))
             else:
-                self.ledger.fail(scan, made)
+                self.manifest.fail(scan, made)
         except FAULTS as error:
-            self.ledger.fail(scan, reason(scan, error))
+            self.manifest.fail(scan, reason(scan, error))
 
-    def _written(self, work: Work) -> list[dict[str, Any]]:
-        """Write every frame that is asked for; the entries of the ledger, one a label map."""
-        work.tick(None)
-        scan, volume, frames, phases = work.scan, work.volume, work.frames, work.phases
+    def _written(self, job: Job) -> list[dict[str, Any]]:
+        """Write every frame that is asked for; the entries of the manifest, one a label map."""
+        job.tick(None)
+        scan, volume, frames, phases = job.scan, job.volume, job.frames, job.phases
         cine = volume.voxels.shape[3] > 1
         parts = [(scan, frames, phases if cine else {})]
         if cine and phases and self.scans.frames == "ed_es":
             parts = [(scan.of(phase), {n: frames[n]}, {}) for phase, n in phases.items()]
         entries = []
         for part, its_frames, its_phases in parts:
-            self.ledger.check(part)
+            self.manifest.check(part)
             files = _write(part, its_frames, volume, self.card, self.probabilities)
-            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": work.stamp}
+            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": job.stamp}
             made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]
             made |= {"mask": made["files"][0], "parts": len(parts)}
             made["panel"] = save_panel(self.scans.folder, part, its_frames, its_phases, volume)
             entries.append(made)
-        work.tick("write")
-        seconds = {stage: round(seconds, 4) for stage, seconds in work.seconds.items()}
+        job.tick("write")
+        seconds = {stage: round(seconds, 4) for stage, seconds in job.seconds.items()}
         log.info("%s -> %s", scan.path, ", ".join(str(part.target) for part, _, _ in parts))
         return [made | {"seconds": seconds} for made in entries]
 

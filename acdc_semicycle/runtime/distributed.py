@@ -1,7 +1,7 @@
-"""Several processes at one run, as torchrun starts them: which one this is, and what they tell each other.
+"""Several processes in one run, as torchrun starts them: which one this is, and what they send each other.
 
-Gradients are averaged by torch's ``DistributedDataParallel``. Without torchrun all of this is as if there were one
-process, and changes nothing.
+torch's ``DistributedDataParallel`` averages the gradients. Without torchrun there is one process, and nothing here
+changes anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from acdc_semicycle.runtime.errors import InputError
 
-_on_cpu: distributed.ProcessGroup | None = None  # for Python objects, whatever the gradients go over
+_on_cpu: distributed.ProcessGroup | None = None  # for Python objects, whichever backend the gradients use
 
 
 def rank() -> int:
@@ -46,18 +46,19 @@ def device() -> torch.device:
     return torch.device("cuda", local) if gpus else torch.device("cpu")
 
 
-def check_device(given: Any) -> None:
-    """Refuse a device that this machine has not, before any work.
+def check_device(name: Any) -> None:
+    """Refuse a device that this machine does not have, before any work.
 
     Raises:
-        InputError: says what was given, and why it cannot be had.
+        InputError: names the device and the reason.
     """
     try:
-        torch.empty(0, device=given)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError, TypeError) as error:  # the second where torch was built without it
-        *_, reason = ["no such device", *str(error).strip().splitlines()[:1]]
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else "no such device"
         raise InputError(
-            f"device is {str(given)!r}, which is not to be had here ({reason}): give cpu, or leave it out"
+            f"device is {str(name)!r}, which this machine does not have ({reason}): give cpu, or leave it out"
         ) from error
 
 
@@ -66,8 +67,7 @@ def begin(seed: int | None = None, minutes: int = 30) -> None:
 
     Args:
         seed: of the global random states; each process gets its own.
-        minutes: that a process waits for the others. Where one fails torchrun ends them all at once; this is for one
-            that hangs.
+        minutes: how long a process waits for one that hangs. If one fails, torchrun ends all of them at once.
     """
     global _on_cpu
     if not distributed.is_torchelastic_launched():
@@ -75,32 +75,32 @@ def begin(seed: int | None = None, minutes: int = 30) -> None:
     if device().type == "cuda":
         torch.cuda.set_device(device())
     backend = "nccl" if device().type == "cuda" else "gloo"
-    shows_errors = sys.excepthook
+    show_error = sys.excepthook
     distributed.init_process_group(backend, timeout=timedelta(minutes=minutes))
-    sys.excepthook = shows_errors  # torch has put [rank0] before each line
+    sys.excepthook = show_error  # torch's own writes [rank0] before each line
     _on_cpu = distributed.new_group(backend="gloo", timeout=timedelta(minutes=minutes))
-    ignite.distributed.sync()  # else it asks all processes at its first use, which need not be at the same time
+    ignite.distributed.sync()  # else its first use waits for all processes, which may come to it at other times
     if seed is not None:
         set_determinism(seed + rank())
     if rank():
-        logging.disable(logging.WARNING)  # the first process speaks for all
+        logging.disable(logging.WARNING)  # the first process reports for all
 
 
 def end() -> None:
-    """Leave them, once all are here."""
+    """Leave the other processes, once all have come here."""
     if distributed.is_initialized():
         wait()
         distributed.destroy_process_group()
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes have come here."""
     if world() > 1:
         distributed.barrier(group=_on_cpu)
 
 
 def gather(item: Any) -> list[Any]:
-    """What each process gave, in the order of their numbers; on the first one, and nothing on the others."""
+    """The items of all processes, in the order of their numbers; an empty list except in the first process."""
     if world() == 1:
         return [item]
     items = [None] * world() if rank() == 0 else None
@@ -127,12 +127,12 @@ def mean(values: Tensor) -> Tensor:
 
 
 def averaged(terms: Callable, networks: nn.ModuleList) -> Callable:
-    """``terms``; the backward pass of what it gives leaves the processes' mean gradients in ``networks``.
+    """``terms`` whose backward pass leaves the processes' mean gradients in ``networks``.
 
-    All processes start from the first one's weights. To be called while ``networks`` require gradients.
+    All processes start from the first one's weights. Call it while ``networks`` require gradients.
 
     Raises:
-        InputError: torchrun started several processes that know nothing of each other.
+        InputError: torchrun started several processes that have not joined each other.
     """
     if world() > 1 and len(networks):
         return DistributedDataParallel(_Terms(terms, networks))
@@ -144,14 +144,15 @@ def averaged(terms: Callable, networks: nn.ModuleList) -> Callable:
 class _Terms(nn.Module):
     """A function as the forward pass of the parameters it uses.
 
-    An objective as a whole would not do: its two methods are two forward passes, of other parameters each, and the
-    names in its state dict shall be those of one process. Of the networks only the parameters: batch norm's running
-    means stay each process's own.
+    The objective itself cannot be wrapped: its two methods are forward passes of different parameters, and the names
+    in its state dict must stay those of one process. Only parameters are shared: each process keeps its own running
+    means of batch norm.
     """
 
     def __init__(self, terms: Callable, networks: nn.ModuleList) -> None:
         super().__init__()
         self.terms, self.weights = terms, nn.ParameterList(networks.parameters())
 
-    def forward(self, *given: Any) -> Any:
-        return self.terms(*given)
+    def forward(self, *batch: Any) -> Any:
+        """What ``terms`` gives for a batch."""
+        return self.terms(*batch)

@@ -1,23 +1,21 @@
 """Files that are there whole or not at all."""
 
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, causes
 
-_held: list[IO[str]] = []  # closed, a lock would be free
-MADE_HERE = '"acdc_semicycle"'  # the versions that a JSON file of ours names
+PART = ".part-"  # what the name of a file begins with that is being written
+MADE_HERE = '"acdc_semicycle"'  # in every JSON file that this program wrote, which names the versions
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of ours.
+    """The object in a JSON file that this program wrote.
 
     Raises:
         InputError: names the file that is damaged.
@@ -28,52 +26,88 @@ def read_json(path: Path) -> dict[str, Any]:
             raise TypeError(f"it is a {type(content).__name__}, expected an object")
         return content
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}): restore it, or make it again") from error
+        raise InputError(f"{path} is damaged ({error}): restore it, or run the command that wrote it again") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside, then replace: a process that dies meanwhile leaves the old file as it was."""
-    write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
+    """Write text whole or not at all: a process that dies meanwhile leaves the old file as it was."""
+    write_bytes(path, text.encode(errors="surrogateescape"))  # file names need not be UTF-8
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same of bytes."""
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    """Write bytes whole or not at all."""
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to be written beside ``path``; once it is on the disk it takes that one's place.
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Yield a file to write beside ``path``; once it is on the disk it replaces that one.
+
+    Args:
+        previous: what the old file is called from then on; without a name it is gone.
 
     Raises:
         InputError: it cannot be written; what was there is as it was, and nothing is left beside it.
     """
-    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield beside
-            with beside.open("rb") as stream:
-                os.fsync(stream.fileno())
-            beside.replace(path)
-        finally:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+    with writing(path), part_file(path) as part:
+        yield part
+        move_into_place(part, path, previous)
+
+
+@contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to, with its ending; a file that still has this name at the end is removed.
+
+    The folder is made if need be. A process that is killed leaves its part: see :func:`remove_leftovers`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def move_into_place(part: Path, path: Path, previous: Path | None = None) -> None:
+    """Flush a written part to the disk, then give it the name ``path``: a file of this name is always a whole one.
+
+    Args:
+        previous: what the old file is called from then on; without a name it is gone.
+    """
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    if previous is not None and path.exists():
+        link = previous.with_name(previous.name + ".part")
+        link.unlink(missing_ok=True)
+        os.link(path, link)  # a second name, so that there is never a moment without this one
+        link.replace(previous)
+    part.replace(path)
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove the parts that killed processes left of files whose names match ``pattern``.
+
+    Only for a process that writes these files alone: the part of another one that still writes would be removed, too.
+    """
+    for part in folder.glob(f"{PART}*-{pattern}"):
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say the system's refusal to write ``path`` as one line.
+    """Turn the system's refusal to write ``path`` into an InputError of one line.
 
     Raises:
         InputError: names the file and the reason.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # SimpleITK turns a full disk into the latter
-        *_, last = ["", *str(error).strip().splitlines()]
-        reason = getattr(error, "strerror", None) or last
+    except (OSError, RuntimeError) as error:  # SimpleITK and torch turn a full disk into the latter
+        lines = str(error).strip().splitlines() or [""]
+        reasons = (cause.strerror for cause in causes(error) if isinstance(cause, OSError))
+        reason = next(filter(None, reasons), lines[-1])
         raise InputError(
             f"{path} cannot be written ({reason}): make room, or give a folder that can be written, and give the same"
             " command again"
@@ -91,36 +125,22 @@ def check_folder(folder: Path) -> None:
 
 
 def check_ours(path: Path, *signs: str) -> None:
-    """Refuse to write over what was not written here.
+    """Refuse to write over a file that this program did not write.
 
     Args:
-        signs: what every file of this name that was written here holds.
+        signs: texts that every file of this name from this program holds.
 
     Raises:
-        InputError: something else is there, or no file at all.
+        InputError: another file has this name, or a folder, a link to nothing, a pipe.
     """
-    if os.path.lexists(path) and not (path.is_file() and all(sign.encode() in path.read_bytes() for sign in signs)):
-        raise InputError(
-            f"{path} is there and is not of this program, or damaged: give another folder, or take it away"
-        )
-
-
-@cache
-def claimed(folder: Path) -> bool:
-    """Whether this process, until it ends, is the only one that has claimed the folder; made if need be."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
-    _held.append(lock)
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's no child inherits it
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    if not os.path.lexists(path):
+        return
+    if not path.is_file() or not all(sign.encode() in path.read_bytes() for sign in signs):
+        raise InputError(f"{path} is there and is not of this program, or damaged: give another folder, or remove it")
 
 
 def flush_folder(folder: Path) -> None:
-    """See to it that the names in a folder outlive a loss of power, as its files' contents do."""
+    """Flush the names in a folder to the disk, so that they outlive a loss of power as the files' contents do."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,18 +21,22 @@ PACKAGES = ("monai", "torch", "pytorch-ignite", "nibabel", "numpy")
 
 
 def provenance() -> dict[str, Any]:
-    """The command with what its environment told it, the versions and the machine's size."""
-    told = [f"{name}={shlex.quote(value)}" for name in NAMES if (value := os.environ.get(name))]
-    arguments = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
-    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    """The command with the environment variables it read, the versions, and the machine's size."""
+    words = []
+    for name in NAMES:
+        value = os.environ.get(name)
+        if value:
+            words.append(f"{name}={shlex.quote(value)}")
+    words.append(shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]))
+    machine: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()  # type: ignore[assignment]
-    found = {"acdc_semicycle": __version__, "python": platform.python_version(), **versions(*PACKAGES)}
-    return {"command": " ".join([*told, shlex.join(arguments)]), "versions": found, "machine": machine}
+        machine["gpu"] = torch.cuda.get_device_name()
+    own_versions = {"acdc_semicycle": __version__, "python": platform.python_version()}
+    return {"command": " ".join(words), "versions": own_versions | versions(*PACKAGES), "machine": machine}
 
 
 def plain(value: Any) -> Any:
-    """JSON has no NaN: null."""
+    """A value for JSON, which has no NaN and no infinities: None in their place."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

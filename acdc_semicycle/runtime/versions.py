@@ -12,25 +12,29 @@ FLOORS = {"monai": "1.6.1", "torch": "2.10"}
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of each package, or ``unknown``: one laid beside the code rather than installed, or none at all."""
-    found = {}
+    """The version of each package; ``unknown`` of one that is not installed, or only lies beside the code."""
+    result = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            result[package] = "unknown"
+    return result
 
 
 def warn_below_floors() -> None:
-    """Name, in one line of the log, packages that are older than ``FLOORS``; one that cannot be told is let pass."""
-    old = [f"{name} {found} (from {FLOORS[name]} on)" for name, found in versions(*FLOORS).items() if _old(name, found)]
+    """Name the packages older than ``FLOORS`` in one line of the log; an unknown version passes."""
+    old = []
+    for name, installed in versions(*FLOORS).items():
+        if _old(name, installed):
+            old.append(f"{name} {installed} (from {FLOORS[name]} on)")
     if old:
         log.warning("known security holes are closed in newer versions of %s: update", " and ".join(old))
 
 
-def _old(package: str, found: str) -> bool:
+def _old(package: str, installed: str) -> bool:
+    """Whether a package's version is below its floor."""
     try:
-        return Version(found).release < Version(FLOORS[package]).release  # 2.10.0a0+nv of a container is no older
+        return Version(installed).release < Version(FLOORS[package]).release  # 2.10.0a0+nv of a container is no older
     except InvalidVersion:
         return False

@@ -23,10 +23,12 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from acdc_semicycle.artifacts.model import IMAGE_GENERATOR, OLD_IMAGE_GENERATOR
 from acdc_semicycle.artifacts.weights import load, not_finite, save
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError, many
-from acdc_semicycle.runtime.files import claimed, read_json, write_text
+from acdc_semicycle.runtime.files import read_json, write_text
+from acdc_semicycle.runtime.locks import claimed
 
 log = logging.getLogger("semicycle")
 
@@ -44,8 +46,8 @@ class Checkpoints:
 
     ``last.pt`` holds everything a continuation needs, ``previous.pt`` what it held before: where the one is damaged the
     other is taken. ``model.pt`` holds the plain weights of the best network by the evaluator's key metric, with
-    ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI, ``painter.pt``: its weights
-    of the same epoch, with which a segmentation without truth can be judged.
+    ``model.json`` beside it (what it takes to use them) and, where the method has a G_SI, ``image_generator.pt``: its
+    weights of the same epoch, with which a segmentation without truth can be judged.
 
     Of several processes the first one writes. What differs in the others (histories, running means, random states) is
     in last.pt as well. Another number of processes can go on with it: each takes the histories and random states of its
@@ -59,7 +61,7 @@ class Checkpoints:
         settings: what makes the run this run and no other (plain values). A ``last.pt`` with other settings is
             refused.
         card: what it takes to use model.pt (plain values), written as model.json.
-        painter: G_SI, if the method has one.
+        image_generator: G_SI, if the method has one.
         data: what its files hold (:func:`acdc_semicycle.data.cache.contents`). A ``last.pt`` of others is refused, too.
     """
 
@@ -71,11 +73,11 @@ class Checkpoints:
         network: nn.Module,
         settings: dict[str, Any],
         card: dict[str, Any],
-        painter: nn.Module | None = None,
+        image_generator: nn.Module | None = None,
         data: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
-        self.painter, self.data = painter, data
+        self.image_generator, self.data = image_generator, data
         self.settings, self.card = json.loads(json.dumps(settings)), card
         self.best, self.best_epoch = float("-inf"), 0
         self.at_end: dict[str, Any] = {}
@@ -183,8 +185,9 @@ class Checkpoints:
     def _save_best(self, metric: str) -> None:
         if not self.last.exists():
             write_text(self._begun, "")
-        if self.painter is not None:
-            save(self.model.with_name("painter.pt"), self.painter.state_dict())
+        if self.image_generator is not None:
+            save(self.model.with_name(IMAGE_GENERATOR), self.image_generator.state_dict())
+            self.model.with_name(OLD_IMAGE_GENERATOR).unlink(missing_ok=True)
         save(self.model, self.network.state_dict())
         text = json.dumps(self.card | {"epoch": self.best_epoch, "validation": {metric: self.best}}, indent=1)
         write_text(self.model.with_suffix(".json"), text + "\n")
@@ -325,7 +328,7 @@ class Checkpoints:
                 log.warning("%s of epoch %d is gone: the best that comes is kept", self.model, self.best_epoch)
             self.best, self.best_epoch = float("-inf"), 0
             return
-        for path in self.model, self.model.with_name("painter.pt"):
+        for path in self.model, self.model.with_name(IMAGE_GENERATOR), self.model.with_name(OLD_IMAGE_GENERATOR):
             try:
                 if path.is_file():
                     load(path)

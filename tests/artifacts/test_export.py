@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.data import load_net_with_metadata
 from monai.transforms import Compose
 
-from acdc_semicycle.artifacts import export
+from acdc_semicycle.artifacts import bundle_folder, conversion, export
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights as weight_files
 from acdc_semicycle.methods.networks import ResidualGenerator
@@ -37,7 +37,7 @@ def train(folder: Path) -> Path:
     for parameter in network.parameters():
         parameter.data *= 20  # probabilities far from 1/4, as a trained network's are
     weight_files.save(path, network.state_dict())
-    weight_files.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    weight_files.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
@@ -95,7 +95,9 @@ def test_both_exports_are_the_network_for_any_number_of_slices(model, exported, 
 def test_it_says_what_was_compared(exported):
     for check, name in zip(exported.checks, ("model.ts", "model.onnx"), strict=True):
         assert (check.name, check.slices, check.labels) == (name, 12, 0)  # two frames of six slices
-        assert check.largest < export.TOLERANCE / 10 and str(check).startswith(f"{name}: 12 slices, largest difference")
+        assert check.largest < conversion.TOLERANCE / 10 and str(check).startswith(
+            f"{name}: 12 slices, largest difference"
+        )
     assert exported.checks[1].largest > 0, "two programs that add in another order: they are not the same one"
 
 
@@ -112,9 +114,10 @@ def test_the_zip_names_the_checksum_of_every_other_member(unpacked):
     files = {path.relative_to(unpacked).as_posix(): path for path in unpacked.rglob("*") if path.is_file()}
     assert {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for _, name in lines} == {n: s for s, n in lines}
     assert {name for _, name in lines} == files.keys() - {"SHA256SUMS"}
-    assert {
-        f"models/{n}" for n in ("model.pt", "model.json", "painter.pt", "quality.json", "model.ts", "model.onnx")
-    } | {f"configs/{n}" for n in ("inference.json", "metadata.json", "train.json", "evaluate.json", "logging.conf")} | {
+    models = {"model.pt", "model.json", "image_generator.pt", "quality.json", "model.ts", "model.onnx"}
+    assert {f"models/{name}" for name in models} | {
+        f"configs/{n}" for n in ("inference.json", "metadata.json", "train.json", "evaluate.json", "logging.conf")
+    } | {
         "configs/multi_gpu_train.json",
         "LICENSE",
         "docs/README.md",
@@ -126,7 +129,7 @@ def test_the_zip_names_the_checksum_of_every_other_member(unpacked):
 def test_the_zip_is_the_same_bytes_for_the_same_files(exported, unpacked, tmp_path):
     (unpacked / "SHA256SUMS").unlink()
     os.utime(unpacked / "LICENSE", (0, 1e9))
-    assert export._pack(unpacked, tmp_path / "again.zip").read_bytes() == exported.files[-1].read_bytes()
+    assert bundle_folder.pack(unpacked, tmp_path / "again.zip").read_bytes() == exported.files[-1].read_bytes()
 
 
 @pytest.mark.slow
@@ -141,7 +144,7 @@ def test_nothing_of_this_machine_is_in_what_is_handed_on(exported, model, unpack
 def test_the_zip_opens_as_the_network_it_was_made_of(exported, model):
     given, made = model_files.open_model(model), model_files.open_model(exported.files[-1])
     assert (made.card, made.quality, made.sha256) == (given.card, given.quality, given.sha256)
-    for a, b in ((given.weights(), made.weights()), (given.painter(), made.painter())):
+    for a, b in ((given.weights(), made.weights()), (given.image_generator(), made.image_generator())):
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -232,10 +235,19 @@ def test_the_unpacked_bundle_keeps_the_rules_of_monai_label(unpacked, phantom_di
 
 @pytest.mark.slow
 def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch, phantom_dir):
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
     with pytest.raises(InputError, match=r"model\.ts: 12 slices, largest .*: more than -1, so nothing is written"):
         export.export(model, tmp_path / "out", sorted(phantom_dir.glob("**/patient001_frame??.nii.gz")))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_image_generator_under_its_old_name_is_handed_on_under_the_new_one(tmp_path):
+    path = train(tmp_path)
+    content = path.with_name("image_generator.pt").read_bytes()
+    path.with_name("image_generator.pt").rename(path.with_name("painter.pt"))
+    bundle_folder.lay_out(tmp_path / "bundle", model_files.open_model(path))
+    assert (tmp_path / "bundle" / "models" / "image_generator.pt").read_bytes() == content
+    assert not (tmp_path / "bundle" / "models" / "painter.pt").exists()
 
 
 @pytest.mark.parametrize("name", ["model.ts", "model.onnx", "acdc_semicycle_segmentation.zip"])
@@ -268,7 +280,7 @@ def test_exports_that_cannot_all_be_written_leave_the_old_ones(tmp_path, monkeyp
 
 def test_a_difference_is_found_whatever_it_is(model):
     network, slices = eager(model), [torch.rand(6, 1, 24, 32) * 2 - 1, torch.rand(1, 1, 24, 32)]
-    check = export._compare("same", network, copy.deepcopy(network), slices)
+    check = conversion.compare("same", network, copy.deepcopy(network), slices)
     assert (check.slices, check.largest, check.labels) == (7, 0, 0)
     padded, shifted = copy.deepcopy(network), copy.deepcopy(network)
     padded.layers[0] = torch.nn.ReplicationPad2d(3)
@@ -281,15 +293,15 @@ def test_a_difference_is_found_whatever_it_is(model):
     ):
         wrong = (lambda batch, other=other: other(batch.bfloat16()).float()) if name == "half" else other
         with pytest.raises(InputError, match=f"^{name}: 7 slices, .*nothing is written"):
-            export._compare(name, network, wrong, slices)
+            conversion.compare(name, network, wrong, slices)
 
 
 def test_one_label_in_a_hundred_is_counted():
     one_hot = torch.eye(4)[torch.arange(100).reshape(1, 10, 10) % 4].movedim(-1, 1) * 1e-4
     other = one_hot.clone()
     other[0, :, 0, 0] = other[0, :, 0, 1]
-    check = export._compare("x", lambda _: one_hot, lambda _: other, [torch.zeros(1, 1, 10, 10)])
-    assert check.labels == 0.01 and 0 < check.largest < export.TOLERANCE
+    check = conversion.compare("x", lambda _: one_hot, lambda _: other, [torch.zeros(1, 1, 10, 10)])
+    assert check.labels == 0.01 and 0 < check.largest < conversion.TOLERANCE
 
 
 def test_the_metadata_are_of_this_network_and_no_other(tmp_path, model):
@@ -305,7 +317,7 @@ def test_the_metadata_are_of_this_network_and_no_other(tmp_path, model):
     model.with_suffix(".json").write_text(
         json.dumps(card | {"classes": ["background", "cell"], "intensity_range": [0, 255]})
     )
-    made = export.metadata(model_files.open_model(model))
+    made = bundle_folder.metadata(model_files.open_model(model))
     assert made["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "cell"}
     image = made["network_data_format"]["inputs"]["image"]
     assert (image["num_channels"], image["spatial_shape"]) == (3, [64, 96]) and list(image["channel_def"]) == list(
@@ -313,11 +325,11 @@ def test_the_metadata_are_of_this_network_and_no_other(tmp_path, model):
     )
     text = json.dumps(made | {"references": [], "changelog": {}})
     assert not [word for word in ("ventric", "MRI", "nifti", "ACDC", '"MR"') if word in text]
-    assert export.name_of(model_files.open_model(model).card) == "my_cells_semicycle_segmentation"
+    assert bundle_folder.name_of(model_files.open_model(model).card) == "my_cells_semicycle_segmentation"
 
 
 def test_the_metadata_have_every_field_of_their_schema(model):
-    made = export.metadata(model_files.open_model(model))
+    made = bundle_folder.metadata(model_files.open_model(model))
     known = json.loads((ROOT / "bundles" / "semicycle" / "configs" / "metadata.json").read_text())
     assert made.keys() == known.keys() and made["eval_metrics"] == {"validation_dice": 0.5}
     for way, tensors in known["network_data_format"].items():
@@ -356,7 +368,7 @@ def test_a_scan_that_cannot_be_read_or_is_not_given_is_said_before_any_work(mode
 
 def test_without_scans_the_phantoms_slices_are_taken(model, tmp_path):
     staged = tmp_path / NAME
-    export._lay_out(staged, model_files.open_model(model))
+    bundle_folder.lay_out(staged, model_files.open_model(model))
     parser = export._parser(staged)
     slices = export._slices(parser, model_files.open_model(model).card, [], tmp_path / "phantom")
     assert [tuple(batch.shape) for batch in slices] == [(8, 1, 24, 32)] * 2

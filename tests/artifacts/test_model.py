@@ -12,8 +12,11 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
+from acdc_semicycle.artifacts import exported_zip, weights
 from acdc_semicycle.artifacts import model as model_files
-from acdc_semicycle.artifacts import weights
+from acdc_semicycle.artifacts.card import CARD as PAPER
+from acdc_semicycle.artifacts.card import CLASSES
+from acdc_semicycle.artifacts.checkpoint import check_network
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
 
@@ -25,7 +28,7 @@ def model(tmp_path) -> Path:
     """What training leaves of a small network, and a fitted quality."""
     path = tmp_path / "run" / "models" / "model.pt"
     weights.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
-    weights.save(path.with_name("painter.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    weights.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
     path.with_suffix(".json").write_text(json.dumps(CARD))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
@@ -53,9 +56,11 @@ def test_a_network_is_found_by_its_file_its_run_or_the_runs_models(model):
         found = model_files.open_model(given)
         assert found.path == model and found.split == model.parent.parent / "split.json"
         assert same(found.weights(), torch.load(model, weights_only=True))
-    assert found.card == model_files.CARD | {"classes": model_files.CLASSES} | CARD
+    assert found.card == PAPER | {"classes": CLASSES} | CARD
     assert found.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert found.quality == {"weights": {"cycle": 0.5}, "bias": 0.4} and set(found.painter()) == set(found.weights())
+    assert found.quality == {"weights": {"cycle": 0.5}, "bias": 0.4} and set(found.image_generator()) == set(
+        found.weights()
+    )
 
 
 @pytest.mark.parametrize("root", ["bundle/", ""])
@@ -65,31 +70,49 @@ def test_a_zip_is_the_network_that_is_in_it_and_nothing_is_unpacked(tmp_path, mo
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
     found, plain = model_files.open_model(path), model_files.open_model(model)
-    assert same(found.weights(), plain.weights()) and same(found.painter(), plain.painter())
+    assert same(found.weights(), plain.weights()) and same(found.image_generator(), plain.image_generator())
     assert (found.card, found.quality, found.sha256) == (plain.card, plain.quality, plain.sha256)
     assert found.split is None and sorted(tmp_path.rglob("*")) == before
 
 
-def test_without_a_card_the_network_is_the_papers_and_without_a_painter_there_is_none(tmp_path, model):
-    for name in ("model.json", "painter.pt", "quality.json"):
+def test_without_a_card_the_network_is_the_papers_and_without_an_image_generator_there_is_none(tmp_path, model):
+    for name in ("model.json", "image_generator.pt", "quality.json"):
         model.with_name(name).unlink()
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
         found = model_files.open_model(given)
         assert (found.card["filters"], found.card["image_size"], found.card["classes"]) == (
             64,
             [200, 200],
-            model_files.CLASSES,
+            CLASSES,
         )
-        assert found.painter() is None and found.quality is None
+        assert found.image_generator() is None and found.quality is None
     assert model_files.card(tmp_path / "no.pt")["filters"] == 64
 
 
-def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_painter(model):
+def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_image_generator(model):
     other = model.with_name("other.pt")
     other.write_bytes(model.read_bytes())
     other.with_suffix(".json").write_text('{"filters": 3}')
     found = model_files.open_model(other)
-    assert found.card["filters"] == 3 and found.painter() is None and found.quality is None
+    assert found.card["filters"] == 3 and found.image_generator() is None and found.quality is None
+
+
+@pytest.mark.parametrize("zip_it", [False, True])
+def test_the_image_generator_of_an_earlier_version_is_read_under_its_old_name(tmp_path, model, zip_it):
+    expected = torch.load(model.with_name("image_generator.pt"), weights_only=True)
+    model.with_name("image_generator.pt").rename(model.with_name("painter.pt"))
+    path = zipped(tmp_path / "b.zip", contents(model)) if zip_it else model
+    assert same(model_files.open_model(path).image_generator(), expected)
+    model.with_name("painter.pt").write_bytes(b"PK damaged")
+    path = zipped(tmp_path / "b.zip", contents(model)) if zip_it else model
+    with pytest.raises(InputError, match=r"painter\.pt is no readable checkpoint"):
+        model_files.open_model(path).image_generator()
+
+
+def test_where_both_names_are_there_the_new_one_counts(model):
+    model.with_name("painter.pt").write_bytes(b"PK damaged")
+    content = model.with_name("image_generator.pt").read_bytes()
+    assert model_files.open_model(model).image_generator_file() == ("image_generator.pt", content)
 
 
 def test_what_a_training_writes_meanwhile_does_not_mix_with_what_was_opened(model):
@@ -195,7 +218,7 @@ def test_a_member_that_is_too_large_or_packed_without_bound_is_not_read(tmp_path
     with pytest.raises(InputError, match="which no network does"):
         model_files.open_model(path)
     zipped(path, contents(model))
-    monkeypatch.setattr(model_files, "LARGEST", 1000)
+    monkeypatch.setattr(exported_zip, "LARGEST", 1000)
     with pytest.raises(InputError, match="which no network does"):
         model_files.open_model(path)
 
@@ -256,7 +279,7 @@ def test_a_zip_bomb_is_refused_before_it_fills_the_memory(tmp_path, model, name,
 def test_a_training_state_is_no_network_wherever_it_lies(tmp_path, model):
     weights.save(model, {"settings": {}, "progress": {"epoch": 1}})
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
-        with pytest.raises(InputError, match="a run to be gone on with, not a network"):
+        with pytest.raises(InputError, match="the state of a training run, not a network"):
             model_files.open_model(given).weights()
 
 
@@ -307,8 +330,8 @@ def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(
 
 def test_a_network_that_is_not_there_is_named(tmp_path, model):
     with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
-        model_files.check_network(model.parent.parent)
-    for refuse in (model_files.check_network, model_files.open_model):
+        check_network(model.parent.parent)
+    for refuse in (check_network, model_files.open_model):
         for path, said in (
             (tmp_path / "empty", "holds no models/model.pt"),
             (tmp_path / "no.pt", r"is not a file, .*: train first \(semicycle train\), or give --model"),
@@ -316,7 +339,7 @@ def test_a_network_that_is_not_there_is_named(tmp_path, model):
             (tmp_path / "empty").mkdir(exist_ok=True)
             with pytest.raises(InputError, match=said):
                 refuse(path)
-    model_files.check_network(model)
+    check_network(model)
 
 
 def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):
@@ -331,11 +354,11 @@ def test_an_unpacked_bundle_finds_itself_from_anywhere(tmp_path, monkeypatch):
     assert model_files.bundle_root() == "."
 
 
-@pytest.mark.parametrize("changed", ["model.pt", "model.json", "painter.pt", "quality.json"])
+@pytest.mark.parametrize("changed", ["model.pt", "model.json", "image_generator.pt", "quality.json"])
 def test_every_file_of_a_zip_is_compared_with_its_checksum(tmp_path, model, changed):
     members = contents(model)
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]
     members |= {f"models/{changed}": members[f"models/{changed}"] + b" ", "SHA256SUMS": "".join(lines).encode()}
     path = zipped(tmp_path / "b.zip", members, sums=False)
     with pytest.raises(InputError, match=f"models/{changed} is not what SHA256SUMS says"):
-        model_files.open_model(path).painter()
+        model_files.open_model(path).image_generator()

@@ -313,8 +313,8 @@ def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
         ({"train_list": "absent.txt"}, ["train_list and validation_list go together"]),
         ({"batch_size": 1000}, ["batch_size", "number of slices"]),
         ({"dataset_dir": __file__}, ["is not a folder"]),
-        ({"device": "cuda:77"}, ["device is 'cuda:77', which is not to be had here", "give cpu"]),
-        ({"device": "gpu"}, ["device is 'gpu', which is not to be had here", "give cpu"]),
+        ({"device": "cuda:77"}, ["device is 'cuda:77', which this machine does not have", "give cpu"]),
+        ({"device": "gpu"}, ["device is 'gpu', which this machine does not have", "give cpu"]),
     ],
 )
 def test_wrong_input_gets_one_line_and_writes_nothing(capsys, tmp_path, phantom_dir, override, words):

@@ -391,7 +391,7 @@ def predict_alone(scans: Path, output: Path, model: Path) -> None:
     flow.run()
 
 
-def ledger(folder: Path) -> dict:
+def manifest_of(folder: Path) -> dict:
     content = json.loads((folder / "predictions.json").read_text())
     told = {"seconds", "slices", "frame_scores"}  # these differ in the last digits with the number of threads
     cases = [{key: value for key, value in case.items() if key not in told} for case in content["cases"]]
@@ -412,7 +412,7 @@ def test_two_processes_predict_what_one_does_and_a_bad_scan_is_one_line(scans, m
         if name.name.endswith("_seg.nii.gz"):
             maps = [np.asarray(nibabel.load(tmp_path / one / name).dataobj) for one in ("one", "two")]
             np.testing.assert_array_equal(*maps)
-    assert ledger(tmp_path / "one") == ledger(tmp_path / "two")
+    assert manifest_of(tmp_path / "one") == manifest_of(tmp_path / "two")
     contents = [json.loads((tmp_path / one / "predictions.json").read_text())["cases"] for one in ("one", "two")]
     for one, other in zip(*contents, strict=True):
         for scores, same in zip(one["frame_scores"], other["frame_scores"], strict=True):
@@ -434,7 +434,7 @@ def test_what_a_killed_process_noted_is_not_done_again(scans, model, tmp_path, m
         predict_alone(scans, tmp_path, model)
     assert "1 of them are done: going on" in caplog.text
     assert (tmp_path / "scan1_seg.nii.gz").stat().st_mtime_ns == before and not journal.exists()
-    content = ledger(tmp_path)
+    content = manifest_of(tmp_path)
     assert [case["case"] for case in content["cases"]] == ["scan0", "scan1", "scan2", "scan4"]
     assert len(content["failures"]) == 1
 

@@ -1,6 +1,7 @@
 """What a run leaves behind: whole files, the best network, and all it takes to go on as if never stopped."""
 
 import copy
+import functools
 import io
 import json
 import os
@@ -172,7 +173,7 @@ def test_another_architecture_is_refused_with_the_parameter_that_differs(tmp_pat
     network = generator()
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(
-        InputError, match=rf"\({difference}\): model\.json, which says of which, is missing beside it: copy"
+        InputError, match=rf"\({difference}\): model\.json, which describes it, is missing beside it: copy"
     ):
         load_network(network, tmp_path / "model.pt")
     (tmp_path / "model.json").write_text("{}")
@@ -705,12 +706,29 @@ def test_a_damaged_best_model_is_named_before_anything_else_is_done(tmp_path, ep
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_damaged_painter_of_the_best_model_is_named_before_anything_else_is_done(tmp_path):
+def test_a_damaged_image_generator_of_the_best_model_is_named_before_anything_else_is_done(tmp_path):
     bare_run(tmp_path, {1: 0.9}, 1)
-    (tmp_path / "painter.pt").write_bytes(b"PK damaged")
-    with pytest.raises(InputError, match=r"painter\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
+    (tmp_path / "image_generator.pt").write_bytes(b"PK damaged")
+    words = r"image_generator\.pt is no readable checkpoint.*: give a copy of it, or remove it"
+    with pytest.raises(InputError, match=words):
         bare_run(tmp_path, {2: 0.5}, 2)
     assert load(tmp_path / "last.pt")["progress"]["epoch"] == 1
+
+
+def test_a_run_with_the_old_name_of_its_image_generator_goes_on_and_replaces_the_file(tmp_path, monkeypatch):
+    image_generator = nn.Linear(1, 2)
+    monkeypatch.setattr(f"{__name__}.Checkpoints", functools.partial(Checkpoints, image_generator=image_generator))
+    bare_run(tmp_path, {1: 0.5}, 1)
+    (tmp_path / "image_generator.pt").rename(tmp_path / "painter.pt")
+    bare_run(tmp_path, {2: 0.4}, 2)
+    assert (tmp_path / "painter.pt").is_file(), "no better network yet"
+    assert not (tmp_path / "image_generator.pt").exists()
+    bare_run(tmp_path, {3: 0.6}, 3)
+    assert not (tmp_path / "painter.pt").exists()
+    assert differences(load(tmp_path / "image_generator.pt"), image_generator.state_dict()) == []
+    (tmp_path / "painter.pt").write_bytes(b"PK damaged")
+    with pytest.raises(InputError, match=r"painter\.pt is no readable checkpoint.*: give a copy of it, or remove it"):
+        bare_run(tmp_path, {4: 0.7}, 4)
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

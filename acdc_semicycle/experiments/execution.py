@@ -1,0 +1,124 @@
+"""Runs one cell of a table: its training and its evaluation, in processes that end with the runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from acdc_semicycle.experiments.run_lock import run_lock, sign
+from acdc_semicycle.experiments.runs import PYTHON, Run
+from acdc_semicycle.runtime.files import write_text
+
+GRACE = 15.0  # seconds that a process has to save its state
+BUSY = "another runner works on it"
+
+
+def execute(run: Run, environment: dict[str, str]) -> str:
+    """Train and evaluate one cell in child processes.
+
+    Returns:
+        The error that ended it, in one line; empty if all went well.
+    """
+    with run_lock(run.folder) as lock:
+        if lock is None:
+            return BUSY
+        if run.finished():
+            return ""
+        started = time.monotonic()
+        lines: list[str] = []
+        for run_id in ("training", "evaluating"):
+            code, lines = call(run, run_id, environment, lock)
+            if code:
+                return f"{_error(lines, code)} ({run.folder / 'run.log'})"
+        reports = [line for line in lines if line.endswith("report.json") and Path(line).is_file()]
+        if not reports:
+            return f"the evaluation named no report ({run.folder / 'run.log'})"
+        content = {
+            "report": os.path.relpath(reports[-1], run.folder),
+            "command": run.commands()[0],
+            "settings": run.settings,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        write_text(run.folder / "finished.json", json.dumps(content, indent=1) + "\n")
+        return ""
+
+
+def _error(lines: Sequence[str], code: int) -> str:
+    """The line of a failed process that names its error: the last ``error:``, else its last line."""
+    errors = [line for line in lines if line.startswith("error:")]
+    if errors:
+        return errors[-1]
+    return lines[-1] if lines else f"exit code {code}"
+
+
+def call(run: Run, run_id: str, environment: dict[str, str], lock: IO[str]) -> tuple[int, list[str]]:
+    """Run the bundle; its exit code, and the lines it added to run.log."""
+    arguments = run.arguments(run_id)
+    path = run.folder / "run.log"
+    with path.open("ab") as log:
+        log.write(f"$ {shlex.join([*PYTHON, *arguments])}\n".encode())
+        log.flush()
+        start = log.tell()
+        # the child inherits the lock: while it lives, no other runner takes the folder, even if this one is killed
+        code = children.call([*run.launcher, *arguments], environment, log, lock)
+    text = path.read_bytes()[start:].decode(errors="replace")
+    return code, [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class Children:
+    """The processes of this runner: none outlives it, unless it is killed outright."""
+
+    def __init__(self) -> None:
+        self.alive: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+        self.guard = threading.Lock()
+
+    def call(self, command: list[str], environment: dict[str, str], log: IO[bytes], lock: IO[str]) -> int:
+        """Run a command in a process group of its own until it ends; its exit code."""
+        with self.guard:
+            if self.stopped:
+                return -signal.SIGTERM
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+            self.alive.add(process)
+        try:
+            sign(lock, process.pid)
+            return process.wait()
+        finally:
+            _end(process)
+            self.alive.discard(process)
+
+    def stop(self) -> None:
+        """End all processes, and let no other start."""
+        with self.guard:
+            self.stopped = True
+            for process in list(self.alive):
+                _end(process)
+
+
+children = Children()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its own; they save what they can, and each file they write is whole or not there."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, number)
+                process.wait(GRACE)
