@@ -2,9 +2,10 @@
 
 from dataclasses import asdict
 
-from acdc_semicycle.artifacts.model import bundle_root, card, newest_model, open_model
+from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, newest_model, open_model
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
+from acdc_semicycle.config.networks import network_card
 from acdc_semicycle.config.startup import (
     begin,
     chosen,
@@ -28,6 +29,7 @@ from acdc_semicycle.datasets.records import BY_SLICE
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.inference.predict import run as predict
 from acdc_semicycle.methods.image_pool import ImagePool
+from acdc_semicycle.methods.network_description import build as build_network
 from acdc_semicycle.methods.schedules import linear_decay, poly_decay
 from acdc_semicycle.runtime import distributed
 
@@ -38,6 +40,8 @@ __all__ = [
     "acdc",
     "asdict",
     "begin",
+    "build_image_generator",
+    "build_network",
     "bundle_root",
     "card",
     "chosen",
@@ -53,6 +57,7 @@ __all__ = [
     "is_picture",
     "linear_decay",
     "load_split",
+    "network_card",
     "newest_model",
     "open_model",
     "others",

@@ -1,14 +1,26 @@
-"""A network's card, model.json: what it takes to use the network, and which values are allowed."""
+"""A network's card, model.json: what it takes to use the network, and which values are allowed.
+
+    network          class and arguments of G_IS (:mod:`acdc_semicycle.methods.network_description`)
+    image_generator  the same of G_SI, or null
+    in_channels      of an image: 1 grey, 3 colours
+    image_size       rows and columns that the network sees
+    intensity_range  what becomes -1 and 1, or null for each volume's percentiles
+    classes, colours names and RGB of the classes, background first
+    pictures         whether it was trained on pictures instead of scans
+
+Cards of versions before 0.2 have ``filters``, ``blocks`` and ``dropout`` of a residual generator instead of the first
+two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from acdc_semicycle.methods.network_description import RESIDUAL, check_shapes
+from acdc_semicycle.runtime.errors import InputError
+
 CARD: dict[str, Any] = {  # the paper's
-    "filters": 64,
-    "blocks": 9,
-    "dropout": 0.0,
     "in_channels": 1,
     "image_size": [200, 200],
     "intensity_range": None,
@@ -16,6 +28,7 @@ CARD: dict[str, Any] = {  # the paper's
     "colours": None,
 }
 CLASSES = ["background", "RV", "MYO", "LV"]
+RESIDUAL_ARGUMENTS: dict[str, Any] = {"filters": 64, "blocks": 9, "dropout": 0.0}  # of cards before 0.2, the paper's
 
 
 def _is_size(value: Any, least: int = 1) -> bool:
@@ -47,6 +60,43 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "intensity_range": ("two numbers or null", lambda value: value is None or _is_list_of(value, _is_number, 2)),
     "classes": ("a list of names", _are_classes),
 }
+
+
+def complete(stored: dict[str, Any]) -> dict[str, Any]:
+    """A card with every value; those that model.json does not have are the paper's.
+
+    Raises:
+        InputError: names the value that is not allowed, and what is.
+    """
+    card = CARD | {"classes": CLASSES} | stored
+    former = "network" not in stored
+    if former:
+        card = RESIDUAL_ARGUMENTS | card
+    for name, (words, allowed) in RULES.items():
+        if name in card and not allowed(card[name]):
+            raise InputError(f"has {name} {card[name]!r}, not {words}")
+    if former:
+        card |= _residual(card)
+    card.setdefault("image_generator", None)
+    structures, channels = len(card["classes"]), card["in_channels"]
+    try:
+        check_shapes(card["network"], channels, structures, card["image_size"])
+        if card["image_generator"] is not None:
+            check_shapes(card["image_generator"], structures, channels, card["image_size"])
+    except InputError as error:
+        raise InputError(f"describes a network that cannot be used ({error})") from error
+    return card
+
+
+def _residual(card: dict[str, Any]) -> dict[str, Any]:
+    """The descriptions of both generators that a card before 0.2 gives."""
+    arguments = {name: card.pop(name) for name in RESIDUAL_ARGUMENTS}
+    sides = {"in_channels": card["in_channels"], "out_channels": len(card["classes"])}
+    swapped = {"in_channels": sides["out_channels"], "out_channels": sides["in_channels"], "activation": "tanh"}
+    return {
+        "network": {"class": RESIDUAL, "arguments": sides | arguments},
+        "image_generator": {"class": RESIDUAL, "arguments": swapped | arguments},
+    }
 
 
 def code_in(value: Any) -> Iterator[str]:

@@ -12,12 +12,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigWorkflow
+from torch import nn
 
-from acdc_semicycle.artifacts.card import CARD, CLASSES, RULES, code_in
+from acdc_semicycle.artifacts.card import code_in, complete
 from acdc_semicycle.artifacts.checkpoint import check_network, model_within
 from acdc_semicycle.artifacts.exported_zip import check_zip, read_member
 from acdc_semicycle.artifacts.weights import load, state_dict
+from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
 
 log = logging.getLogger("semicycle")
@@ -45,11 +48,11 @@ class Model:
 
         An exported bundle's configuration holds the card, so nothing in it may be code to MONAI.
         """
-        card = CARD | {"classes": CLASSES} | (self.read_json("model.json") or {})
-        for name, (words, allowed) in RULES.items():
-            if not allowed(card[name]):
-                raise InputError(f"{self.path}: its model.json has {name} {card[name]!r}, not {words}: restore it")
-        return card
+        stored = self.read_json("model.json") or {}
+        try:
+            return complete(stored)
+        except InputError as error:
+            raise InputError(f"{self.path}: its model.json {error}: restore it") from error
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
@@ -163,6 +166,14 @@ def card(checkpoint: str | Path) -> dict[str, Any]:
 def stored_card(checkpoint: str | Path) -> dict[str, Any]:
     """The model.json beside a checkpoint; empty where there is none."""
     return _model(checkpoint).read_json("model.json") or {}
+
+
+def build_image_generator(model: Model, device: str | torch.device) -> nn.Module | None:
+    """G_SI of a network on disk, on the device and still without its weights; None where the method has none."""
+    description = model.card["image_generator"]
+    if description is None or model.image_generator_file()[1] is None:
+        return None
+    return build(description).to(device)
 
 
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:

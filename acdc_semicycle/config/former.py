@@ -20,8 +20,6 @@ KEYS: dict[str, tuple[str, ...]] = {  # former name: where its value goes
     "history": ("objective_def::image_pool",),
     "d_norm": ("objective_def::D_S::norm", "objective_def::D_I::norm"),
     "sampler": ("train::dataloader::sampler",),
-    "painter_def": ("image_generator_def",),
-    "painter": ("image_generator",),
 }
 IMPORTS = {  # what expressions could call before all calls went through one module
     "acdc": "$import acdc_semicycle.datasets.acdc as acdc",

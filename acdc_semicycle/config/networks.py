@@ -6,7 +6,7 @@ from typing import Any
 
 from acdc_semicycle.config.parser import calling_parser
 from acdc_semicycle.config.validate import target_of
-from acdc_semicycle.methods.network_description import describe
+from acdc_semicycle.methods.network_description import check_shapes, describe
 from acdc_semicycle.runtime.errors import InputError
 
 
@@ -28,3 +28,22 @@ def network_card(name: str) -> dict[str, Any] | None:
         if not key.startswith("_"):
             arguments[key] = parser.get_parsed_content(f"{name}::{key}")
     return describe(target_of(component), arguments)
+
+
+def check_networks() -> None:
+    """Refuse networks that cannot be stored and used, or that do not fit the images, before anything is read.
+
+    Raises:
+        InputError: names the network, and what does not fit.
+    """
+    parser = calling_parser()
+    assert parser is not None, "it is called in an expression of a configuration"
+    channels, classes, image_size = (
+        parser.get_parsed_content(name) for name in ("channels", "class_count", "image_size")
+    )
+    segmenter, image_generator = network_card("network_def"), network_card("objective_def::G_SI")
+    if segmenter is None:
+        raise InputError("network_def is not given: give a network, its _target_ and its arguments")
+    check_shapes(segmenter, channels, classes, image_size)
+    if image_generator is not None:
+        check_shapes(image_generator, classes, channels, image_size)

@@ -22,6 +22,7 @@ from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 
 from acdc_semicycle.config import former
+from acdc_semicycle.config.networks import check_networks
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.validate import check, check_paths, check_values
 from acdc_semicycle.data.splits import Split
@@ -58,6 +59,7 @@ def begin() -> None:
     check(config)
     if "image_size" in config:
         check_values(parser.get_parsed_content)
+        check_networks()
 
 
 def prepare(number: int, deterministic: bool, device: str | torch.device) -> None:

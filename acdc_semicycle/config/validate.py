@@ -58,8 +58,8 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
     if val_interval > epochs:
         raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
     sizes = image_size if isinstance(image_size, list | tuple) else [image_size]
-    if len(sizes) != 2 or any(not isinstance(n, int) or n < 8 or n % 4 for n in sizes):
-        raise InputError(f"image_size is {image_size}: give rows and columns, multiples of 4 of at least 8: [200, 200]")
+    if len(sizes) != 2 or any(type(n) is not int or n < 8 for n in sizes):
+        raise InputError(f"image_size is {image_size}: give rows and columns of at least 8, such as [200, 200]")
 
 
 def check_schedule(constant_epochs: Any, epochs: int) -> None:

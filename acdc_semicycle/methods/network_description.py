@@ -89,20 +89,17 @@ def build(description: Any) -> nn.Module:
     Raises:
         InputError: it is not in the list, its arguments do not fit it, or it would fill the memory.
     """
-    network = _on_meta(description)
-    weights = sum(weight.numel() for weight in network.parameters())
-    if weights > MOST_WEIGHTS:
-        raise InputError(f"the network {_short(description)} has {weights:,} weights: give at most {MOST_WEIGHTS:,}")
+    _on_meta(description)
     return _made(description)
 
 
-def size_multiple(description: Mapping[str, Any]) -> int:
+def size_multiple(description: Any) -> int:
     """What rows and columns of the network's input must be multiples of."""
     check(description)
     return NETWORKS[description["class"]](description["arguments"])
 
 
-def check_shapes(description: Mapping[str, Any], in_channels: int, out_channels: int, image_size: Any) -> None:
+def check_shapes(description: Any, in_channels: int, out_channels: int, image_size: Any) -> None:
     """Refuse a network that does not map [B, in_channels, H, W] to [B, out_channels, H, W]; computes nothing.
 
     Raises:
@@ -131,9 +128,17 @@ def check_shapes(description: Mapping[str, Any], in_channels: int, out_channels:
 
 
 def _on_meta(description: Any) -> nn.Module:
-    """The network without memory for its weights."""
+    """The network without memory for its weights.
+
+    Raises:
+        InputError: it would have more of them than ``MOST_WEIGHTS``.
+    """
     with torch.device("meta"):
-        return _made(description)
+        network = _made(description)
+    weights = sum(weight.numel() for weight in network.parameters())
+    if weights > MOST_WEIGHTS:
+        raise InputError(f"the network {_short(description)} has {weights:,} weights: give at most {MOST_WEIGHTS:,}")
+    return network
 
 
 def _made(description: Any) -> nn.Module:

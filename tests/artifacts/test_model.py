@@ -17,10 +17,21 @@ from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts.card import CARD as PAPER
 from acdc_semicycle.artifacts.card import CLASSES
 from acdc_semicycle.artifacts.checkpoint import check_network
+from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
 
-CARD = {"filters": 2, "blocks": 1, "image_size": [24, 32], "dataset": "acdc"}
+RESIDUAL = "acdc_semicycle.methods.ResidualGenerator"
+CARD = {"image_size": [24, 32], "dataset": "acdc"}
+FORMER = CARD | {"filters": 2, "blocks": 1}  # as versions before 0.2 wrote it
+
+
+def generator(channels: int, out_channels: int, **more) -> dict:
+    arguments = {"in_channels": channels, "out_channels": out_channels, "filters": 2, "blocks": 1}
+    return {"class": RESIDUAL, "arguments": arguments | more}
+
+
+NETWORKS = {"network": generator(1, 4), "image_generator": generator(4, 1, activation="tanh")}
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def model(tmp_path) -> Path:
     path = tmp_path / "run" / "models" / "model.pt"
     weights.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     weights.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
-    path.with_suffix(".json").write_text(json.dumps(CARD))
+    path.with_suffix(".json").write_text(json.dumps(CARD | NETWORKS))
     path.with_name("quality.json").write_text('{"weights": {"cycle": 0.5}, "bias": 0.4}')
     return path
 
@@ -56,7 +67,7 @@ def test_a_network_is_found_by_its_file_its_run_or_the_runs_models(model):
         found = model_files.open_model(given)
         assert found.path == model and found.split == model.parent.parent / "split.json"
         assert same(found.weights(), torch.load(model, weights_only=True))
-    assert found.card == PAPER | {"classes": CLASSES} | CARD
+    assert found.card == PAPER | {"classes": CLASSES} | CARD | NETWORKS
     assert found.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
     assert found.quality == {"weights": {"cycle": 0.5}, "bias": 0.4} and set(found.image_generator()) == set(
         found.weights()
@@ -80,13 +91,11 @@ def test_without_a_card_the_network_is_the_papers_and_without_an_image_generator
         model.with_name(name).unlink()
     for given in (model, zipped(tmp_path / "b.zip", contents(model))):
         found = model_files.open_model(given)
-        assert (found.card["filters"], found.card["image_size"], found.card["classes"]) == (
-            64,
-            [200, 200],
-            CLASSES,
-        )
+        arguments = {"in_channels": 1, "out_channels": 4, "filters": 64, "blocks": 9, "dropout": 0.0}
+        assert found.card["network"] == {"class": RESIDUAL, "arguments": arguments}
+        assert (found.card["image_size"], found.card["classes"]) == ([200, 200], CLASSES)
         assert found.image_generator() is None and found.quality is None
-    assert model_files.card(tmp_path / "no.pt")["filters"] == 64
+    assert model_files.card(tmp_path / "no.pt")["network"]["arguments"]["filters"] == 64
 
 
 def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_image_generator(model):
@@ -94,7 +103,9 @@ def test_another_checkpoint_of_the_folder_has_its_own_card_and_not_the_image_gen
     other.write_bytes(model.read_bytes())
     other.with_suffix(".json").write_text('{"filters": 3}')
     found = model_files.open_model(other)
-    assert found.card["filters"] == 3 and found.image_generator() is None and found.quality is None
+    assert (
+        found.card["network"]["arguments"]["filters"] == 3 and found.image_generator() is None and found.quality is None
+    )
 
 
 @pytest.mark.parametrize("zip_it", [False, True])
@@ -316,6 +327,41 @@ def test_a_card_whose_values_cannot_be_is_refused_by_name(model, name, value):
     for read in (model_files.open_model, model_files.card):
         with pytest.raises(InputError, match=rf"its model\.json has {name} .*, not .*: restore it"):
             read(model)
+
+
+def test_a_card_of_before_is_that_of_the_two_residual_generators_it_meant(model):
+    model.with_suffix(".json").write_text(json.dumps(FORMER))
+    found = model_files.open_model(model)
+    dropout = {"dropout": 0.0}
+    assert found.card == PAPER | {"classes": CLASSES} | CARD | {
+        "network": generator(1, 4, **dropout),
+        "image_generator": generator(4, 1, **dropout, activation="tanh"),
+    }
+    network, painter = (build(found.card[name]) for name in ("network", "image_generator"))
+    network.load_state_dict(found.weights())
+    painter.load_state_dict(found.image_generator())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"class": "os.system", "arguments": {}}}, "'os.system' is not in the list"),
+        ({"network": {"class": "torch.hub.load", "arguments": {"source": "local"}}}, "'torch.hub.load' is not in"),
+        ({"network": None}, "is described as None"),
+        ({"network": generator(1, 3)}, r"makes \[2, 3, 24, 32\] of \[2, 1, 24, 32\], expected \[2, 4, 24, 32\]"),
+        ({"network": generator(3, 4)}, "does not take images of"),
+        ({"network": generator(1, 4, filters=16384)}, "weights: give at most"),
+        ({"image_size": [22, 32]}, "takes multiples of 4"),
+        ({"image_generator": generator(4, 3)}, "expected"),
+        ({"network": generator(1, 4, checkpoint="$print(1)")}, "would run or look up"),
+    ],
+)
+def test_a_card_whose_network_is_none_of_the_list_or_does_not_fit_is_refused(model, change, words):
+    model.with_suffix(".json").write_text(json.dumps(CARD | NETWORKS | change))
+    for read in (model_files.open_model, model_files.card):
+        with pytest.raises(InputError, match=words) as caught:
+            read(model)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(tmp_path):
