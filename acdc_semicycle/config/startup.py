@@ -128,7 +128,7 @@ def show_error(kind: type[BaseException], error: BaseException, trace: Traceback
             print(f"error: {cause}", file=sys.stderr)
             return
         if isinstance(cause, KeyboardInterrupt):
-            print("interrupted: the same command, given again, goes on from what was saved last", file=sys.stderr)
+            print("interrupted: the same command continues from what was saved last", file=sys.stderr)
             return
         if isinstance(cause, OSError) and cause.filename is not None:
             print(f"error: {os.fsdecode(cause.filename)}: {cause.strerror}", file=sys.stderr)

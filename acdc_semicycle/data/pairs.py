@@ -388,7 +388,7 @@ def _batches(streams: Sequence[Iterator[dict[str, Tensor]]]) -> list[dict[str, T
             raise
         raise InputError(
             "a process that loads slices was killed, or died: give the run more memory, or fewer --num_workers; the"
-            " same command goes on from what was saved last"
+            " same command continues from what was saved last"
         ) from error
 
 

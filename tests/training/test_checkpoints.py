@@ -295,7 +295,7 @@ def test_the_best_metric_survives_a_resume(tmp_path):
     assert best_epoch(tmp_path) == 3
 
 
-# going on
+# continuing
 
 
 def test_a_new_folder_starts_from_nothing(tmp_path):
@@ -366,7 +366,7 @@ def test_the_same_settings_as_tuples_or_lists_are_the_same(tmp_path):
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
     bare_run(tmp_path, {1: 0.5}, 3)
-    with pytest.raises(InputError, match="has 3 epochs behind it, more than the 2 asked for: give more epochs"):
+    with pytest.raises(InputError, match="is after 3 epochs, more than the 2 asked for: give more epochs"):
         bare_run(tmp_path, {1: 0.5}, 2)
 
 
@@ -601,7 +601,7 @@ def test_where_the_last_state_is_damaged_the_one_before_is_taken_and_said(tmp_pa
     with caplog.at_level("INFO"):
         train(tmp_path, seed=99)
     assert f"{tmp_path / 'last.pt'} is no readable checkpoint" in caplog.text
-    assert f"going on from {tmp_path / 'previous.pt'}" in caplog.text and "going on after epoch 1" in caplog.text
+    assert f"continuing from {tmp_path / 'previous.pt'}" in caplog.text and "continuing after epoch 1" in caplog.text
     assert differences(load(uninterrupted / "last.pt"), load(tmp_path / "last.pt")) == []
 
 
@@ -611,7 +611,7 @@ def test_where_both_are_damaged_nothing_is_overwritten(tmp_path):
         (tmp_path / name).write_bytes(b"PK damaged")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
-        InputError, match=r"last\.pt is no .*previous\.pt is no .*: neither can be gone on from"
+        InputError, match=r"last\.pt is no .*previous\.pt is no .*: neither can be continued from"
     ) as error:
         bare_run(tmp_path, {3: 0.5}, 3)
     assert "\n" not in str(error.value) and "train again" not in str(error.value)
@@ -675,7 +675,9 @@ def test_a_network_without_a_state_is_not_written_over(tmp_path):
     for name in ("last.pt", "previous.pt"):
         (tmp_path / name).unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match=r"model\.pt is there without a state to go on from: give another output_dir"):
+    with pytest.raises(
+        InputError, match=r"model\.pt is there without a state to continue from: give another output_dir"
+    ):
         bare_run(tmp_path, {1: 0.9}, 2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
