@@ -27,7 +27,7 @@ MODULES = {
     "errors": "runtime.errors",
     "evaluate": "evaluation.model_report",
     "export": "artifacts.export",
-    "handlers": "training.handlers",
+    "handlers": "training",
     "history": "methods.image_pool",
     "losses": "methods.losses",
     "metrics": "evaluation.metrics",

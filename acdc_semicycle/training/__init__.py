@@ -6,13 +6,13 @@ Methods come as objectives; nothing here knows one from another.
 from acdc_semicycle.runtime.exports import exports
 
 HOMES = {
-    "Balance": "handlers",
+    "Balance": "watching",
     "Checkpoints": "checkpoints",
     "Handlers": "handlers",
-    "Pictures": "handlers",
+    "Pictures": "pictures",
     "SemiCycleTrainer": "trainer",
-    "StopAtNonFinite": "handlers",
-    "TermsLog": "handlers",
+    "StopAtNonFinite": "watching",
+    "TermsLog": "terms_log",
     "gradient_scaler": "trainer",
 }
 __getattr__ = exports(__name__, HOMES)

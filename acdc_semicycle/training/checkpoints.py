@@ -8,9 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,12 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from acdc_semicycle.artifacts.model import IMAGE_GENERATOR, OLD_IMAGE_GENERATOR
 from acdc_semicycle.artifacts.weights import load, not_finite, save
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.files import read_json, write_text
+from acdc_semicycle.runtime.files import write_text
 from acdc_semicycle.runtime.locks import claimed
+from acdc_semicycle.training.best_network import BestNetwork, without_advice
 from acdc_semicycle.training.process_states import Stateful, states_of_others, take_own_state
 from acdc_semicycle.training.random_state import random_state, set_random_state
 from acdc_semicycle.training.same_run import check_data, check_settings
@@ -68,10 +66,9 @@ class Checkpoints:
         image_generator: nn.Module | None = None,
         data: dict[str, str] | None = None,
     ) -> None:
-        self.folder, self.objects, self.evaluator, self.network = Path(folder), objects, evaluator, network
-        self.image_generator, self.data = image_generator, data
-        self.settings, self.card = json.loads(json.dumps(settings)), card
-        self.best, self.best_epoch = float("-inf"), 0
+        self.folder, self.objects, self.evaluator, self.data = Path(folder), objects, evaluator, data
+        self.settings = json.loads(json.dumps(settings))
+        self.best = BestNetwork(self.folder, network, card, image_generator)
         self.before_validation: dict[str, Any] = {}
         self.checked: dict[str, Any] | None = None  # the state that check() has read, for resume()
 
@@ -79,11 +76,6 @@ class Checkpoints:
     def last(self) -> Path:
         """The file of the newest state."""
         return self.folder / "last.pt"
-
-    @property
-    def model(self) -> Path:
-        """The file of the best network."""
-        return self.folder / "model.pt"
 
     @property
     def previous(self) -> Path:
@@ -109,10 +101,12 @@ class Checkpoints:
         validation: Any = self.evaluator.state
         metric = validation.metrics.get(validation.key_metric_name, float("nan"))
         self._check_finite()
-        if validation.epoch == engine.state.epoch and metric > self.best:
-            self.best, self.best_epoch = float(metric), engine.state.epoch
+        if validation.epoch == engine.state.epoch and metric > self.best.metric:
+            self.best.metric, self.best.epoch = float(metric), engine.state.epoch
             if distributed.rank() == 0:
-                self._save_best(validation.key_metric_name)
+                if not self.last.exists():
+                    write_text(self._begun, "")
+                self.best.save(validation.key_metric_name)
         self._save_last(engine, engine.state.epoch, 0)
         exit_code = distributed.largest(signals.asked())
         if exit_code:
@@ -168,7 +162,7 @@ class Checkpoints:
                     "steps": steps,
                     "epoch_length": engine.state.epoch_length,
                 },
-                "best": {"metric": self.best, "epoch": self.best_epoch},
+                "best": self.best.state_dict(),
                 "random": random_state(),
                 "others": others,
             }
@@ -191,17 +185,6 @@ class Checkpoints:
                     f"{name}.{wrong} is not finite: lower the learning rate, or switch amp off; what was saved before"
                     " is untouched"
                 )
-
-    def _save_best(self, metric: str) -> None:
-        """Write the network, its card and its image generator."""
-        if not self.last.exists():
-            write_text(self._begun, "")
-        if self.image_generator is not None:
-            save(self.model.with_name(IMAGE_GENERATOR), self.image_generator.state_dict())
-            self.model.with_name(OLD_IMAGE_GENERATOR).unlink(missing_ok=True)
-        save(self.model, self.network.state_dict())
-        text = json.dumps(self.card | {"epoch": self.best_epoch, "validation": {metric: self.best}}, indent=1)
-        write_text(self.model.with_suffix(".json"), text + "\n")
 
     def claim(self) -> None:
         """Hold the folder until this process ends: two trainings would write over one another.
@@ -229,21 +212,21 @@ class Checkpoints:
                 faults.append(error)
                 continue
             if faults:
-                log.warning("%s; continuing from %s", _without_advice(faults[0]), path)
+                log.warning("%s; continuing from %s", without_advice(faults[0]), path)
             check_settings(self.last, state["settings"], self.settings)
             check_data(self.folder, state.get("data"), self.data)
             self.checked = state
             return state
         if len(faults) == 2:
-            damage = "; ".join(map(_without_advice, faults))
+            damage = "; ".join(map(without_advice, faults))
             raise InputError(
                 f"{damage}: neither can be continued from, restore one of them, or give another output_dir"
             )
         if faults:
             raise faults[0]
-        if self.model.exists() and not self._begun.exists():
+        if self.best.file.exists() and not self._begun.exists():
             raise InputError(
-                f"{self.model} is there without a state to continue from: give another output_dir, or move it away"
+                f"{self.best.file} is there without a state to continue from: give another output_dir, or move it away"
             )
         return None
 
@@ -269,8 +252,7 @@ class Checkpoints:
         log.info("%s after %sepoch %d", words, f"step {steps} of " if steps else "", epochs + bool(steps))
         # not the iteration of then: another number of processes has another number of steps in an epoch
         engine.state.iteration, engine.state.epoch = epochs * length + steps, epochs
-        self.best, self.best_epoch = state["best"]["metric"], state["best"]["epoch"]
-        self._keep_best()
+        self.best.continue_from(state["best"])
         set_random_state(state["random"])
         _continue_within_epoch(engine, epochs, steps, length)
 
@@ -289,26 +271,6 @@ class Checkpoints:
         if len(set(iterations)) > 1:
             raise InputError(f"{self.folder} is not the same folder to all processes: give one that all machines see")
 
-    def _keep_best(self) -> None:
-        """Keep a model.pt that is better than what this state knows of until there is a better one.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        if not self.model.is_file():
-            if self.best_epoch:
-                log.warning("%s of epoch %d is gone: the best that comes is kept", self.model, self.best_epoch)
-            self.best, self.best_epoch = float("-inf"), 0
-            return
-        for name in (self.model.name, IMAGE_GENERATOR, OLD_IMAGE_GENERATOR):
-            _check_whole(self.model.with_name(name))
-        card = self.model.with_suffix(".json")
-        stored = read_json(card) if card.is_file() else {}
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
-            [metric] = stored["validation"].values()
-            if metric > self.best and math.isfinite(metric):
-                self.best, self.best_epoch = metric, stored["epoch"]
-
 
 def _read(path: Path) -> dict[str, Any]:
     """The state in a file.
@@ -320,23 +282,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "settings" not in state:
         raise InputError(f"{path} is no training run's last.pt: give another output_dir")
     return state
-
-
-def _check_whole(path: Path) -> None:
-    """Refuse a damaged file of weights, if it is there."""
-    if not path.is_file():
-        return
-    try:
-        load(path)
-    except InputError as error:
-        raise InputError(
-            f"{_without_advice(error)}: give a copy of it, or remove it: the best that comes is kept"
-        ) from error
-
-
-def _without_advice(error: InputError) -> str:
-    """What is wrong, without what to do."""
-    return str(error).rsplit(": ", 1)[0]
 
 
 def _set_rates(schedule: LambdaLR) -> None:

@@ -255,8 +255,8 @@ def best_epoch(folder: Path) -> int:
 )
 def test_the_best_network_is_the_first_of_the_highest_metric(tmp_path, metrics, best):
     checkpoints = bare_run(tmp_path, metrics, 3)
-    assert best_epoch(tmp_path) == checkpoints.best_epoch == best
-    assert checkpoints.best == metrics[best]
+    assert best_epoch(tmp_path) == checkpoints.best.epoch == best
+    assert checkpoints.best.metric == metrics[best]
     assert int(load(tmp_path / "last.pt")["network"]["weight"]) == 3
 
 
@@ -289,8 +289,8 @@ def test_beside_the_best_network_is_what_it_takes_to_use_it(tmp_path):
 def test_the_best_metric_survives_a_resume(tmp_path):
     bare_run(tmp_path, {1: 0.9}, 1)
     checkpoints = bare_run(tmp_path, {2: 0.3}, 2)
-    assert best_epoch(tmp_path) == checkpoints.best_epoch == 1
-    assert checkpoints.best == 0.9
+    assert best_epoch(tmp_path) == checkpoints.best.epoch == 1
+    assert checkpoints.best.metric == 0.9
     bare_run(tmp_path, {3: 0.95}, 3)
     assert best_epoch(tmp_path) == 3
 
@@ -361,7 +361,7 @@ def test_a_setting_that_is_long_is_told_in_short(tmp_path):
 
 def test_the_same_settings_as_tuples_or_lists_are_the_same(tmp_path):
     bare_run(tmp_path, {1: 0.5}, 1, size=(8, 8))
-    assert bare_run(tmp_path, {2: 0.6}, 2, size=[8, 8]).best_epoch == 2
+    assert bare_run(tmp_path, {2: 0.6}, 2, size=[8, 8]).best.epoch == 2
 
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
@@ -748,7 +748,7 @@ def test_where_the_best_model_is_gone_the_best_that_comes_is_kept_and_that_is_sa
     bare_run(tmp_path, {1: 0.9}, 1)
     (tmp_path / "model.pt").unlink()
     (tmp_path / "model.json").unlink() if card is None else (tmp_path / "model.json").write_text(card)
-    assert bare_run(tmp_path, {2: 0.3, 3: 0.2}, 3).best_epoch == best_epoch(tmp_path) == 2
+    assert bare_run(tmp_path, {2: 0.3, 3: 0.2}, 3).best.epoch == best_epoch(tmp_path) == 2
     assert f"{tmp_path / 'model.pt'} of epoch 1 is gone" in caplog.text
 
 

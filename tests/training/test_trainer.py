@@ -26,9 +26,10 @@ from acdc_semicycle.methods.objective import Objective, joint_forward
 from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle, softmax
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.training import handlers
-from acdc_semicycle.training.handlers import Balance, StopAtNonFinite, TermsLog, read_curve, terms_of
+from acdc_semicycle.training import terms_log
+from acdc_semicycle.training.terms_log import TermsLog, read_curve, terms_of
 from acdc_semicycle.training.trainer import SemiCycleTrainer, prepare_pairs
+from acdc_semicycle.training.watching import Balance, StopAtNonFinite
 
 K = 3
 WEIGHTS = {
@@ -538,7 +539,7 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
 def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", "semicycle")
     now = [1000.0]
-    monkeypatch.setattr(handlers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terms_log.time, "monotonic", lambda: now[0])
 
     def step(*_):
         now[0] += 20.0
