@@ -6,15 +6,14 @@ from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, c
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
 from acdc_semicycle.config.networks import network_card
-from acdc_semicycle.config.startup import (
-    begin,
+from acdc_semicycle.config.startup import begin, prepare
+from acdc_semicycle.config.tasks import (
     chosen,
     claim,
     data_root,
     environment_value,
     in_order,
     others,
-    prepare,
     probe,
     required,
     train,

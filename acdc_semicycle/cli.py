@@ -1,18 +1,18 @@
-"""The command line: what the bundle does, and what is done with its outcome.
+"""The command line: what the bundle does, and what can be done with its results.
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the trained network; the same overlays and keys as in training
 semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
 semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tree, DICOM folders; --help for more
-semicycle report OUT                                 report.html, figures, CSV and JSON of what lies in OUT
-semicycle calibrate OUT [--test OUT]                 how far a quality without truth can be trusted, and from then on
+semicycle report OUT                                 report.html, figures, CSV and JSON of what predict left in OUT
+semicycle calibrate OUT [--test OUT]                 fit the quality without truth, which predict then gives each case
 semicycle check DATASET                              what is wrong with a data set, before hours of training
-semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip to hand on
+semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip for others
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
 semicycle where                                      the folders of the bundle and of the overlays
 
-An overlay is a file, or the name of one that is shipped; a key is any of the bundle's configuration. Training and
-evaluating a network, and predict, are runs of the bundle, whose command is printed.
+An overlay is a file, or the name of a shipped one; a key is any of the bundle's configuration (docs/settings.md).
+train, evaluate and predict run the bundle, and print its command.
 """
 
 from __future__ import annotations
@@ -43,39 +43,40 @@ def main() -> int:
     verb, *rest = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help") or (verb in ("train", "where") and {"-h", "--help"} & set(rest)):
         print(__doc__)
-    elif verb == "--version":
+        return 0
+    if verb == "--version":
         print(__version__)
-    elif verb == "where":
-        print(folder("bundles/semicycle"), folder("configs"), sep="\n")
-    elif verb in VERBS:
-        try:
-            return VERBS[verb](rest)
-        except ValueError as error:
-            speak_in_turn()
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except OSError as error:
-            speak_in_turn()
-            print(
-                f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr
-            )
-            return 2
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-    else:
-        print(f"error: {verb!r} is no verb: say {', '.join(VERBS)} or where", file=sys.stderr)
+        return 0
+    if verb not in VERBS:
+        print(f"error: {verb!r} is no verb: give {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    try:
+        return VERBS[verb](rest)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        speak_in_turn()
+        in_the_file = isinstance(error, OSError) and error.filename
+        print(f"error: {error.filename}: {error.strerror}" if in_the_file else f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def where(arguments: list[str]) -> int:
+    """Print the folders of the bundle and of the overlays."""
+    print(folder("bundles/semicycle"), folder("configs"), sep="\n")
     return 0
 
 
 def train(arguments: list[str]) -> int:
-    signals.hold_back()  # importing takes seconds, and so long Python would just die of them
+    """Train a network: the bundle's ``training``."""
+    signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(arguments)
     return become("training", ["train.json", *overlays], options)
 
 
 def evaluate(arguments: list[str]) -> int:
+    """Evaluate the trained network, or label maps of any tool."""
     if not any(argument.split("=")[0] in ("--pred", "--truth", "-h", "--help") for argument in arguments):
         overlays, options = overlays_and_options(arguments)
         return become("evaluating", ["train.json", *overlays, "evaluate.json"], options)
@@ -102,6 +103,7 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def predict(arguments: list[str]) -> int:
+    """Segment scans."""
     parser = _parser(
         "predict", "Segment scans, each on its own grid; any key of inference.json can follow as --KEY VALUE."
     )
@@ -127,6 +129,7 @@ def predict(arguments: list[str]) -> int:
 
 
 def report(arguments: list[str]) -> int:
+    """Write the page of a folder of predictions."""
     parser = _parser("report", "One page to open in a browser, of what predict and evaluate have left in a folder.")
     parser.add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
@@ -137,13 +140,14 @@ def report(arguments: list[str]) -> int:
 
 
 def calibrate(arguments: list[str]) -> int:
+    """Fit the quality without truth."""
     parser = _parser(
         "calibrate",
         "Fit the quality without truth on validation cases, predicted (--part validation) and evaluated, and store it"
         " beside the network; predict, given again, then has it.",
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--test", type=Path, help="a folder of other cases, to say how good the fitted quality is")
+    parser.add_argument("--test", type=Path, help="a folder of other cases, on which the fitted quality is measured")
     given = parser.parse_args(arguments)
     from acdc_semicycle.evaluation import calibrate as fitting
 
@@ -152,6 +156,7 @@ def calibrate(arguments: list[str]) -> int:
 
 
 def check(arguments: list[str]) -> int:
+    """Name all that is wrong with a data set."""
     parser = _parser("check", "Name all that is wrong with a data set; exit code 1 if anything would stop a training.")
     parser.add_argument("dataset", type=Path, help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks")
     parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
@@ -166,6 +171,7 @@ def check(arguments: list[str]) -> int:
 
 
 def export(arguments: list[str]) -> int:
+    """Export a network for other programs."""
     parser = _parser(
         "export", "TorchScript, ONNX and a zip of the bundle, each compared with the network on real slices."
     )
@@ -180,6 +186,7 @@ def export(arguments: list[str]) -> int:
 
 
 def table(arguments: list[str]) -> int:
+    """Run the experiments of the paper's tables."""
     from acdc_semicycle.experiments import command
 
     return command.main(arguments)
@@ -201,17 +208,20 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "check": check,
     "export": export,
     "table": table,
+    "where": where,
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}: say {self.prog} --help")
+        """Raise the message, without the usage that argparse would print."""
+        raise ValueError(f"{message}: see {self.prog} --help")
 
 
 def _parser(verb: str, words: str) -> argparse.ArgumentParser:
+    """The parser of a verb's own options."""
     return _Parser(prog=f"semicycle {verb}", description=words, allow_abbrev=False)
 
 
@@ -233,6 +243,7 @@ def _options(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, An
 
 
 def _value(text: str) -> Any:
+    """A value as JSON or Python writes it, else the text."""
     for read in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError):
             return read(text)
@@ -242,8 +253,8 @@ def _value(text: str) -> Any:
 def run_here(run_id: str | None, files: list[str], paths: dict[str, Any], options: dict[str, Any]) -> int:
     """Run the bundle in this process, its command printed first.
 
-    What the user names as files reaches the configuration as paths, which MONAI leaves as they are; as text it would
-    read a ``$`` or an ``@`` in a name as its own.
+    Files that the user names reach the configuration as paths, which MONAI leaves as they are. In text, MONAI would
+    read a ``$`` or an ``@`` of a name as its own.
     """
     words = [f"--{key}={_text(value)}" for key, value in (paths | options).items()]
     config_files = _announce(run_id, files, words)[0]
@@ -256,13 +267,14 @@ def run_here(run_id: str | None, files: list[str], paths: dict[str, Any], option
 
 
 def _text(value: Any) -> str:
+    """A value as the printed command shows it."""
     if isinstance(value, list):
         return str(value[0]) if len(value) == 1 else str([str(item) for item in value])
     return str(value)
 
 
 def become(run_id: str, files: list[str], options: list[str]) -> int:
-    """Become the bundle's own command, printed first; where that would take a path for code, do what it does here."""
+    """Replace this process by the bundle's command; run it here where MONAI would take a path for code."""
     names = [option.key for option in options_of(options) if misread(option)]
     if names:
         settings = _options(options)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from monai.bundle import ConfigParser
+if TYPE_CHECKING:  # slow, and a command looks at the names alone
+    from monai.bundle import ConfigParser
 
 log = logging.getLogger("semicycle")
 

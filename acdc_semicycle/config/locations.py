@@ -1,11 +1,12 @@
 """Where the bundle and the overlays are."""
 
 import difflib
-import json
+import re
 from collections.abc import Collection, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
-from acdc_semicycle.config import overlays
+from acdc_semicycle.config import former, overlays
 from acdc_semicycle.config.options import Option, options_of
 from acdc_semicycle.runtime.errors import InputError
 
@@ -15,9 +16,9 @@ PATHS += ["train_list", "validation_list", "test_list"]  # keys of the bundle th
 
 def misread(option: Option) -> bool:
     """Whether an option is a path that MONAI would read as code or as a key of the configuration."""
-    path = option.value or ""
-    odd = path.startswith(("$", "@", "%")) or any(sign in path for sign in ("#", "@::", "%::"))
-    return odd and option.key in PATHS
+    if option.key not in PATHS or option.value is None:
+        return False
+    return option.value.startswith(("$", "@", "%")) or bool(re.search("#|[@%]::", option.value))
 
 
 def folder(name: str) -> Path:
@@ -26,8 +27,10 @@ def folder(name: str) -> Path:
     Relative where it lies below the working directory, so that the commands of a clone are the same on any machine.
     """
     package = Path(__file__).parents[1]
-    found = next((parent / name for parent in (package, package.parent) if (parent / name).is_dir()), package / name)
-    return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    path = package / name
+    if not path.is_dir() and (package.parent / name).is_dir():
+        path = package.parent / name
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def shipped(name: str) -> str:
@@ -46,8 +49,8 @@ def overlay(name: str) -> str:
         if path.is_file():
             overlays.read(path)  # MONAI would not name it where it cannot be read
             return str(path)
-    known = ", ".join(sorted(path.stem for path in overlays_folder.glob("*.yaml")))
-    raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({known})")
+    names = ", ".join(sorted(path.stem for path in overlays_folder.glob("*.yaml")))
+    raise InputError(f"{name!r} is no overlay: give a file, or one of those shipped ({names})")
 
 
 def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
@@ -56,18 +59,18 @@ def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
     Raises:
         InputError: names the first one, and the nearest one there is.
     """
-    known = {*json.loads((folder("bundles/semicycle") / "configs" / "train.json").read_text(encoding="utf-8"))}
+    known = {*overlays.read(folder("bundles/semicycle") / "configs" / "train.json"), *former.KEYS}
     for file in {*folder("configs").glob("*.yaml"), *map(Path, files)}:
         known |= {key.split("::")[0] for key in overlays.read(file)}
     for key in keys:
         if key.split("::")[0] not in known:
             near = difflib.get_close_matches(key, [*known, "seeds", "only", "data", "jobs"], 1)
-            hint = f"did you mean --{near[0]}?" if near else "take it out"
+            hint = f"did you mean --{near[0]}?" if near else "remove it"
             raise InputError(f"--{key} is no key of the bundle: {hint}")
 
 
 def overlays_and_options(arguments: Sequence[str], switches: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """The leading words of a command as overlay files, and the options behind them.
+    """The leading words of a command as overlay files, and the options after them.
 
     Args:
         switches: options that have no value.
@@ -75,10 +78,11 @@ def overlays_and_options(arguments: Sequence[str], switches: Collection[str] = (
     Raises:
         InputError: names a word that is neither, or an option without its value.
     """
-    first = next((place for place, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    for option in options_of(arguments[first:], switches):
+    names = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    options = list(arguments[len(names) :])
+    for option in options_of(options, switches):
         if not option.key:
             raise InputError(f"{option.word!r} is not understood: overlays come first, then --KEY VALUE pairs")
         if option.key not in switches and (not option.value or option.value.startswith("--")):
             raise InputError(f"--{option.key} has no value: give --{option.key} VALUE")
-    return [overlay(name) for name in arguments[:first]], list(arguments[first:])
+    return [overlay(name) for name in names], options

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: keys that nothing uses, numbers out of range, paths that MONAI reads as code."""
+"""What is wrong with a configuration as it is written: unknown keys, numbers out of range, paths that read as code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import json
 import pydoc
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
@@ -30,77 +30,19 @@ OPEN = {  # sections whose parts a user may name
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
 
-def check_values(value_of: Callable[[str], Any]) -> None:
-    """Refuse values that only show themselves once expressions are evaluated.
-
-    Args:
-        value_of: gives the value of a key.
-
-    Raises:
-        InputError: names the setting, the value and what is expected.
-    """
-    check_classes(value_of("classes"), value_of("colours"))
-    numbers = [value_of(name) for name in ("image_size", "epochs", "val_interval", "batch_size")]
-    check_numbers(*numbers)
-    check_schedule(value_of("constant_epochs"), value_of("epochs"))
-
-
-def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: Any) -> None:
-    """Refuse sizes and counts that would fail only after all data have been read.
-
-    Raises:
-        InputError: names the setting, what was given and what is expected.
-    """
-    counts = {"epochs": epochs, "val_interval": val_interval, "batch_size": batch_size}
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}: give a whole number of at least 1")
-    if val_interval > epochs:
-        raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
-    sizes = image_size if isinstance(image_size, list | tuple) else [image_size]
-    if len(sizes) != 2 or any(type(n) is not int or n < 8 for n in sizes):
-        raise InputError(f"image_size is {image_size}: give rows and columns of at least 8, such as [200, 200]")
-
-
-def check_schedule(constant_epochs: Any, epochs: int) -> None:
-    """Refuse a constant learning rate for more epochs than there are, or for none that can be counted.
-
-    Raises:
-        InputError: says what was given and what is expected.
-    """
-    if type(constant_epochs) is not int or not 0 <= constant_epochs <= epochs:
-        raise InputError(f"constant_epochs is {constant_epochs!r}: give a whole number of 0 to {epochs}, the epochs")
-
-
 def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) -> None:
-    """Refuse paths that MONAI would read as code or as keys of the configuration; those given as paths it leaves alone.
+    """Refuse paths given as text that MONAI would read as code or as keys of the configuration.
 
     Raises:
         InputError: names the option and the path.
     """
     for option in options_of(arguments):
-        given = (config or {}).get(str(option.key))
-        if isinstance(given, str | None) and misread(option):
+        value = (config or {}).get(str(option.key))
+        if isinstance(value, str | None) and misread(option):
             raise InputError(
                 f"--{option.key} is {option.value!r}, which MONAI reads as code or as a key of its own: rename the"
-                " folder, or say semicycle train, evaluate or predict, which take any name"
+                " folder, or use semicycle train, evaluate or predict, which take any name"
             )
-
-
-def check_classes(classes: Any, colours: Any) -> None:
-    """Refuse class names that are no names, and colours that are not one for each.
-
-    Raises:
-        InputError: says what was given.
-    """
-    if not isinstance(classes, list | tuple) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
-        raise InputError(f"classes is {classes!r}: give two names or more, the background first")
-    if len(set(classes)) < len(classes) or "background" in [name.lower() for name in classes[1:]]:
-        raise InputError(f"classes is {list(classes)}: give each its own name, and background, if there is one, first")
-    if colours is not None and len(colours) != len(classes):
-        raise InputError(
-            f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"
-        )
 
 
 def check(config: dict[str, Any]) -> None:
@@ -109,16 +51,22 @@ def check(config: dict[str, Any]) -> None:
     Raises:
         InputError: names the key, and the nearest one there is.
     """
-    known: dict[str, Any] = {}
-    for name in ["inference.json"] if "scans" in config else ["train.json", "evaluate.json", "multi_gpu_train.json"]:
-        text = (folder("bundles/semicycle") / "configs" / name).read_text(encoding="utf-8")
-        known = _merge(known, json.loads(text))
-    _check_text(config, "")
-    _check_references(config, "")
-    used = set(re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::")))
-    _check(config, known, used, "")
+    for name, text in _texts(config):
+        _check_text(name, text)
+    references = re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::"))
+    _check_section(config, _bundle_of(config), _with_sections(references), "")
     if isinstance(config.get("weights"), dict):
         _check_weights(config["weights"], config["objective_def"])
+
+
+def _bundle_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The bundle's own configuration of the same kind: all keys that are known."""
+    names = ["inference.json"] if "scans" in config else ["train.json", "evaluate.json", "multi_gpu_train.json"]
+    bundle: dict[str, Any] = {}
+    for name in names:
+        text = (folder("bundles/semicycle") / "configs" / name).read_text(encoding="utf-8")
+        bundle = _merge(bundle, json.loads(text))
+    return bundle
 
 
 def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -132,47 +80,75 @@ def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _check(given: dict[str, Any], known: dict[str, Any], used: set[str], prefix: str) -> None:
-    for key, value in given.items():
+def _with_sections(names: Iterable[str]) -> set[str]:
+    """Names of keys, and of all sections that they lie in."""
+    result = set()
+    for name in names:
+        parts = name.split("::")
+        for length in range(1, len(parts) + 1):
+            result.add("::".join(parts[:length]))
+    return result
+
+
+def _check_section(section: dict[str, Any], known: dict[str, Any], used: set[str], prefix: str) -> None:
+    """Refuse unknown keys and wrong values of a section, and of all sections in it.
+
+    Args:
+        known: what the bundle has there.
+        used: names of all keys that something refers to.
+        prefix: of the section's keys: ``train::dataset::``.
+    """
+    for key, value in section.items():
         name = prefix + key
-        if key not in known and key not in OWN and not any(u == name or u.startswith(name + "::") for u in used):
+        if key not in known and key not in OWN and name not in used:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: take it out"
+            hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: remove it"
             raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
         expected = known.get(key)
         _check_value(name, value, expected)
-        if isinstance(value, dict) and isinstance(expected, dict):
-            # what a component takes beyond what the bundle gives it, its signature says
-            taken = dict.fromkeys(_arguments(value)) if "_target_" in value else {}
-            if name == "weights" or name in OPEN:  # the former are compared with the method's terms
-                continue
-            if value.get("_target_", expected.get("_target_")) != expected.get("_target_"):
-                expected = {}  # another component, which has its own arguments
-            _check(value, taken | expected, used, name + "::")
+        named_by_the_user = name in OPEN or name == "weights"  # the weights are compared with the method's terms
+        if isinstance(value, dict) and isinstance(expected, dict) and not named_by_the_user:
+            _check_section(value, _known_below(value, expected), used, name + "::")
+
+
+def _known_below(section: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    """The keys that a section may have: the bundle's, and all arguments of a component, which its signature names."""
+    if "_target_" not in section:
+        return expected
+    arguments = dict.fromkeys(_arguments(section))
+    if section["_target_"] != expected.get("_target_"):
+        return arguments  # of another component
+    return arguments | expected
 
 
 def _check_value(name: str, value: Any, expected: Any) -> None:
-    """Refuse what stands at a key, if it can be seen before it is evaluated."""
-    if isinstance(value, str) and value[:1] in CODE:
+    """Refuse what stands at a key, if that shows before it is evaluated."""
+    if isinstance(value, str) and value.startswith(CODE):
         return
     rule = RULES.get(name)
     if rule and not rule.holds(value):
         raise InputError(f"{name} is {value!r}: give {rule.words}")
     if isinstance(expected, int | float) and isinstance(value, str):
         raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
-    if name in OPEN and isinstance(value, list):  # unnamed parts in their order
-        return
-    if isinstance(expected, dict) and not isinstance(value, dict) and (value is not None or "_target_" not in expected):
+    if isinstance(expected, dict) and not _may_replace(name, value, expected):
         raise InputError(f"{name} is {value!r}: give a section, such as {name}::{next(iter(expected), 'NAME')}")
+
+
+def _may_replace(name: str, value: Any, section: dict[str, Any]) -> bool:
+    """Whether a value may stand where the bundle has a section: another one, unnamed parts, or null for a component."""
+    if isinstance(value, list):
+        return name in OPEN
+    return isinstance(value, dict) or (value is None and "_target_" in section)
 
 
 def _check_weights(weights: dict[str, Any], method: dict[str, Any]) -> None:
     """Refuse a weight of no term of the method; a term without weight the trainer refuses."""
     target = target_of(method)
-    if wrong := sorted(set(weights) - set(target.terms)):
-        raise InputError(f"weights has {wrong[0]}: {target.__name__} has {', '.join(target.terms)}")
+    foreign = sorted(set(weights) - set(target.terms))
+    if foreign:
+        raise InputError(f"weights has {foreign[0]}: {target.__name__} has {', '.join(target.terms)}")
     for name, value in weights.items():
-        if str(value)[:1] not in CODE and not AMOUNT.holds(value):
+        if not str(value).startswith(CODE) and not AMOUNT.holds(value):
             raise InputError(f"weights::{name} is {value!r}: give {AMOUNT.words}")
 
 
@@ -187,29 +163,27 @@ def _arguments(component: dict[str, Any]) -> list[str]:
     return list(inspect.signature(target).parameters) if callable(target) else []
 
 
-def _check_text(item: Any, name: str) -> None:
-    """Refuse numbers given as text, wherever they stand; the bundle's metadata may hold versions."""
-    if isinstance(item, str) and _is_number(item):
-        raise InputError(f"{name} is the text {item!r}: give a number (YAML reads 2e-4 as text; write 2.0e-4)")
-    pairs = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
-    for key, value in pairs:
-        if key != "_meta_":
-            _check_text(value, f"{name}::{key}" if name else str(key))
+def _texts(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a configuration with its key, but for the bundle's metadata, which may hold versions."""
+    if isinstance(item, str):
+        yield name, item
+    elif isinstance(item, dict | list):
+        for key, value in item.items() if isinstance(item, dict) else enumerate(item):
+            if key != ConfigParser.meta_key:
+                yield from _texts(value, f"{name}::{key}" if name else str(key))
 
 
-def _check_references(item: Any, name: str) -> None:
-    """Refuse text that looks like a reference and is none to MONAI, such as ``@objective.teacher``."""
-    if isinstance(item, str) and item.startswith("@") and name.rpartition("::")[2] not in PATHS:
-        if not REFERENCE.fullmatch(item):
-            raise InputError(f"{name} is the text {item!r}, which MONAI does not look up: write '${item}'")
-        return
-    pairs = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
-    for key, value in pairs:
-        if key != "_meta_":
-            _check_references(value, f"{name}::{key}" if name else str(key))
+def _check_text(name: str, text: str) -> None:
+    """Refuse a number given as text, and text that looks like a reference and is none to MONAI."""
+    if _is_number(text):
+        raise InputError(f"{name} is the text {text!r}: give a number (YAML reads 2e-4 as text; write 2.0e-4)")
+    is_path = name.rpartition("::")[2] in PATHS
+    if text.startswith("@") and not is_path and not REFERENCE.fullmatch(text):
+        raise InputError(f"{name} is the text {text!r}, which MONAI does not look up: write '${text}'")
 
 
 def _is_number(text: str) -> bool:
+    """Whether Python reads a text as a number."""
     try:
         float(text)
     except ValueError:

@@ -53,7 +53,7 @@ def test_an_overlay_that_cannot_be_read_is_one_line_with_its_name(
         ("wieghts::gen_S", "did you mean 'weights::gen_S'?"),
         ("train::agument::flips", "did you mean 'train::augment::flips'?"),
         ("train#trainr#max_epochs", "did you mean 'train::trainer::max_epochs'?"),
-        ("a::b::c", "take it out"),
+        ("a::b::c", "remove it"),
         ("train::handlers::9::interval", "unknown key"),
         ("epochs::x", "epochs is 8, no section"),
         ("seed::x", "seed is 0, no section"),

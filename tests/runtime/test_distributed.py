@@ -25,7 +25,7 @@ from torch import nn
 from torch.optim import Adam
 
 from acdc_semicycle.artifacts import weights as weight_files
-from acdc_semicycle.config import startup
+from acdc_semicycle.config import failures
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation.metrics import MeanDice, PooledIoU
@@ -344,7 +344,7 @@ def test_of_processes_that_fail_alike_the_first_is_heard(monkeypatch, capsys, lo
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local is not None:
         monkeypatch.setenv("LOCAL_RANK", local)
-    startup.show_error(InputError, InputError("wrong"), None)
+    failures.show_error(InputError, InputError("wrong"), None)
     assert waited == waits and capsys.readouterr().err == "error: wrong\n"
 
 

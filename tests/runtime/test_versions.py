@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_what_is_older_is_named_in_one_line(installed, caplog, found, words):
 
 def test_a_run_starts_with_the_warning(installed, caplog, monkeypatch):
     installed(torch="2.9.1")
-    monkeypatch.setattr(startup.sys, "excepthook", None)
+    monkeypatch.setattr(sys, "excepthook", None)
     startup.begin()
     assert "torch 2.9.1" in caplog.text
     caplog.clear()

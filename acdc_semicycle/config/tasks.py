@@ -1,0 +1,113 @@
+"""What the bundle does, and the choices that its configurations leave to Python."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from acdc_semicycle.data.splits import Split
+from acdc_semicycle.datasets import phantom
+from acdc_semicycle.runtime import distributed
+from acdc_semicycle.runtime.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+STARTED = time.monotonic()
+
+
+def claim(checkpoints: Any, report: Any, split: Split, output_dir: str | Path) -> None:
+    """Hold the run's folder and refuse what is in the way, before anything is written or prepared."""
+    checkpoints.claim()
+    checkpoints.check()
+    report.check()
+    split.save(Path(str(output_dir)) / "split.json")
+
+
+def train(trainer: Any, checkpoints: Any, report: Any) -> None:
+    """Train, from the last checkpoint if there is one, and report on the network that was kept."""
+    checkpoints.attach(trainer)
+    trainer.run()
+    report.write()
+
+
+def in_order(parts: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+    """Named components as a list, in the order in which they stand; null leaves one out."""
+    named = parts.values() if isinstance(parts, Mapping) else parts
+    return [part for part in named if part is not None]
+
+
+def environment_value(name: str) -> str | None:
+    """A variable of the environment; None where it is not set or empty."""
+    return os.environ.get(name) or None
+
+
+def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
+    """The data set's folder; where none is given the phantom, written below ``output_dir`` and said so."""
+    if dataset_dir is not None:
+        if isinstance(dataset_dir, bool):
+            raise InputError("--dataset_dir has no value: give --dataset_dir FOLDER")
+        if not str(dataset_dir).strip():
+            raise InputError("dataset_dir is empty: give the ACDC folder, or leave it out for the embedded phantom")
+        return Path(str(dataset_dir))
+    root = Path(output_dir) / "phantom"
+    if (Path(output_dir) / "split.json").exists() and not root.exists():
+        raise InputError(
+            f"{output_dir} holds a training on other data than the embedded phantom: give these as --dataset_dir, or in"
+            " the environment's ACDC_DIR"
+        )
+    log.warning(
+        "no data set found: neither --dataset_dir nor the environment's ACDC_DIR is given. The embedded"
+        " phantom and a small network stand in: a demonstration, not a result"
+    )
+    if distributed.rank() == 0:
+        phantom.write(root)
+    distributed.wait()
+    return root
+
+
+def required(name: str, what: str) -> Any:
+    """Stands in a configuration for a setting that has no default."""
+    raise InputError(f"{name} is not given: give {what} (--{name} ...)")
+
+
+def chosen(metrics: dict[str, Any], name: str) -> dict[str, Any]:
+    """The measure that decides which epoch's network is kept."""
+    if name not in metrics:
+        raise InputError(f"selection_metric is {name!r}: give one of {', '.join(metrics)}")
+    return {name: metrics[name]}
+
+
+def others(metrics: dict[str, Any], name: str) -> dict[str, Any]:
+    """The measures that are only shown."""
+    return {key: value for key, value in metrics.items() if key != name}
+
+
+def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> None:
+    """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept."""
+    started = time.monotonic()
+    batches = iter(trainer.data_loader)
+    count = min(1 + steps, len(trainer.data_loader))
+    times = [_seconds(trainer._iteration, trainer, next(batches)) for _ in range(count)]
+    images, evaluator.state.epoch_length = evaluator.state.epoch_length, 1
+    _seconds(evaluator.run)
+    validation = _seconds(evaluator.run)
+    parts = {
+        "step_seconds": statistics.median(times[1:] or times),  # the first one warms up
+        "steps": trainer.state.max_epochs * len(trainer.data_loader),
+        "validation_seconds": validation * images,
+        "validations": trainer.state.max_epochs // val_interval,
+        "start_seconds": started - STARTED,
+    }
+    print(json.dumps(parts), flush=True)
+
+
+def _seconds(work: Any, *arguments: Any) -> float:
+    started = time.monotonic()
+    work(*arguments)
+    return time.monotonic() - started

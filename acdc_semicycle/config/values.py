@@ -1,0 +1,68 @@
+"""What is wrong with the values of a configuration once its expressions are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from acdc_semicycle.runtime.errors import InputError
+
+
+def check_values(value_of: Callable[[str], Any]) -> None:
+    """Refuse values that only show themselves once expressions are evaluated.
+
+    Args:
+        value_of: gives the value of a key.
+
+    Raises:
+        InputError: names the setting, the value and what is expected.
+    """
+    check_classes(value_of("classes"), value_of("colours"))
+    check_numbers(value_of("image_size"), value_of("epochs"), value_of("val_interval"), value_of("batch_size"))
+    check_schedule(value_of("constant_epochs"), value_of("epochs"))
+
+
+def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: Any) -> None:
+    """Refuse sizes and counts that would fail only after all data have been read.
+
+    Raises:
+        InputError: names the setting, what was given and what is expected.
+    """
+    counts = {"epochs": epochs, "val_interval": val_interval, "batch_size": batch_size}
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}: give a whole number of at least 1")
+    if val_interval > epochs:
+        raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
+    lengths = image_size if isinstance(image_size, list | tuple) else [image_size]
+    fitting = [length for length in lengths if type(length) is int and length >= 8]
+    if not len(lengths) == len(fitting) == 2:
+        raise InputError(f"image_size is {image_size}: give rows and columns of at least 8, such as [200, 200]")
+
+
+def check_schedule(constant_epochs: Any, epochs: int) -> None:
+    """Refuse a constant learning rate for more epochs than there are, or for none that can be counted.
+
+    Raises:
+        InputError: says what was given and what is expected.
+    """
+    if type(constant_epochs) is not int or not 0 <= constant_epochs <= epochs:
+        raise InputError(f"constant_epochs is {constant_epochs!r}: give a whole number of 0 to {epochs}, the epochs")
+
+
+def check_classes(classes: Any, colours: Any) -> None:
+    """Refuse class names that are no names, and colours that are not one for each.
+
+    Raises:
+        InputError: says what was given.
+    """
+    are_names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    if not are_names or len(classes) < 2:
+        raise InputError(f"classes is {classes!r}: give two names or more, the background first")
+    structures = [name.lower() for name in classes[1:]]
+    if len(set(classes)) < len(classes) or "background" in structures:
+        raise InputError(f"classes is {list(classes)}: give each its own name, and background, if there is one, first")
+    if colours is not None and len(colours) != len(classes):
+        raise InputError(
+            f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"
+        )
