@@ -57,8 +57,10 @@ def main() -> int:
         return 130
     except (ValueError, OSError) as error:
         speak_in_turn()
-        in_the_file = isinstance(error, OSError) and error.filename
-        print(f"error: {error.filename}: {error.strerror}" if in_the_file else f"error: {error}", file=sys.stderr)
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
+        print(f"error: {reason}", file=sys.stderr)
         return 2
 
 
