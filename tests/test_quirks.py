@@ -16,8 +16,9 @@ from tiny import batch_of
 from torch import nn
 
 from acdc_semicycle import quirks
+from acdc_semicycle.data.labels import CheckLabeld
 from acdc_semicycle.data.pairs import EpochSampler
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd
+from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.methods.image_pool import ImagePool

@@ -8,7 +8,7 @@ from acdc_semicycle.runtime.exports import exports
 HOMES = {
     "AntiAliasd": "transforms",
     "Augment": "augment",
-    "CheckLabeld": "transforms",
+    "CheckLabeld": "labels",
     "LoadCheckedd": "transforms",
     "Pairs": "pairs",
     "ScaleImaged": "transforms",

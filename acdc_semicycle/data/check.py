@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from acdc_semicycle.data import cache
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range
+from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.transforms import LoadCheckedd, check_range
 from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
 from acdc_semicycle.datasets.records import Record, given_folder
 from acdc_semicycle.imageio import volumes

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
@@ -33,12 +34,13 @@ class Split:
             InputError: a patient is not there, or one to be scored has no mask.
         """
         patients = set(getattr(self, part))
-        found = sorted(record for record in records if record.patient in patients)
-        if absent := sorted(patients - {record.patient for record in found}):
+        records_of_part = sorted(record for record in records if record.patient in patients)
+        absent = sorted(patients - {record.patient for record in records_of_part})
+        if absent:
             raise InputError(f"the {part} patients {some(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
-            _check_masks(sorted(patients), {record.patient for record in found if record.label is None})
-        return found
+            _check_masks(sorted(patients), _without_mask(records_of_part))
+        return records_of_part
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
@@ -46,7 +48,8 @@ class Split:
 
         if distributed.rank() == 0:
             write_text(Path(path), json.dumps(asdict(self), indent=1) + "\n")
-        log.info("split: %s", ", ".join(f"{len(patients)} {part}" for part, patients in asdict(self).items()))
+        counts = [f"{len(patients)} {part}" for part, patients in asdict(self).items()]
+        log.info("split: %s", ", ".join(counts))
 
 
 def units(records: Sequence[Record], split_unit: str) -> list[Record]:
@@ -60,16 +63,23 @@ def units(records: Sequence[Record], split_unit: str) -> list[Record]:
         return list(records)
     if split_unit != "slice":
         raise InputError(f"split_unit is {split_unit!r}: give patient or slice")
-    return [piece for record in records for piece in _slices(record)]
+    slices: list[Record] = []
+    for record in records:
+        slices += _slices(record)
+    return slices
 
 
 def _slices(record: Record) -> list[Record]:
+    """Every slice of a volume as a patient of its own; a picture as it is."""
     if not volumes.ending(record.image):
         return [record]
     volume = volumes.read(record.image)
     depth = volume.layout.apply(volume.voxels).shape[2]
-    names = [f"{record.case}_slice{place:03d}" for place in range(depth)]
-    return [replace(record, case=name, patient=name, slice=place) for place, name in enumerate(names)]
+    slices = []
+    for index in range(depth):
+        name = f"{record.case}_slice{index:03d}"
+        slices.append(replace(record, case=name, patient=name, slice=index))
+    return slices
 
 
 def records_of(parts: Sequence[str], split: Split, records: Sequence[Record]) -> list[Record]:
@@ -109,56 +119,89 @@ def split(
     """
     if bool(train_list) != bool(validation_list) or (test_list and not train_list):
         raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
-    everyone = sorted({record.patient for record in records})
-    held_out = {record.patient for record in records if record.part == "testing"}
-    without_mask = {record.patient for record in records if record.label is None}
-    if train_list:
-        train = _read(train_list, everyone)
-        validation_patients = _read(validation_list or "", everyone)
-        for path, chosen in ((train_list, train), (validation_list, validation_patients)):
-            if forbidden := sorted(set(chosen) & held_out):
-                raise InputError(f"{path} lists {some(forbidden)} of the data set's own testing part: list others")
-        test_patients = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
-        _check_masks(validation_patients + test_patients, without_mask)
+    if train_list and validation_list:
+        parts = _listed(records, train_list, validation_list, test_list)
     else:
-        pool = [patient for patient in everyone if patient not in held_out | without_mask]
-        random.Random(seed).shuffle(pool)
-        held_out_test = sorted(held_out - without_mask)
-        counts = [_count("validation", validation, pool), 0 if held_out_test else _count("test", test, pool)]
-        validation_patients, drawn, train = (
-            pool[: counts[0]],
-            pool[counts[0] : sum(counts)],
-            pool[sum(counts) :],
-        )
-        test_patients = held_out_test or drawn
-        train += sorted(without_mask - held_out)
+        parts = _drawn(records, validation, test, seed)
+    without_mask = _without_mask(records)
     _warn_of_partial(records, without_mask)
-    chosen = _labelled([patient for patient in train if patient not in without_mask], labelled)
-    for patient in chosen:
-        train.remove(patient)
-    result = Split(
-        tuple(chosen),
-        tuple(train),
-        tuple(validation_patients),
-        tuple(test_patients),
-    )
+    labelled_patients = _labelled([patient for patient in parts.train if patient not in without_mask], labelled)
+    unlabelled_patients = list(parts.train)
+    for patient in labelled_patients:
+        unlabelled_patients.remove(patient)  # once: _check refuses one who is listed twice
+    result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(parts.validation), tuple(parts.test))
     _check(result)
     return result
 
 
+class _Parts(NamedTuple):
+    """The patients to train on, in the order in which they are labelled, to validate and to test."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+
+def _listed(
+    records: Sequence[Record],
+    train_list: str | Path,
+    validation_list: str | Path,
+    test_list: str | Path | None,
+) -> _Parts:
+    """The parts that files list; without a list of test patients the data set's own testing part is the test."""
+    everyone = sorted({record.patient for record in records})
+    held_out, without_mask = _held_out(records), _without_mask(records)
+    train, validation = _read(train_list, everyone), _read(validation_list, everyone)
+    for path, patients in ((train_list, train), (validation_list, validation)):
+        forbidden = sorted(set(patients) & held_out)
+        if forbidden:
+            raise InputError(f"{path} lists {some(forbidden)} of the data set's own testing part: list others")
+    test = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
+    _check_masks(validation + test, without_mask)
+    return _Parts(train, validation, test)
+
+
+def _drawn(records: Sequence[Record], validation: float | int, test: float | int, seed: int) -> _Parts:
+    """The parts that a seed draws of the patients with masks; those without are trained on, as the last."""
+    held_out, without_mask = _held_out(records), _without_mask(records)
+    everyone = sorted({record.patient for record in records})
+    pool = [patient for patient in everyone if patient not in held_out | without_mask]
+    random.Random(seed).shuffle(pool)
+    validation_count = _count("validation", validation, pool)
+    own_test = sorted(held_out - without_mask)
+    test_count = 0 if own_test else _count("test", test, pool)
+    train_start = validation_count + test_count
+    return _Parts(
+        train=pool[train_start:] + sorted(without_mask - held_out),
+        validation=pool[:validation_count],
+        test=own_test or pool[validation_count:train_start],
+    )
+
+
+def _held_out(records: Sequence[Record]) -> set[str]:
+    """The patients of the data set's own testing part."""
+    return {record.patient for record in records if record.part == "testing"}
+
+
+def _without_mask(records: Sequence[Record]) -> set[str]:
+    """The patients of whom an image has no mask."""
+    return {record.patient for record in records if record.label is None}
+
+
 def _warn_of_partial(records: Sequence[Record], without_mask: set[str]) -> None:
-    """A patient is labelled as a whole or not at all: say which masks that leaves unused."""
+    """Warn of masks that are not used: a patient is labelled as a whole or not at all."""
     unused = [record for record in records if record.patient in without_mask and record.label is not None]
     if unused:
         log.warning(
-            "%d masks are not used, e.g. %s: their patients have images without a mask, too, and count as unlabelled;"
-            " leave those images out to use the masks",
+            "%d masks are not used, e.g. %s: their patients also have images without a mask, and count as unlabelled;"
+            " remove those images to use the masks",
             len(unused),
             unused[0].label,
         )
 
 
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
+    """The first patients of a list, by a fraction or a number."""
     if isinstance(labelled, bool) or not isinstance(labelled, int | float):
         raise InputError(f"labelled is {labelled!r}: give a fraction in (0, 1] or a whole number of patients")
     if isinstance(labelled, int):
@@ -173,28 +216,34 @@ def _labelled(train: list[str], labelled: float | int) -> list[str]:
 
 
 def _count(name: str, fraction: float | int, patients: list[str]) -> int:
+    """A fraction of the patients as a number; of the few there are at least one, where it is not 0."""
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{name} is {fraction!r}: give the fraction of the patients to keep, in [0, 1)")
-    return round(fraction * len(patients)) or int(fraction > 0)  # of the few there are, one
+    return round(fraction * len(patients)) or int(fraction > 0)
 
 
 def _read(path: str | Path, everyone: list[str]) -> list[str]:
+    """The patients that a file lists, a line each."""
     try:
         lines = Path(str(path)).read_text(encoding="utf-8-sig").splitlines()
         patients = [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
-    if absent := sorted(set(patients) - set(everyone)):
+    absent = sorted(set(patients) - set(everyone))
+    if absent:
         raise InputError(f"{path} lists {some(absent)}, not in the data set: correct the list or dataset_dir")
     return patients
 
 
 def _check_masks(patients: list[str], without_mask: set[str]) -> None:
-    if blind := sorted(set(patients) & without_mask):
-        raise InputError(f"{some(blind)} cannot be validation or test: an image has no mask (_gt file)")
+    """Refuse patients to be scored who have an image without a mask."""
+    unscored = sorted(set(patients) & without_mask)
+    if unscored:
+        raise InputError(f"{some(unscored)} cannot be validation or test: an image has no mask (_gt file)")
 
 
 def _check(result: Split) -> None:
+    """Refuse a patient in two parts, and a part to train on or to validate without patients."""
     parts = asdict(result)
     seen: dict[str, str] = {}
     for part, patients in parts.items():
@@ -211,7 +260,7 @@ def _check(result: Split) -> None:
 
 
 def scored(split: Split) -> str:
-    """The part to be evaluated: the test patients; where there are none, said, the validation patients."""
+    """The part to be evaluated: the test patients; without any, and with a warning, the validation patients."""
     if split.test:
         return "test"
     log.warning(

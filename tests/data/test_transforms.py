@@ -14,10 +14,11 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Resize
 
-from acdc_semicycle.artifacts import model
+from acdc_semicycle.artifacts.card import CARD
 from acdc_semicycle.config.locations import folder
 from acdc_semicycle.data import pairs
-from acdc_semicycle.data.transforms import AntiAliasd, CheckLabeld, LoadCheckedd
+from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.transforms import AntiAliasd, LoadCheckedd
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 from acdc_semicycle.imageio import volumes
@@ -34,7 +35,7 @@ def parser(size: tuple[int, int], config: str) -> ConfigParser:
     if config == "train.json":
         read["image_size"] = list(size)
     else:
-        read["card"] = model.CARD | {"image_size": list(size)}
+        read["card"] = CARD | {"image_size": list(size)}
     return read
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.data import pairs, splits
-from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, ScaleImaged
+from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import BY_SLICE, Record
 from acdc_semicycle.evaluation import figures, model_report
