@@ -8,6 +8,7 @@ from acdc_semicycle.runtime.exports import exports
 HOMES = {
     "FullyConvolutionalDiscriminator": "hung",
     "Hung": "hung",
+    "MeanTeacher": "mean_teacher",
     "PixelDiscriminator": "networks",
     "ResidualGenerator": "networks",
     "SemiCycle": "semicycle",
