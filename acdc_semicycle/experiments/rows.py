@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, PAPER, SCORES, label_order
-from acdc_semicycle.experiments.results import Finished
+from acdc_semicycle.experiments.results import Finished, select
 
 
 def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """A row for each line of both tables, with None where nothing has been run."""
     rows = []
     for dataset in SCORES:
-        here = [run for run in runs if run.cell.dataset == dataset]
+        here = select(runs, dataset=dataset)
         if here:
             rows += _rows_of_methods(dataset, here) + _rows_of_ablations(dataset, here)
     return rows
@@ -23,23 +23,29 @@ def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
 
 def _rows_of_methods(dataset: str, runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """Table 1 of a data set: the paper's methods and labels, and those that were run beside them."""
-    pairs = PAPER.keys() | {(run.cell.method, run.cell.labels) for run in runs}
+    labels_of: dict[str, set[str]] = {method: set() for method in METHODS + ABLATIONS}
+    for method, labels in PAPER:
+        labels_of[method].add(labels)
+    for run in runs:
+        labels_of[run.cell.method].add(run.cell.labels)
     rows = []
     for method in METHODS:
-        labels_of_method = {labels for name, labels in pairs if name == method}
-        for labels in sorted(labels_of_method, key=label_order):
+        for labels in sorted(labels_of[method], key=label_order):
             rows.append(_row(1, dataset, method, labels, runs))
     return rows
 
 
 def _rows_of_ablations(dataset: str, runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """Table 2 of a data set: all terms, and without each, by the same seeds."""
-    ablated = [run for run in runs if run.cell.method in ABLATIONS]
+    seeds: dict[str, set[int]] = {}  # of the ablations, by labels
+    for run in runs:
+        if run.cell.method in ABLATIONS:
+            seeds.setdefault(run.cell.labels, set()).add(run.cell.seed)
     rows = []
-    for labels in sorted({run.cell.labels for run in ablated}, key=label_order):
-        seeds = {run.cell.seed for run in ablated if run.cell.labels == labels}
-        comparable = [run for run in runs if run.cell.labels == labels and run.cell.seed in seeds]
-        rows += [_row(2, dataset, method, labels, comparable) for method in ("semicycle", *ABLATIONS)]
+    for labels in sorted(seeds, key=label_order):
+        comparable = [run for run in select(runs, labels=labels) if run.cell.seed in seeds[labels]]
+        for method in ("semicycle", *ABLATIONS):
+            rows.append(_row(2, dataset, method, labels, comparable))
     return rows
 
 
@@ -57,7 +63,7 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
 
 def _by_seed(runs: Sequence[Finished], method: str, labels: str) -> dict[int, Finished]:
     """The runs of a method and its labels by their seed; all are of one data set."""
-    return {run.cell.seed: run for run in runs if (run.cell.method, run.cell.labels) == (method, labels)}
+    return {run.cell.seed: run for run in select(runs, method=method, labels=labels)}
 
 
 def _mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from acdc_semicycle.experiments.panels import draw
 from acdc_semicycle.experiments.paper import ABLATIONS, SCORES, labels_in_words
-from acdc_semicycle.experiments.results import Finished, finished_runs
+from acdc_semicycle.experiments.results import Finished, finished_runs, select
 from acdc_semicycle.experiments.rows import table_rows
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
@@ -43,14 +43,15 @@ def write(out: Path, images: bool = True) -> str:
         raise InputError(f"{out} holds no finished run: give the --out folder of a semicycle table")
     rows, notes = table_rows(runs), _notes(runs)
     text = "\n\n".join([markdown(rows), "\n".join(_remarks(runs, notes))]) + "\n"
-    commands = [f"# {run.cell}\n{run.command}" for run in runs]
-    foot = ["", "Commands (training; each was evaluated after it):", "", "```", *commands, "```", ""]
-    write_text(out / "table.md", text + "\n".join(foot))
+    foot = ["", "Commands (training; each was evaluated after it):", "", "```"]
+    for run in runs:
+        foot += [f"# {run.cell}", run.command]
+    write_text(out / "table.md", text + "\n".join([*foot, "```", ""]))
     write_text(out / "table.csv", _csv(rows))
     content = {"rows": rows, "incomparable": INCOMPARABLE, "notes": notes}
     write_text(out / "table.json", json.dumps(content, indent=1) + "\n")
     for dataset in dict.fromkeys(run.cell.dataset for run in runs):
-        draw(out / f"panel_{dataset}.png", [run for run in runs if run.cell.dataset == dataset], images)
+        draw(out / f"panel_{dataset}.png", select(runs, dataset=dataset), images)
     return text
 
 
@@ -124,7 +125,9 @@ def _test_in_words(row: Mapping[str, Any]) -> str:
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as CSV, with every column that any of them has."""
     text = io.StringIO(newline="")
-    heads = dict.fromkeys(name for row in rows for name in row)
+    heads: dict[str, None] = {}  # a set that keeps the order
+    for row in rows:
+        heads |= dict.fromkeys(row)
     writer = csv.DictWriter(text, list(heads), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
