@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
-from acdc_semicycle.imageio.pictures import BOMB, PICTURES, is_picture
+from acdc_semicycle.imageio.pictures import PICTURES, is_picture
+from acdc_semicycle.inference.label_maps import check_target, ours
+from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
 from acdc_semicycle.runtime.errors import InputError, many, some
 from acdc_semicycle.runtime.files import read_json
 
@@ -26,42 +20,6 @@ log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
 NOT_READ = (".mgz", ".mgh", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".gipl", ".par")
-LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One file, or one DICOM series.
-
-    Attributes:
-        source: what is read.
-        case: its relative name without the suffix, unique among those found together.
-        target: where the label map goes.
-        patient: whose it is, as far as names and ACDC's Info.cfg tell.
-        phase: ``"ED"``, ``"ES"``, or None.
-        phases: of a cine whose Info.cfg says so, the frame (from 0) of each phase.
-        fault: why it can be none, in the words of an InputError.
-    """
-
-    source: Path | dicom_series.Series
-    case: str
-    target: Path
-    patient: str
-    phase: str | None = None
-    phases: Mapping[str, int] = field(default_factory=dict)
-    fault: str | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file, or the folder of the series."""
-        return self.source if isinstance(self.source, Path) else self.source.folder
-
-    def of(self, phase: str) -> Scan:
-        """One phase of a cine as a scan of its own."""
-        name = volumes.ending(self.target) or self.target.suffix
-        stem = self.target.name[: -len(f"_seg{name}")]
-        target = self.target.with_name(f"{stem}_{phase}_seg{name}")
-        return replace(self, case=f"{self.case}_{phase}", target=target, phase=phase, phases={})
 
 
 class Scans:
@@ -111,7 +69,7 @@ class Scans:
             found = _of_part([scan for scan in found if scan not in gone], part, split) + gone
         if all(scan.fault for scan in found):
             raise InputError("\n  ".join(str(scan.fault) for scan in found))
-        self.found = _told_apart(found)
+        self.found = told_apart(found)
 
     @property
     def legend(self) -> Path:
@@ -160,9 +118,9 @@ class Scans:
             fault = f"{path} is one file of a DICOM series: give its folder"
         name = stem(path)
         place = Path(os.path.relpath(path.parent, self.root))
-        end = ".png" if is_picture(path) else self.ending or _own(path)
-        file = f"{_fitting(name)}_seg{end}"
-        patient, phase, phases = _whose(path, name)
+        end = ".png" if is_picture(path) else self.ending or own_ending(path)
+        file = f"{fitting_name(name)}_seg{end}"
+        patient, phase, phases = whose(path, name)
         case = (place / name).as_posix()
         return Scan(path, case, self.folder / place / file, patient or case, phase, phases, fault)
 
@@ -215,37 +173,6 @@ def _once(found: Sequence[Scan]) -> list[Scan]:
     return list(first.values())
 
 
-def id_of(source: Path | dicom_series.Series) -> str:
-    """What makes a source the same as another: its name, in whatever words its folder is named."""
-    if isinstance(source, Path):
-        return f"{source.parent.resolve()}/{source.name}"
-    return f"{source.folder.resolve()}/{source.uid}"
-
-
-def stem(path: Path) -> str:
-    """The file's name without .nii.gz or whatever it ends in, in whatever case."""
-    known = sorted((*volumes.SCANS, *PICTURES), key=len, reverse=True)
-    suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: -len(suffix)] if suffix else path.name
-
-
-def ours(path: Path) -> bool:
-    """Whether a file was written here."""
-    try:
-        if is_picture(path):
-            with Image.open(path) as picture:
-                return picture.info.get("Software") == volumes.MARK
-        return volumes.ours(path)
-    except (*volumes.DAMAGE, *BOMB, SyntaxError):
-        return False
-
-
-def check_target(target: Path) -> None:
-    """Refuse to write over a file that is not a label map of ours."""
-    if os.path.lexists(target) and not (target.is_file() and ours(target)):
-        raise InputError(f"{target} is there and was not written by this program: give another output_dir")
-
-
 def _given(source: Any, suffixes: Sequence[str]) -> list[Path]:
     """The paths that were given, one of them there at least; the others have their lines among the failures."""
     if source is None or source == []:
@@ -271,37 +198,10 @@ def _ending(format: str | None, card: Mapping[str, Any]) -> str | None:
     return end
 
 
-def _own(path: Path) -> str:
-    """The format of a scan's own container."""
-    return {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(volumes.ending(path), ".nii.gz")
-
-
 def _common(given: Sequence[Path]) -> Path:
     """The folder that the label maps' tree starts from: the nearest one above all that was given."""
     tops = [path if path.is_dir() else path.parent for path in given]
     return Path(os.path.commonpath([top.absolute() for top in tops])) if len(tops) > 1 else tops[0]
-
-
-def _fitting(name: str) -> str:
-    """A name that still is a file's, 255 bytes, with what is put around it."""
-    if len(os.fsencode(name)) <= LONGEST:
-        return name
-    start = os.fsencode(name)[: LONGEST - 20].decode(errors="ignore")
-    return f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-
-
-def _whose(path: Path, name: str) -> tuple[str | None, str | None, Mapping[str, int]]:
-    """Patient, phase, and of a cine both phases' frames: from ACDC's Info.cfg, or from a name that ends in ED or ES."""
-    if (path.parent / "Info.cfg").is_file():
-        try:
-            numbers = acdc.frames(path.parent)
-        except InputError:
-            return path.parent.name, None, {}
-        phase = next((phase for phase, n in numbers.items() if name == f"{path.parent.name}_frame{n:02d}"), None)
-        return path.parent.name, phase, {} if phase else {phase: n - 1 for phase, n in numbers.items()}
-    if found := re.fullmatch(r"(.+)[_-](ED|ES)(?:_0000)?", name):
-        return found[1], found[2], {}
-    return None, None, {}
 
 
 def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
@@ -317,29 +217,3 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
     if not kept:
         raise InputError(f"none of {many(len(found), 'scan')} is of a {part} patient of {split}: give that data set")
     return kept
-
-
-def _told_apart(found: Sequence[Scan]) -> list[Scan]:
-    """Names that two scans would share get the scan's suffix, or a number."""
-    cases, targets = (Counter(getattr(scan, what) for scan in found) for what in ("case", "target"))
-    used = {case for case, times in cases.items() if times == 1}
-    result = []
-    for scan in found:
-        if cases[scan.case] > 1:
-            scan = _renamed(scan, used, targets[scan.target] > 1)
-            used.add(scan.case)
-        result.append(scan)
-    return result
-
-
-def _renamed(scan: Scan, used: set[str], target_too: bool) -> Scan:
-    end = volumes.ending(scan.target) or scan.target.suffix
-    short = scan.target.name[: -len(f"_seg{end}")]
-    more = scan.path.name[len(short) :].replace(".", "_") if scan.path.name.startswith(short) else ""
-    word = next(more + (f"_{n}" if n else "") for n in count() if (more or n) and _joined(scan, more, n) not in used)
-    target = scan.target.with_name(f"{short}{word}_seg{end}") if target_too else scan.target
-    return replace(scan, target=target, case=scan.case + word)
-
-
-def _joined(scan: Scan, more: str, n: int) -> str:
-    return scan.case + more + (f"_{n}" if n else "")

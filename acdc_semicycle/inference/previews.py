@@ -17,7 +17,7 @@ from torch import nn
 from acdc_semicycle.evaluation.quality import Judged
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
-from acdc_semicycle.inference.inputs import Scan
+from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.files import replacing
 
 PANELS = ".panels"

@@ -13,8 +13,8 @@ from predicting import cine, made, manifest_of, run, segmented, volume
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights as weight_files
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.inference.inputs import Scan
 from acdc_semicycle.inference.manifest import Journal, Manifest
+from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
 
