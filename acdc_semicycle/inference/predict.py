@@ -55,7 +55,7 @@ def run(
     check_ours(scans.folder / MANIFEST, '"cases"', MADE_HERE)
     if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
         raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
-    log.info("%s, network %s%s", many(len(scans.found), "image"), model.path, _standing(model))
+    log.info("%s, network %s%s", many(len(scans.listed), "image"), model.path, _standing(model))
     if model.card.get("dataset") == "phantom":
         log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
     asked = {"frames": scans.frames, "format": scans.ending}
@@ -64,7 +64,7 @@ def run(
     collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
     evaluator.logger.setLevel(logging.CRITICAL)
-    mine = _share(scans.found)
+    mine = _share(scans.listed)
     todo = [scan for scan in mine if not _done(manifest, scan)]
     if len(todo) < len(mine):
         log.info("%d of them are done: going on", len(mine) - len(todo))
@@ -81,7 +81,7 @@ def run(
     log.info("%s", manifest.path)
     if failures := manifest.content["failures"]:
         lines = "\n  ".join(failure["reason"] for failure in failures)
-        raise InputError(f"{len(failures)} of {many(len(scans.found), 'file')} left out:\n  {lines}")
+        raise InputError(f"{len(failures)} of {many(len(scans.listed), 'file')} left out:\n  {lines}")
 
 
 def _standing(model: Model) -> str:
