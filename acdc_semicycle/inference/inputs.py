@@ -12,6 +12,7 @@ from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
 from acdc_semicycle.imageio.pictures import PICTURES, is_picture
 from acdc_semicycle.inference.label_maps import check_target, ours
+from acdc_semicycle.inference.reading import in_words
 from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
 from acdc_semicycle.inference.search import folders_below, visible
 from acdc_semicycle.runtime.errors import InputError, many, some
@@ -91,7 +92,7 @@ class Scans:
             scans.append(self._scan(Path(error.filename), fault))
         if not scans:
             series = "" if self.card["pictures"] else " and no DICOM series"
-            fault = f"{path} holds no {words(self.suffixes)} file{series}: give a folder of them"
+            fault = f"{path} holds no {in_words(self.suffixes)} file{series}: give a folder of them"
             scans.append(self._scan(path, fault))
         return scans
 
@@ -174,7 +175,7 @@ def _once(scans: Sequence[Scan]) -> list[Scan]:
     return list(first.values())
 
 
-def _paths(source: Any, suffixes: Sequence[str]) -> list[Path]:
+def _paths(source: Any, suffixes: tuple[str, ...]) -> list[Path]:
     """The paths of a source; one of them must exist, the others are reported among the failures."""
     if source is None or source == []:
         raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
@@ -182,14 +183,9 @@ def _paths(source: Any, suffixes: Sequence[str]) -> list[Path]:
     paths = [Path(str(path)) for path in sources]
     if not any(path.exists() for path in paths):
         raise InputError(
-            f"{paths[0]} is not there: give a {words(suffixes)} file, or a folder of them or of DICOM, as input"
+            f"{paths[0]} is not there: give a {in_words(suffixes)} file, or a folder of them or of DICOM, as input"
         )
     return paths
-
-
-def words(suffixes: Sequence[str]) -> str:
-    """Endings in words: .nii, .nii.gz or .hdr."""
-    return " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
 
 
 def _ending(format: str | None, card: Mapping[str, Any]) -> str | None:

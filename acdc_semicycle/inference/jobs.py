@@ -22,18 +22,22 @@ from acdc_semicycle.runtime.errors import InputError
 
 @dataclass
 class Job:
-    """A scan on its way: as read, what the network is to see of it, what came out, and the seconds of each stage.
+    """A scan that is being segmented.
 
     Attributes:
-        stamp: of the file before it was read.
-        numbers: the frames that are asked for.
-        items: those frames, prepared.
+        stamp: of its files, before they were read.
+        volume: as read.
+        frame_numbers: the frames (from 0) that are asked for.
+        items: those frames, prepared for the network; empty after it.
+        frames: those frames, segmented.
+        phases: of a cine, the frame of each phase, as far as they are known.
+        seconds: of each stage.
     """
 
     scan: Scan
     stamp: list[Any] = field(default_factory=list)
     volume: Volume = field(init=False)
-    numbers: Sequence[int] = ()
+    frame_numbers: Sequence[int] = ()
     items: list[dict[str, Any]] = field(default_factory=list)
     frames: dict[int, Frame] = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
@@ -41,7 +45,7 @@ class Job:
     since: float = field(default_factory=time.monotonic)
 
     def tick(self, stage: str | None) -> None:
-        """What passed since the last tick was this stage."""
+        """Count the time since the last tick as this stage's; as no stage's for None."""
         now = time.monotonic()
         if stage is not None:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.since
@@ -50,13 +54,14 @@ class Job:
 
 @dataclass
 class Collector:
-    """Collects the frames that the evaluator makes of a scan, and the seconds of each stage."""
+    """Collects the segmented frames of a job from the evaluator, and the seconds of each stage."""
 
     network: nn.Module
     image_generator: nn.Module | None
     job: Job = field(init=False)
 
     def attach(self, evaluator: SupervisedEvaluator) -> None:
+        """Listen to the evaluator's events."""
         stages = {
             Events.GET_BATCH_STARTED: None,
             Events.GET_BATCH_COMPLETED: "prepare",
@@ -68,16 +73,20 @@ class Collector:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
 
     def _tick(self, engine: Engine, stage: str | None) -> None:
+        """Count the time since the last event."""
         self.job.tick(stage)
 
     def _collect(self, engine: Engine) -> None:
+        """Judge a frame, and keep it."""
         item = engine.state.output[0]  # type: ignore[index]
         name = item["image"].meta["filename_or_obj"]
         if not torch.isfinite(item["pred_network"]).all():
             raise InputError(f"{name}: the network gave NaN or infinite values: give another checkpoint")
         votes = getattr(engine.inferer, "votes", None)  # type: ignore[attr-defined]
         judged = quality.judge(item["image"], item["pred_network"], self.network, self.image_generator, votes)
-        labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), item.get("probabilities")
-        frame = Frame(labels, None if probabilities is None else probabilities.cpu().numpy(), judged)
-        self.job.frames[self.job.numbers[len(self.job.frames)]] = frame
+        labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), None
+        if "probabilities" in item:
+            probabilities = item["probabilities"].cpu().numpy()
+        frame = Frame(labels, probabilities, judged)
+        self.job.frames[self.job.frame_numbers[len(self.job.frames)]] = frame
         self.job.tick("judge")

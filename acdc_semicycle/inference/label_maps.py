@@ -21,7 +21,7 @@ from acdc_semicycle.runtime.files import replacing, writing
 
 
 def ours(path: Path) -> bool:
-    """Whether a file was written here."""
+    """Whether this program wrote a file."""
     try:
         if is_picture(path):
             with Image.open(path) as picture:
@@ -32,7 +32,7 @@ def ours(path: Path) -> bool:
 
 
 def check_target(target: Path) -> None:
-    """Refuse to write over a file that is not a label map of ours."""
+    """Refuse to write over a file that is not a label map of this program."""
     if os.path.lexists(target) and not (target.is_file() and ours(target)):
         raise InputError(f"{target} is there and was not written by this program: give another output_dir")
 
@@ -40,25 +40,43 @@ def check_target(target: Path) -> None:
 def write_label_maps(
     scan: Scan, frames: Mapping[int, Frame], volume: Volume, card: Mapping[str, Any], probabilities: bool
 ) -> list[Path]:
-    """The label map, and the probabilities if they are asked for, in the scan's own order of storage; the files."""
-    ordered, end, files = [frames[n] for n in sorted(frames)], volumes.ending(scan.target), [scan.target]
-    if probabilities and not card["pictures"]:
-        numbers = [f"_frame{place:02d}" for place in range(1, len(ordered) + 1)] if len(ordered) > 1 else [""]
-        files += [scan.target.with_name(scan.target.name[: -len(f"_seg{end}")] + f"{n}_prob{end}") for n in numbers]
-    for file in files:
+    """Write a label map, and its probabilities if they are asked for, in the scan's own order of storage.
+
+    Args:
+        frames: those in the label map, by their number in the scan.
+
+    Returns:
+        The files, the label map first.
+    """
+    ordered = [frames[n] for n in sorted(frames)]
+    probability_files = _probability_files(scan.target, len(ordered)) if probabilities and not card["pictures"] else []
+    for file in (scan.target, *probability_files):
         check_target(file)
     if card["pictures"]:
         save_picture_map(ordered[0].labels[..., 0], scan.target, card)
-        return files
-    stored = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
-    with writing(scan.target):
-        volumes.save(scan.target, stored if len(ordered) > 1 else stored[..., 0], volume)
-    for file, frame in zip(files[1:], ordered, strict=False):
+        return [scan.target]
+    labels = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
+    _save(scan.target, labels if len(ordered) > 1 else labels[..., 0], volume)
+    for file, frame in zip(probability_files, ordered, strict=False):
         assert frame.probabilities is not None, "they are asked for"
         classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
-        with writing(file):
-            volumes.save(file, volume.layout.undo(classes_last), volume)
-    return files
+        _save(file, volume.layout.undo(classes_last), volume)
+    return [scan.target, *probability_files]
+
+
+def _probability_files(target: Path, count: int) -> list[Path]:
+    """The files of the probabilities beside a label map, one a frame."""
+    ending = volumes.ending(target)
+    start = target.name.removesuffix(f"_seg{ending}")
+    if count == 1:
+        return [target.with_name(f"{start}_prob{ending}")]
+    return [target.with_name(f"{start}_frame{number:02d}_prob{ending}") for number in range(1, count + 1)]
+
+
+def _save(target: Path, voxels: NDArray, volume: Volume) -> None:
+    """Write voxels on the scan's grid; an error of the system names the file."""
+    with writing(target):
+        volumes.save(target, voxels, volume)
 
 
 def save_picture_map(labels: NDArray, target: Path, card: Mapping[str, Any]) -> None:
@@ -66,17 +84,18 @@ def save_picture_map(labels: NDArray, target: Path, card: Mapping[str, Any]) -> 
     from acdc_semicycle.evaluation.figures import colours_of  # matplotlib: only where something is drawn
 
     picture = Image.fromarray(labels.astype(np.uint8)).convert("P")
-    picture.putpalette((colours_of(len(card["classes"]), card["colours"]) * 255).round().astype(np.uint8).tobytes())
+    colours = colours_of(len(card["classes"]), card["colours"]) * 255
+    picture.putpalette(colours.round().astype(np.uint8).tobytes())
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", volumes.MARK)
-    with replacing(target) as beside:
-        picture.save(beside, "png", pnginfo=mark)
+    with replacing(target) as part:
+        picture.save(part, "png", pnginfo=mark)
 
 
 def save_legend(target: Path, card: Mapping[str, Any]) -> None:
-    """A picture of the numbers, names and colours of the classes."""
+    """Write a picture of the numbers, names and colours of the classes."""
     from acdc_semicycle.evaluation.figures import legend_figure
 
     figure = legend_figure(card["classes"], card["colours"])
-    with replacing(target) as beside:
-        figure.savefig(beside, dpi=110, metadata={"Software": volumes.MARK})
+    with replacing(target) as part:
+        figure.savefig(part, dpi=110, metadata={"Software": volumes.MARK})

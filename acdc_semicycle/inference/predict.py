@@ -1,4 +1,4 @@
-"""Segment new scans and pictures: files in, label maps on their own grids out, and a manifest of what was made."""
+"""Segments new scans and pictures: files in, label maps on their own grids out, and a manifest of them."""
 
 from __future__ import annotations
 
@@ -36,72 +36,78 @@ def run(
     scans: Scans,
     settings: Mapping[str, Any],
 ) -> None:
-    """Segment every scan; those that cannot be used are named at the end, and make the exit code 1.
+    """Segment every scan; those that cannot be segmented are named at the end, and make the exit code 1.
 
     Args:
         evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
             indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
             ``pred_network``.
         network: G_IS, and ``image_generator`` G_SI, for the weights of ``model``.
-        settings: what makes the label maps what they are (plain values); with ``probabilities`` these are written
+        settings: all that decides what the label maps are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
     """
-    load_network(network, model.weights(), model.path)
-    generator_weights = model.image_generator()
-    if image_generator is not None and generator_weights is not None:
-        load_network(image_generator, generator_weights, model.path)
-        image_generator.eval()
-    check_folder(scans.folder)
-    check_ours(scans.folder / MANIFEST, '"cases"', MADE_HERE)
-    if distributed.rank() == 0 and not claimed(scans.folder / PANELS):
-        raise InputError(f"{scans.folder} is being written by another process: wait for it, or give another output_dir")
-    log.info("%s, network %s%s", many(len(scans.listed), "image"), model.path, _standing(model))
-    if model.card.get("dataset") == "phantom":
-        log.warning("this network was trained on the phantom: what it makes of a real scan means nothing")
-    asked = {"frames": scans.frames, "format": scans.ending}
-    manifest = _manifest(scans.folder, model, {**settings, **asked})
+    _load_weights(network, image_generator, model)
+    _claim(scans.folder)
+    _log_network(model, len(scans.listed))
+    manifest = _manifest(scans.folder, model, {**settings, "frames": scans.frames, "format": scans.ending})
     collector = Collector(network, image_generator)
     collector.attach(evaluator)
-    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # its errors are ours, a line each at the end
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # each error is a line of the manifest and at the end
     evaluator.logger.setLevel(logging.CRITICAL)
-    mine = _share(scans.listed)
-    todo = [scan for scan in mine if not _done(manifest, scan)]
-    if len(todo) < len(mine):
-        log.info("%d of them are done: going on", len(mine) - len(todo))
+    own_scans = _share(scans.listed)
+    pending = [scan for scan in own_scans if not _is_done(manifest, scan)]
+    if len(pending) < len(own_scans):
+        log.info("%d of them are done: continuing with the others", len(own_scans) - len(pending))
     distributed.wait()  # the manifest is written from here on, and all have read it
-    segment = Segmenter(evaluator, collector, scans, manifest, bool(settings["probabilities"]))
-    segment.all(todo)
+    Segmenter(evaluator, collector, scans, manifest, bool(settings["probabilities"])).all(pending)
     distributed.wait()
-    if distributed.rank():
-        return
-    manifest.take_up(failures=True)
-    manifest.write()
-    if scans.card["pictures"]:
-        save_legend(scans.legend, scans.card)
-    log.info("%s", manifest.path)
-    if failures := manifest.content["failures"]:
-        lines = "\n  ".join(failure["reason"] for failure in failures)
-        raise InputError(f"{len(failures)} of {many(len(scans.listed), 'file')} left out:\n  {lines}")
+    if distributed.rank() == 0:
+        _finish(manifest, scans)
 
 
-def _standing(model: Model) -> str:
-    """What its card says it was trained on, and how well that went."""
-    score = (model.card.get("validation") or {}).get("dice")
-    known = [model.card.get("dataset"), f"validation Dice {score:.3f}" if isinstance(score, float) else None]
-    return f" ({', '.join(filter(None, known))})" if any(known) else ""
+def _load_weights(network: nn.Module, image_generator: nn.Module | None, model: Model) -> None:
+    """Load the weights of both networks, as far as they are there."""
+    load_network(network, model.weights(), model.path)
+    weights = model.image_generator()
+    if image_generator is not None and weights is not None:
+        load_network(image_generator, weights, model.path)
+        image_generator.eval()
 
 
-def _share(found: Sequence[Scan]) -> list[Scan]:
-    """What this process segments: a cine and the scans that its phases could be taken for are one process's."""
+def _claim(folder: Path) -> None:
+    """Refuse a folder that cannot be written, that holds another program's file, or that another process writes."""
+    check_folder(folder)
+    check_ours(folder / MANIFEST, '"cases"', MADE_HERE)
+    if distributed.rank() == 0 and not claimed(folder / PANELS):
+        raise InputError(f"{folder} is being written by another process: wait for it, or give another output_dir")
+
+
+def _log_network(model: Model, images: int) -> None:
+    """Log what the network was trained on, and how good it was in validation."""
+    dataset, score = model.card.get("dataset"), (model.card.get("validation") or {}).get("dice")
+    facts = [dataset] if dataset else []
+    if isinstance(score, float):
+        facts.append(f"validation Dice {score:.3f}")
+    log.info("%s, network %s%s", many(images, "image"), model.path, f" ({', '.join(facts)})" if facts else "")
+    if dataset == "phantom":
+        log.warning("this network was trained on the phantom: its label maps of real scans mean nothing")
+
+
+def _share(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans that this process segments: a cine and scans that are named like its phases go to one process."""
+    if distributed.world() == 1:
+        return list(scans)
     groups: dict[str, list[Scan]] = {}
-    for scan in found:
+    for scan in scans:
         groups.setdefault(re.sub(r"_E[DS]$", "", scan.case), []).append(scan)
-    mine = list(groups.values())[distributed.rank() :: distributed.world()]
-    return [scan for group in mine for scan in group] if distributed.world() > 1 else list(found)
+    share: list[Scan] = []
+    for group in list(groups.values())[distributed.rank() :: distributed.world()]:
+        share += group
+    return share
 
 
 def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manifest:
-    """The manifest, or what this process adds to it."""
+    """The manifest in the first process, a journal in the others."""
     if distributed.rank() == 0:
         manifest = Manifest(folder, model, settings)
         manifest.take_up(failures=False)
@@ -111,8 +117,26 @@ def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manife
     return Journal(folder, model, settings, distributed.rank())
 
 
-def _done(manifest: Manifest, scan: Scan) -> bool:
+def _is_done(manifest: Manifest, scan: Scan) -> bool:
+    """Whether a scan was segmented before; one that cannot be read was not, and will be reported."""
     try:
         return manifest.holds(scan)
     except OSError:
         return False
+
+
+def _finish(manifest: Manifest, scans: Scans) -> None:
+    """Write the whole manifest, and a legend of label maps of pictures.
+
+    Raises:
+        InputError: names the scans that failed.
+    """
+    manifest.take_up(failures=True)
+    manifest.write()
+    if scans.card["pictures"]:
+        save_legend(scans.legend, scans.card)
+    log.info("%s", manifest.path)
+    failures = manifest.content["failures"]
+    if failures:
+        lines = "\n  ".join(failure["reason"] for failure in failures)
+        raise InputError(f"{len(failures)} of {many(len(scans.listed), 'file')} left out:\n  {lines}")

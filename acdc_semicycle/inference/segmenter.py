@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 from tqdm import tqdm
 
 from acdc_semicycle.evaluation import clinical
-from acdc_semicycle.imageio import volumes
-from acdc_semicycle.imageio.pictures import intensities, read_picture
-from acdc_semicycle.imageio.volumes import Volume
+from acdc_semicycle.inference import reading
 from acdc_semicycle.inference.entries import entry, stamp
-from acdc_semicycle.inference.inputs import Scans, words
+from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Collector, Job
 from acdc_semicycle.inference.label_maps import check_target, write_label_maps
 from acdc_semicycle.inference.manifest import Manifest
-from acdc_semicycle.inference.previews import save_panel
+from acdc_semicycle.inference.previews import Frame, save_panel
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, causes
@@ -36,7 +33,7 @@ FAULTS = (InputError, OSError, MemoryError, RuntimeError)  # that cost one scan 
 
 
 def reason(scan: Scan, error: BaseException) -> str:
-    """One line that names the scan: the cause a user can mend, if there is one below."""
+    """One line that names the scan: the cause that a user can mend, if there is one."""
     for cause in causes(error):
         if isinstance(cause, InputError):
             return str(cause)
@@ -49,7 +46,7 @@ def reason(scan: Scan, error: BaseException) -> str:
 
 
 class Segmenter:
-    """One scan after the other through the bundle's evaluator, the next being read and the last written meanwhile.
+    """Takes scans through the bundle's evaluator, the next one being read and the last one written meanwhile.
 
     Args:
         evaluator: over a data set whose list of items is set here, scan by scan.
@@ -72,122 +69,114 @@ class Segmenter:
         self.card, self.probabilities = self.model.card, probabilities
 
     def all(self, scans: Sequence[Scan]) -> None:
-        """Segment them; what became of each is in the manifest, which the thread that writes keeps, in their order.
+        """Segment the scans; the thread that writes enters each into the manifest, in their order.
 
         At most three scans are in memory: one that is read, one that is segmented, one that is written.
         """
         # on one thread each: several would wait for work on the cores that the network needs
-        torch.get_num_threads()  # settles this thread's number, which theirs would be otherwise
+        torch.get_num_threads()  # settles this thread's number; else the threads below would
         one_by_one = partial(ThreadPoolExecutor, 1, initializer=torch.set_num_threads, initargs=(1,))
         with one_by_one() as reader, one_by_one() as writer:
-            ahead, behind = [reader.submit(self._read, scan) for scan in scans[:1]], Future[None]()
-            behind.set_result(None)
-            for n, scan in enumerate(tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan")):
-                read = ahead.pop()
-                ahead = [reader.submit(self._read, after) for after in scans[n + 1 : n + 2]]
-                made: Job | str
-                try:
-                    made = self._segment(read.result())
-                except FAULTS as error:  # not kept: with it all that was in memory would stay
-                    made = reason(scan, error)
-                behind.result()
-                behind = writer.submit(self._finish, scan, made)
-            behind.result()
+            unread, reads = deque(scans), deque[Future[Job]]()
+            written: Future[None] | None = None
+            for scan in tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan"):
+                while unread and len(reads) < 2:  # this one and the next
+                    reads.append(reader.submit(self._read, unread.popleft()))
+                outcome = self._segmented(scan, reads.popleft())
+                if written:
+                    written.result()
+                written = writer.submit(self._finish, scan, outcome)
+            if written:
+                written.result()
+
+    def _segmented(self, scan: Scan, read: Future[Job]) -> Job | str:
+        """The scan's job after the network, or the reason why it failed.
+
+        The reason and not the error: with an error all that was in memory when it was raised would stay there.
+        """
+        try:
+            return self._segment(read.result())
+        except FAULTS as error:
+            return reason(scan, error)
 
     def _read(self, scan: Scan) -> Job:
+        """Read a scan, and prepare the frames that are asked for."""
         job = Job(scan)
-        if scan.fault:
-            raise InputError(scan.fault)
-        if isinstance(scan.source, Path) and not scan.path.is_file():
-            raise InputError(
-                f"{scan.path} is {'no file' if scan.path.exists() else 'not there'}: give a file or a folder"
-            )
+        reading.check_there(scan)
         check_target(scan.target)
         self.manifest.check(scan, claim=False)
-        job.stamp, job.volume = stamp(scan), self._volume(scan)
-        count, phases = job.volume.voxels.shape[3], scan.phases
-        two = self.scans.frames == "ed_es" and count > 1 and phases
-        job.numbers = sorted(phases.values()) if two else range(count)
+        job.stamp = stamp(scan)
+        job.volume = reading.read(scan, self.card)
+        count = job.volume.voxels.shape[3]
+        job.frame_numbers = range(count)
+        if self.scans.frames == "ed_es" and count > 1 and scan.phases:
+            job.frame_numbers = sorted(scan.phases.values())
         job.tick("read")
-        picture = self.card["pictures"]
-        items = [{"image": str(scan.path)} if picture else {"image": job.volume, "frame": n} for n in job.numbers]
-        job.items = [self.prepare(item) for item in items]
+        for n in job.frame_numbers:
+            item = {"image": str(scan.path)} if self.card["pictures"] else {"image": job.volume, "frame": n}
+            job.items.append(self.prepare(item))
         job.tick("prepare")
         return job
 
     def _segment(self, job: Job) -> Job:
-        """The frames that are asked for, segmented, and which of them are ED and ES, if that can be said."""
+        """Segment the frames that are asked for, and find ED and ES among those of a cine of hearts."""
         job.tick(None)
         self.collector.job = job
         self._run(job.items)
-        job.items, frames, phases = [], job.frames, dict(job.scan.phases)
-        if job.volume.voxels.shape[3] > 1 and not phases and "LV" in self.card["classes"]:
+        job.items, job.phases = [], dict(job.scan.phases)
+        is_cine = job.volume.voxels.shape[3] > 1
+        if is_cine and not job.phases and "LV" in self.card["classes"]:
             label = self.card["classes"].index("LV")
-            ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in job.numbers])
-            phases = {"ED": ed, "ES": es} if ed != es else {}
-        job.phases = phases
+            ed, es = clinical.extremes([float((job.frames[n].labels == label).sum()) for n in job.frame_numbers])
+            if ed != es:
+                job.phases = {"ED": ed, "ES": es}
         return job
 
-    def _finish(self, scan: Scan, made: Job | str) -> None:
+    def _finish(self, scan: Scan, outcome: Job | str) -> None:
+        """Write a job's label maps, and enter it into the manifest; or enter the reason why it failed."""
         try:
-            if isinstance(made, Job):
-                self.manifest.add(self._written(made))
+            if isinstance(outcome, Job):
+                self.manifest.add(self._written(outcome))
             else:
-                self.manifest.fail(scan, made)
+                self.manifest.fail(scan, outcome)
         except FAULTS as error:
             self.manifest.fail(scan, reason(scan, error))
 
     def _written(self, job: Job) -> list[dict[str, Any]]:
-        """Write every frame that is asked for; the entries of the manifest, one a label map."""
+        """Write a job's label maps; their entries of the manifest."""
         job.tick(None)
-        scan, volume, frames, phases = job.scan, job.volume, job.frames, job.phases
-        cine = volume.voxels.shape[3] > 1
-        parts = [(scan, frames, phases if cine else {})]
-        if cine and phases and self.scans.frames == "ed_es":
-            parts = [(scan.of(phase), {n: frames[n]}, {}) for phase, n in phases.items()]
+        label_maps = self._label_maps(job)
         entries = []
-        for part, its_frames, its_phases in parts:
-            self.manifest.check(part)
-            files = write_label_maps(part, its_frames, volume, self.card, self.probabilities)
-            made = entry(part, its_frames, its_phases, volume, self.model) | {"stamp": job.stamp}
-            made["files"] = [os.path.relpath(file, self.scans.folder) for file in files]
-            made |= {"mask": made["files"][0], "parts": len(parts)}
-            made["panel"] = save_panel(self.scans.folder, part, its_frames, its_phases, volume)
-            entries.append(made)
+        for scan, frames, phases in label_maps:
+            self.manifest.check(scan)
+            files = write_label_maps(scan, frames, job.volume, self.card, self.probabilities)
+            names = [os.path.relpath(file, self.scans.folder) for file in files]
+            case = entry(scan, frames, phases, job.volume, self.model)
+            case |= {"stamp": job.stamp, "files": names, "mask": names[0], "parts": len(label_maps)}
+            case["panel"] = save_panel(self.scans.folder, scan, frames, phases, job.volume)
+            entries.append(case)
         job.tick("write")
         seconds = {stage: round(seconds, 4) for stage, seconds in job.seconds.items()}
-        log.info("%s -> %s", scan.path, ", ".join(str(part.target) for part, _, _ in parts))
-        return [made | {"seconds": seconds} for made in entries]
+        for case in entries:
+            case["seconds"] = seconds
+        log.info("%s -> %s", job.scan.path, ", ".join(str(scan.target) for scan, _, _ in label_maps))
+        return entries
 
-    def _volume(self, scan: Scan) -> Volume:
-        if isinstance(scan.source, Path) and not scan.path.name.lower().endswith(self.scans.suffixes):
-            kinds = words(self.scans.suffixes)
-            raise InputError(f"{scan.path} is none of what this network was trained on: give {kinds}")
-        if self.card["pictures"]:
-            grey = np.asarray(intensities(scan.path, read_picture(scan.path), 1))  # [rows, columns, 1]
-            return Volume(grey[..., None], np.eye(4), path=str(scan.path))
-        volume = volumes.read(scan.source, frames=True)
-        count = volume.voxels.shape[3]
-        if count > 1 and scan.phases and max(scan.phases.values()) >= count:
-            named = ", ".join(f"{phase} {n + 1}" for phase, n in scan.phases.items())
-            raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
-        low, high = volume.voxels.min(), volume.voxels.max()
-        if low == high and volume.voxels.size > 1:
-            raise InputError(f"{scan.path} is constant ({low:g} in every voxel): nothing is to be seen, give a scan")
-        labels = np.arange(len(self.card["classes"]))
-        few = volume.voxels.ravel()[:: max(1, volume.voxels.size // 10000)]  # the whole takes longer
-        if np.isin(few, labels).all() and np.isin(held := np.unique(volume.voxels), labels).all():
-            raise InputError(
-                f"{scan.path} holds nothing but the labels {held[0]:g} to {held[-1]:g}: give a scan, no mask"
-            )
-        return volume
+    def _label_maps(self, job: Job) -> list[tuple[Scan, Mapping[int, Frame], Mapping[str, int]]]:
+        """The label maps of a job: of each its scan, its frames and their phases; one, or ED and ES of a cine apart."""
+        if job.volume.voxels.shape[3] == 1:
+            return [(job.scan, job.frames, {})]
+        if self.scans.frames != "ed_es" or not job.phases:
+            return [(job.scan, job.frames, job.phases)]
+        return [(job.scan.of(phase), {n: job.frames[n]}, {}) for phase, n in job.phases.items()]
 
     def _run(self, items: list[dict[str, Any]]) -> None:
-        self.dataset.data, self.dataset.transform = items, Compose()  # they are prepared
+        """Run the evaluator over items that are prepared."""
+        self.dataset.data, self.dataset.transform = items, Compose()
         self.evaluator.state.epoch_length = len(items)
         try:
             self.evaluator.run()
-        except BaseException:  # else ignite's next run goes on with this one's remains, and does nothing, silently
+        except BaseException:  # else ignite's next run would continue this one's remains, and do nothing, silently
             self.evaluator._dataloader_iter, self.evaluator._internal_run_generator = None, None
             raise
         finally:
