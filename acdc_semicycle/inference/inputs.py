@@ -142,7 +142,7 @@ class Scans:
         if unread:
             log.warning("%s left out: of a format that is not read, convert to NIfTI", some(unread, 1))
         stems = {(path.parent, stem(path)) for path in files}
-        return [path for path in files if not (_is_label_map(path, stems) or self._is_cine_beside_frames(path))]
+        return [path for path in files if not _is_label_map(path, stems) and not self._is_cine_beside_frames(path)]
 
     def _is_cine_beside_frames(self, path: Path) -> bool:
         """Whether a file is the cine of an ACDC patient whose frames are there, and cines are not asked for."""
@@ -162,7 +162,11 @@ def _is_label_map(path: Path, stems: set[tuple[Path, str]]) -> bool:
     name = stem(path)
     if name.endswith(("_seg", "_prob", "legend")) and ours(path):
         return True
-    return any(name.endswith(ending) and (path.parent, name.removesuffix(ending)) in stems for ending in MASK_ENDINGS)
+    for ending in MASK_ENDINGS:
+        image = path.parent, name.removesuffix(ending)
+        if name.endswith(ending) and image in stems:
+            return True
+    return False
 
 
 def _once(scans: Sequence[Scan]) -> list[Scan]:
@@ -206,8 +210,6 @@ def _root(paths: Sequence[Path]) -> Path:
 
 def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
     """The scans whose patient, case or folder is in a part of a split; scans that fail are kept to be reported."""
-    failing = [scan for scan in scans if scan.fault or not scan.path.exists()]
-    readable = [scan for scan in scans if scan not in failing]
     if split is None or not Path(split).is_file():
         raise InputError(
             f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
@@ -216,7 +218,13 @@ def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list
     if part not in content:
         raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
     patients = set(content[part])
-    chosen = [scan for scan in readable if {scan.patient, scan.case, *Path(scan.case).parts} & patients]
+    chosen, failing = [], []
+    for scan in scans:
+        if scan.fault or not scan.path.exists():
+            failing.append(scan)
+        elif not patients.isdisjoint({scan.patient, scan.case, *Path(scan.case).parts}):
+            chosen.append(scan)
     if not chosen:
-        raise InputError(f"none of {many(len(readable), 'scan')} is of a {part} patient of {split}: give that data set")
+        readable = many(len(scans) - len(failing), "scan")
+        raise InputError(f"none of {readable} is of a {part} patient of {split}: give that data set")
     return chosen + failing

@@ -41,7 +41,8 @@ class Manifest:
             "failures": [],
         } | provenance()
         before = self._before()
-        self.owners = {case["mask"]: case["stamp"][0] for case in before.get("cases", [])}  # scans by label map
+        self.owners: dict[str, str] = {}  # the scan of each label map
+        self._own(before.get("cases", []))
         if self._same_settings(before):
             for case in before["cases"]:
                 if all((folder / name).is_file() for name in case["files"]):
@@ -84,8 +85,8 @@ class Manifest:
 
     def _same_settings(self, before: Mapping[str, Any]) -> bool:
         """Whether an earlier run had this network and these settings, wherever the network's file was."""
-        now = json.loads(json.dumps(plain({name: self.content[name] for name in ("model", "settings")})))
-        return _settings_of(now) == _settings_of(before)
+        now = json.loads(json.dumps(plain(_settings_of(self.content))))
+        return now == _settings_of(before)
 
     def holds(self, scan: Scan) -> bool:
         """Whether this scan, unchanged, has been segmented, and all its label maps are there."""
@@ -118,10 +119,15 @@ class Manifest:
 
     def _enter(self, cases: Sequence[dict[str, Any]]) -> None:
         """Put cases in the place of those with the same names."""
-        new = {case["case"] for case in cases}
+        new = [case["case"] for case in cases]
         others = [case for case in self.content["cases"] if case["case"] not in new]
         self.content["cases"] = others + list(cases)
-        self.owners |= {case["mask"]: case["stamp"][0] for case in cases}
+        self._own(cases)
+
+    def _own(self, cases: Sequence[Mapping[str, Any]]) -> None:
+        """Keep which scan each label map is of."""
+        for case in cases:
+            self.owners[case["mask"]] = case["stamp"][0]
 
     def _enter_failure(self, name: str, path: str, reason: str) -> None:
         """Put a failure in the place of the scan's cases; ``name`` is that of its stamp."""
@@ -141,7 +147,7 @@ class Journal(Manifest):
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any], process: int) -> None:
         super().__init__(folder, model, settings)
         self.journal = folder / JOURNAL.format(process)
-        self._note({name: self.content[name] for name in ("model", "settings")})
+        self._note({"model": self.content["model"], "settings": self.content["settings"]})
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
         """Note the cases of a scan."""
