@@ -56,13 +56,18 @@ def environments(jobs: int) -> list[dict[str, str]]:
     import torch  # slow: only where something is run
 
     count = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",")[:count] if visible else [str(number) for number in range(count)]
+    devices = _devices(count)
     jobs = jobs or max(1, count)
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // jobs))}
     if devices:
         return [threads | {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
     return [threads] * jobs
+
+
+def _devices(count: int) -> list[str]:
+    """The numbers of the GPUs, as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 def _cores() -> int:

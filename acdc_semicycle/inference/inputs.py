@@ -98,16 +98,19 @@ class Scans:
 
     def _scan(self, path: Path, fault: str | None = None) -> Scan:
         """A file as a scan, or a path that cannot be one and why."""
-        is_dicom = path.suffix.lower() in dicom_series.ENDINGS and not path.name.lower().endswith(self.suffixes)
-        if fault is None and is_dicom:
-            fault = f"{path} is one file of a DICOM series: give its folder"
         name = stem(path)
         below_root = Path(os.path.relpath(path.parent, self.root))
         ending = ".png" if is_picture(path) else self.ending or own_ending(path)
         target = self.folder / below_root / f"{fitting_name(name)}_seg{ending}"
         patient, phase, phases = whose(path, name)
         case = (below_root / name).as_posix()
-        return Scan(path, case, target, patient or case, phase, phases, fault)
+        return Scan(path, case, target, patient or case, phase, phases, fault or self._fault(path))
+
+    def _fault(self, path: Path) -> str | None:
+        """Why a path cannot be a scan by its name, if so."""
+        if path.suffix.lower() in dicom_series.ENDINGS and not path.name.lower().endswith(self.suffixes):
+            return f"{path} is one file of a DICOM series: give its folder"
+        return None
 
     def _series(self, folders: Sequence[Path]) -> Iterator[Scan]:
         """The DICOM series in the folders, each a scan."""
@@ -210,14 +213,7 @@ def _root(paths: Sequence[Path]) -> Path:
 
 def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
     """The scans whose patient, case or folder is in a part of a split; scans that fail are kept to be reported."""
-    if split is None or not Path(split).is_file():
-        raise InputError(
-            f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
-        )
-    content = read_json(Path(split))
-    if part not in content:
-        raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
-    patients = set(content[part])
+    patients = _patients(part, split)
     chosen, failing = [], []
     for scan in scans:
         if scan.fault or not scan.path.exists():
@@ -228,3 +224,15 @@ def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list
         readable = many(len(scans) - len(failing), "scan")
         raise InputError(f"none of {readable} is of a {part} patient of {split}: give that data set")
     return chosen + failing
+
+
+def _patients(part: str, split: str | Path | None) -> set[str]:
+    """The patients of a part of a training run's split.json."""
+    if split is None or not Path(split).is_file():
+        raise InputError(
+            f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
+        )
+    content = read_json(Path(split))
+    if part not in content:
+        raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
+    return set(content[part])

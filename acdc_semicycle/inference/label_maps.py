@@ -49,12 +49,13 @@ def write_label_maps(
         The files, the label map first.
     """
     ordered = [frames[n] for n in sorted(frames)]
-    probability_files = _probability_files(scan.target, len(ordered)) if probabilities and not card["pictures"] else []
-    for file in (scan.target, *probability_files):
-        check_target(file)
     if card["pictures"]:
+        check_target(scan.target)
         save_picture_map(ordered[0].labels[..., 0], scan.target, card)
         return [scan.target]
+    probability_files = _probability_files(scan.target, len(ordered)) if probabilities else []
+    for file in (scan.target, *probability_files):
+        check_target(file)
     labels = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
     _save(scan.target, labels if len(ordered) > 1 else labels[..., 0], volume)
     for file, frame in zip(probability_files, ordered, strict=False):
