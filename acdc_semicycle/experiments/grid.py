@@ -150,11 +150,11 @@ def cells(options: Options) -> list[Cell]:
 
 def _papers_rows(options: Options) -> list[tuple[str, str, str]]:
     """Data set, method and labels of each of the paper's rows of the data sets that are given."""
-    given = set(options.data) or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
+    datasets = set(options.data) or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
     rows = []
     for dataset in FOLDERS:
         for (method, labels), scores in PAPER.items():
-            if dataset in given and dataset in scores:
+            if dataset in datasets and dataset in scores:
                 rows.append((dataset, method, labels))
     if not rows:
         raise InputError("no data set is given: give --data acdc=PATH, voc=PATH or cityscapes=PATH")

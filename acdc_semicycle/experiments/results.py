@@ -27,7 +27,7 @@ class Cell:
     seed: int
 
     @property
-    def place(self) -> Path:
+    def subfolder(self) -> Path:
         """Its folder below the output folder."""
         return Path(self.dataset, f"labels_{self.labels}", self.method, f"seed_{self.seed}")
 

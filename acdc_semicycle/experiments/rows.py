@@ -15,9 +15,9 @@ def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """A row for each line of both tables, with None where nothing has been run."""
     rows = []
     for dataset in SCORES:
-        here = select(runs, dataset=dataset)
-        if here:
-            rows += _rows_of_methods(dataset, here) + _rows_of_ablations(dataset, here)
+        dataset_runs = select(runs, dataset=dataset)
+        if dataset_runs:
+            rows += _rows_of_methods(dataset, dataset_runs) + _rows_of_ablations(dataset, dataset_runs)
     return rows
 
 
@@ -68,11 +68,11 @@ def _by_seed(runs: Sequence[Finished], method: str, labels: str) -> dict[int, Fi
 
 def _mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | None]:
     """Mean, and standard deviation (ddof 1) where there are two values or more."""
-    known = [value for value in values if value is not None]
-    if not known:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
         return None, None
-    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    return float(np.mean(known)), std
+    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+    return float(np.mean(numbers)), std
 
 
 def compare(ours: Mapping[int, Finished], others: Mapping[int, Finished]) -> dict[str, Any]:

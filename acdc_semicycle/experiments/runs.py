@@ -63,7 +63,7 @@ class Run:
             files.append(str(labels))
         else:
             settings += ["--labelled", _labelled(cell.labels)]
-        return cls(cell, options.out / cell.place, tuple(files), (*settings, *options.further), launcher)
+        return cls(cell, options.out / cell.subfolder, tuple(files), (*settings, *options.further), launcher)
 
     def arguments(self, run_id: str) -> list[str]:
         """The words after the launcher."""

@@ -153,7 +153,7 @@ class Scans:
         if self.frames is not None or not name.endswith("_4d") or not (path.parent / "Info.cfg").is_file():
             return False
         start = f"{name.removesuffix('_4d')}_frame"
-        return any(other.name.startswith(start) for other in path.parent.iterdir())
+        return any(neighbour.name.startswith(start) for neighbour in path.parent.iterdir())
 
 
 def _is_label_map(path: Path, stems: set[tuple[Path, str]]) -> bool:

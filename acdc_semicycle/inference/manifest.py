@@ -49,7 +49,7 @@ class Manifest:
                     case["quality"] = quality.lowest(model.quality, case["frame_scores"])  # it may be fitted by now
                     self.content["cases"].append(case)
 
-    def take_up(self, failures: bool) -> None:
+    def enter_journals(self, failures: bool) -> None:
         """Enter the journals of other processes, of this run or of one that was killed, and remove them.
 
         Args:
@@ -142,7 +142,7 @@ class Manifest:
 
 
 class Journal(Manifest):
-    """What another process than the first adds to the manifest: a file of one JSON a line, which the first takes up."""
+    """What another process than the first adds to the manifest: a file of one JSON a line, which the first enters."""
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any], process: int) -> None:
         super().__init__(folder, model, settings)

@@ -110,7 +110,7 @@ def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manife
     """The manifest in the first process, a journal in the others."""
     if distributed.rank() == 0:
         manifest = Manifest(folder, model, settings)
-        manifest.take_up(failures=False)
+        manifest.enter_journals(failures=False)
         distributed.wait()  # the others read it
         return manifest
     distributed.wait()
@@ -131,7 +131,7 @@ def _finish(manifest: Manifest, scans: Scans) -> None:
     Raises:
         InputError: names the scans that failed.
     """
-    manifest.take_up(failures=True)
+    manifest.enter_journals(failures=True)
     manifest.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)

@@ -70,9 +70,9 @@ def id_of(source: Path | dicom_series.Series) -> str:
 def stem(path: Path) -> str:
     """The file's name without its ending (``.nii.gz`` whole), in upper or lower case."""
     suffix = path.suffix
-    for known in sorted((*volumes.SCANS, *PICTURES), key=len):
-        if path.name.lower().endswith(known):
-            suffix = known  # the longest one that fits
+    for ending in sorted((*volumes.SCANS, *PICTURES), key=len):
+        if path.name.lower().endswith(ending):
+            suffix = ending  # the longest one that fits
     return path.name[: -len(suffix)] if suffix else path.name
 
 

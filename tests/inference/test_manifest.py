@@ -37,7 +37,7 @@ def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
     case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
     Journal(tmp_path / "out", network, {}, 1).add([case])
     manifest = Manifest(tmp_path / "out", network, {})
-    manifest.take_up(failures=False)
+    manifest.enter_journals(failures=False)
     manifest.check(Scan(mine, "a", target, "a"), claim=False)
     with pytest.raises(
         InputError, match=r"a_seg\.nii\.gz is the label map of .*in/a\.nii\.gz, not of .*new/a\.nii\.gz"
@@ -161,7 +161,7 @@ def test_a_manifest_of_an_earlier_version_is_made_anew(tmp_path, model):
     (tmp_path / "new").mkdir()
     Journal(tmp_path / "new", network, {}, 1).add([{"case": "a", "mask": "a", "scores": {}}])
     manifest = Manifest(tmp_path / "new", network, {})
-    manifest.take_up(failures=False)
+    manifest.enter_journals(failures=False)
     assert manifest.content["cases"] == []
 
 
