@@ -2,22 +2,22 @@
 
 semicycle table [OVERLAY ...] --data acdc=PATH [--data voc=PATH] [--data cityscapes=PATH] [--KEY VALUE ...]
 semicycle table --only "acdc labels=10,20 method=partial,semicycle" --seeds 0,1,2 ...   a part (may be given again)
-semicycle table --report results                                            the tables again, from what is there
+semicycle table --report results                                  the tables again, from the runs that are finished
 
---data NAME=PATH   a data set; where none is given, those of the environment's ACDC_DIR, VOC_DIR, CITYSCAPES_DIR
+--data NAME=PATH   a data set; without any, those of the environment's ACDC_DIR, VOC_DIR, CITYSCAPES_DIR
 --only SPEC        "DATASET[,DATASET] [labels=20,10,3p] [method=NAME,NAME]"; labels in percent, or 3p: three patients;
                    methods full, hung, partial, semicycle, no_cycle_S, no_cycle_I, no_disc_S, no_disc_I
 --seeds 0,1,2      each run with each of these seeds (0)
 --out FOLDER       where runs and tables go (results)
 --jobs N           runs at a time (as many as there are CUDA devices, each with its own; else 1)
 --submit slurm     hand the runs to submitit; local does the same without a cluster
---submit-options   "timeout_min=600 slurm_partition=gpu gpus_per_node=1" (a day each if not told otherwise)
+--submit-options   "timeout_min=600 slurm_partition=gpu gpus_per_node=1" (by default a day each)
 --dry-run          print the commands, run nothing
 --no-probe         do not measure how long it will take
---no-images        panels of predictions alone, to be shown where the data set's licence keeps its images in
+--no-images        panels of predictions alone, for a data set whose licence does not allow to show its images
 
 Overlays and any other key are those of ``semicycle train`` and go to every run. Stop at any moment: the same command
-goes on where it was.
+continues where it was.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from acdc_semicycle.experiments.scheduling import on_this_machine, submitted
 
 
 def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
-    """Run the command; its exit code. ``launcher`` is what runs the bundle."""
+    """Run the command; its exit code. ``launcher`` runs the bundle."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
@@ -52,17 +52,24 @@ def main(arguments: list[str], launcher: Sequence[str] = LAUNCHER) -> int:
         if options.report:
             print(tables.write(Path(options.report), not options.no_images), end="")
             return 0
-        runs = [Run.of(cell, options, tuple(launcher)) for cell in cells(options)]
-        for files in {run.files for run in runs} if launcher == LAUNCHER else ():
-            check_sections(files, options.further)
-        pending = [run for run in runs if not run.finished()]
-        if options.dry_run:
-            print("\n".join(command for run in runs for command in run.commands()))
-            return 0
-        return carry_out(pending, len(runs), options)
+        return _run(options, tuple(launcher))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 2
+
+
+def _run(options: Options, launcher: tuple[str, ...]) -> int:
+    """Run the cells that are asked for, or print their commands; the exit code."""
+    runs = [Run.of(cell, options, launcher) for cell in cells(options)]
+    if launcher == LAUNCHER:
+        for files in {run.files for run in runs}:
+            check_sections(files, options.further)
+    pending = [run for run in runs if not run.finished()]
+    if options.dry_run:
+        for run in runs:
+            print("\n".join(run.commands()))
+        return 0
+    return carry_out(pending, len(runs), options)
 
 
 def carry_out(pending: list[Run], total: int, options: Options) -> int:
@@ -78,7 +85,7 @@ def carry_out(pending: list[Run], total: int, options: Options) -> int:
             else:
                 on_this_machine(pending, options, board)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on where it was", file=sys.stderr)
+        print("stopped: the same command continues where it was", file=sys.stderr)
         return 130
     if finished_runs(options.out):
         print(f"\n{tables.write(options.out, not options.no_images)}\n{options.out / 'table.md'}")
@@ -89,15 +96,17 @@ def carry_out(pending: list[Run], total: int, options: Options) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal are one: KeyboardInterrupt, once, and then the children are ended."""
+    """Turn Ctrl-C, SIGTERM and a closed terminal into one KeyboardInterrupt, and end the children at the end."""
 
     def stop(*_: object) -> None:
         for number in before:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.getsignal(number)
     children.stopped = False
     try:
         for number in before:

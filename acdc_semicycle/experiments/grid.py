@@ -141,17 +141,20 @@ def cells(options: Options) -> list[Cell]:
         rows += specified(spec)
     if not options.only:
         rows = _papers_rows(options)
-    asked = [Cell(dataset, labels, method, seed) for dataset, method, labels in rows for seed in options.seeds]
-    return list(dict.fromkeys(asked))
+    asked: dict[Cell, None] = {}  # a set that keeps the order
+    for dataset, method, labels in rows:
+        for seed in options.seeds:
+            asked[Cell(dataset, labels, method, seed)] = None
+    return list(asked)
 
 
 def _papers_rows(options: Options) -> list[tuple[str, str, str]]:
     """Data set, method and labels of each of the paper's rows of the data sets that are given."""
-    given = set(options.data) or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
+    datasets = set(options.data) or {name for name, variable in FOLDERS.items() if os.environ.get(variable)}
     rows = []
     for dataset in FOLDERS:
         for (method, labels), scores in PAPER.items():
-            if dataset in given and dataset in scores:
+            if dataset in datasets and dataset in scores:
                 rows.append((dataset, method, labels))
     if not rows:
         raise InputError("no data set is given: give --data acdc=PATH, voc=PATH or cityscapes=PATH")
@@ -164,6 +167,20 @@ def specified(spec: str) -> list[tuple[str, str, str]]:
     Raises:
         InputError: names the word that is not known.
     """
+    first, texts = _taken_apart(spec)
+    datasets = [_one_of(name, FOLDERS, "data set") for name in first.split(",")]
+    methods = [_one_of(name, METHODS + ABLATIONS, "method") for name in _listed(texts["method"])]
+    labels = [_labels(text) for text in _listed(texts["labels"])]
+    rows = []
+    for dataset in datasets:
+        for method in methods or METHODS:
+            for label in _labels_of(method, labels):
+                rows.append((dataset, method, label))
+    return rows
+
+
+def _taken_apart(spec: str) -> tuple[str, dict[str, str]]:
+    """The data sets of a grid, and its labels and methods by name, each as one text."""
     first, *rest = spec.split() or [""]
     texts = {"labels": "", "method": ""}
     for word in rest:
@@ -171,14 +188,12 @@ def specified(spec: str) -> list[tuple[str, str, str]]:
         if key not in texts or not value:
             raise InputError(f"--only {spec!r} has {word!r}: give labels=20,10 or method=partial,semicycle")
         texts[key] = value
-    datasets = [_one_of(name, FOLDERS, "data set") for name in first.split(",")]
-    methods = [_one_of(name, METHODS + ABLATIONS, "method") for name in texts["method"].split(",") if name]
-    labels = [_labels(text) for text in texts["labels"].split(",") if text]
-    rows = []
-    for dataset in datasets:
-        for method in methods or METHODS:
-            rows += [(dataset, method, label) for label in _labels_of(method, labels)]
-    return rows
+    return first, texts
+
+
+def _listed(text: str) -> list[str]:
+    """The words between a text's commas."""
+    return list(filter(None, text.split(",")))
 
 
 def _labels_of(method: str, labels: list[str]) -> list[str]:

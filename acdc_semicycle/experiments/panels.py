@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.experiments.paper import label_order, labels_in_words
-from acdc_semicycle.experiments.results import Finished
+from acdc_semicycle.experiments.results import Finished, select
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def side_by_side(runs: Sequence[Finished]) -> dict[str, Finished]:
     labels = _common_labels(drawn)
     columns = {}
     for method, own_labels in (("partial", labels), ("hung", labels), ("semicycle", labels), ("full", "100")):
-        candidates = [run for run in drawn if (run.cell.method, run.cell.labels) == (method, own_labels)]
+        candidates = select(drawn, method=method, labels=own_labels)
         if candidates:
             title = f"{method}, {labels_in_words(own_labels)}"
             columns[title] = min(candidates, key=lambda run: run.cell.seed)
@@ -58,10 +59,9 @@ def draw(path: Path, runs: Sequence[Finished], images: bool) -> None:
     """Draw one data set's panel; none where the runs have no case in common."""
     columns = side_by_side(runs)
     panels = {title: _read_panel(run.folder / "panel.npz") for title, run in columns.items()}
-    names: list[str] = []
-    for name in next(iter(panels.values()), {}):
-        if all(name in panel for panel in panels.values()):
-            names.append(name)
+    names = list(next(iter(panels.values()), {}))
+    for panel in panels.values():
+        names = [name for name in names if name in panel]
     if names:
         report = next(iter(columns.values())).report
         panel_figure(names, panels, report["classes"], report["colours"], images).savefig(path, dpi=DPI)
@@ -94,16 +94,16 @@ def panel_figure(
 
     first = next(iter(panels.values()))
     background = int(classes[0] == "background")
-    masks = {name: _masks(name, first, panels, images) for name in names}
-    legend = _legend([mask for row in masks.values() for mask in row], classes, colours, background)
+    rows = [_masks(name, first, panels, images) for name in names]
+    legend = _legend(itertools.chain(*rows), classes, colours, background)
     titles = ["image", "truth", *panels] if images else list(panels)
     height, width = first[names[0]].image.shape[:2]
     inches = len(names) * COLUMN * height / width + 0.4 + 0.25 * math.ceil(len(legend) / LEGEND)
     figure = Figure(figsize=(COLUMN * len(titles), inches), layout="constrained")
     axes = figure.subplots(len(names), len(titles), squeeze=False)
-    for row, name in zip(axes, names, strict=True):
+    for row, name, masks in zip(axes, names, rows, strict=True):
         image = first[name].image if images else np.zeros_like(first[name].image)
-        for axis, mask in zip(row, masks[name], strict=True):
+        for axis, mask in zip(row, masks, strict=True):
             axis.imshow(paint(image, mask, colours, background))
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(_shortened(name, max(8, int(22 * height / width))), fontsize=7)
@@ -123,7 +123,7 @@ def _masks(
 
 
 def _legend(
-    masks: Sequence[NDArray | None], classes: Sequence[str], colours: Sequence[Sequence[int]], background: int
+    masks: Iterable[NDArray | None], classes: Sequence[str], colours: Sequence[Sequence[int]], background: int
 ) -> list[Patch]:
     """A patch for each class that occurs in a mask, the background aside."""
     from matplotlib.patches import Patch

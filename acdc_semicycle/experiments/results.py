@@ -5,6 +5,7 @@ A run is the folder OUT/DATASET/labels_LABELS/METHOD/seed_SEED, finished once it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ class Cell:
     seed: int
 
     @property
-    def place(self) -> Path:
+    def subfolder(self) -> Path:
         """Its folder below the output folder."""
         return Path(self.dataset, f"labels_{self.labels}", self.method, f"seed_{self.seed}")
 
@@ -87,6 +88,15 @@ def finished_runs(out: Path) -> list[Finished]:
         if report.is_file() and dataset in SCORES and method in METHODS + ABLATIONS:
             runs.append(Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent))
     return sorted(runs, key=_order)
+
+
+def select(runs: Sequence[Finished], **fields: str) -> list[Finished]:
+    """The runs whose cells have these values, such as ``method="partial"``."""
+    selected = []
+    for run in runs:
+        if all(getattr(run.cell, name) == value for name, value in fields.items()):
+            selected.append(run)
+    return selected
 
 
 def _order(run: Finished) -> tuple[int, int, tuple[bool, float], int]:

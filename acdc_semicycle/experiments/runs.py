@@ -63,7 +63,7 @@ class Run:
             files.append(str(labels))
         else:
             settings += ["--labelled", _labelled(cell.labels)]
-        return cls(cell, options.out / cell.place, tuple(files), (*settings, *options.further), launcher)
+        return cls(cell, options.out / cell.subfolder, tuple(files), (*settings, *options.further), launcher)
 
     def arguments(self, run_id: str) -> list[str]:
         """The words after the launcher."""
@@ -75,7 +75,8 @@ class Run:
 
     def commands(self) -> list[str]:
         """Training and evaluation as a user would type them."""
-        return [shlex.join([*PYTHON, *self.arguments(run_id)]) for run_id in ("training", "evaluating")]
+        train, evaluate = self.arguments("training"), self.arguments("evaluating")
+        return [shlex.join([*PYTHON, *train]), shlex.join([*PYTHON, *evaluate])]
 
     @property
     def settings(self) -> list[str]:
@@ -97,11 +98,10 @@ class Run:
         if record is None or not (self.folder / record["report"]).is_file():
             return False
         if record["settings"] != self.settings:
-            before = [setting for setting in record["settings"] if setting not in self.settings]
-            now = [setting for setting in self.settings if setting not in record["settings"]]
+            before = _missing(record["settings"], self.settings) or "no more"
+            now = _missing(self.settings, record["settings"]) or "without that, or in another order"
             raise InputError(
-                f"{self.folder} was run with {' '.join(before) or 'no more'}, here it is"
-                f" {' '.join(now) or 'without that, or in another order'}: give another --out, or the old command"
+                f"{self.folder} was run with {before}, here it is {now}: give another --out, or the old command"
             )
         return True
 
@@ -115,6 +115,11 @@ class Run:
             return 0.0
         done = curve.read_text(encoding="utf-8").count("\n") - 1
         return min(1.0, max(0, done) / int(epochs[-1]))
+
+
+def _missing(settings: list[str], others: list[str]) -> str:
+    """The settings that are not among others."""
+    return " ".join(setting for setting in settings if setting not in others)
 
 
 def _labelled(labels: str) -> str:

@@ -18,21 +18,22 @@ DAY = 24 * 60  # minutes
 
 
 def on_this_machine(runs: list[Run], options: Options, board: Board) -> None:
-    """On this machine, as many at a time as it has places."""
-    places: SimpleQueue[dict[str, str]] = SimpleQueue()
+    """Run cells on this machine, each with its share of it."""
     shares = environments(options.jobs)
+    free: SimpleQueue[dict[str, str]] = SimpleQueue()
     for share in shares:
-        places.put(share)
+        free.put(share)
 
     def work(run: Run) -> str:
-        place = places.get()
+        """Run one cell with a share of the machine; its error, or an empty text."""
+        share = free.get()
         try:
             board.start(run)
-            return execute(run, place)
+            return execute(run, share)
         except (OSError, ValueError) as error:
             return str(error)
         finally:
-            places.put(place)
+            free.put(share)
 
     pool = ThreadPoolExecutor(len(shares))
     try:
@@ -51,33 +52,34 @@ def on_this_machine(runs: list[Run], options: Options, board: Board) -> None:
 
 
 def environments(jobs: int) -> list[dict[str, str]]:
-    """The share of the machine that each run at a time gets: a GPU, or as many threads as there are cores for it."""
+    """The environment of each of the runs at a time: its share of the cores as threads, and a GPU if there are any."""
     import torch  # slow: only where something is run
 
     count = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",")[:count] if visible else [str(number) for number in range(count)]
+    devices = _devices(count)
     jobs = jobs or max(1, count)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // jobs))}
     if devices:
         return [threads | {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
     return [threads] * jobs
 
 
+def _devices(count: int) -> list[str]:
+    """The numbers of the GPUs, as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def submitted(runs: list[Run], options: Options, board: Board) -> None:
-    """Through submitit, which queues what a cluster has no room for."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise InputError("--submit needs submitit: pip install submitit") from error
-    try:
-        executor = submitit.AutoExecutor(folder=options.out / "submitit", cluster=options.submit)
-        at_once = {"slurm_array_parallelism": options.jobs} if options.jobs else {}
-        executor.update_parameters(**{"timeout_min": DAY} | at_once | options.submit_options)
-    except (RuntimeError, NameError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"submitit refuses {options.submit} {options.submit_options}: {reason}") from error
+    """Run cells through submitit, which queues what a cluster has no room for."""
+    executor = _executor(options)
     with executor.batch():
         jobs = {run: executor.submit(execute, run, {}) for run in runs}
     with board:
@@ -85,19 +87,39 @@ def submitted(runs: list[Run], options: Options, board: Board) -> None:
             board.start(run)
         try:
             while jobs:
-                for run in [run for run, job in jobs.items() if job.done()]:
-                    board.end(run, _outcome(jobs.pop(run)))
+                for run, job in list(jobs.items()):
+                    if job.done():
+                        board.end(run, _error(jobs.pop(run)))
                 board.show()
                 time.sleep(1)
         finally:
-            if options.submit == "local":  # on a cluster they stay in the queue; what runs there holds its folder
+            if options.submit == "local":  # on a cluster they stay in the queue, and a running one holds its folder
                 for job in jobs.values():
                     job.cancel()
 
 
-def _outcome(job: Any) -> str:
+def _executor(options: Options) -> Any:
+    """submitit's executor with the parameters that are asked for."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError("--submit needs submitit: pip install submitit") from error
+    parameters: dict[str, Any] = {"timeout_min": DAY}
+    if options.jobs:
+        parameters["slurm_array_parallelism"] = options.jobs
+    try:
+        executor = submitit.AutoExecutor(folder=options.out / "submitit", cluster=options.submit)
+        executor.update_parameters(**parameters | options.submit_options)
+    except (RuntimeError, NameError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"submitit refuses {options.submit} {options.submit_options}: {reason}") from error
+    return executor
+
+
+def _error(job: Any) -> str:
+    """The error that ended a job, in one line; empty if it finished."""
     try:
         return job.result()
-    except Exception as error:  # whatever ended the job, on whatever machine: the others go on
+    except Exception as error:  # whatever ended the job, on whatever machine: the others continue
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f"{lines[-1] if lines else type(error).__name__} ({job.paths.stderr})"

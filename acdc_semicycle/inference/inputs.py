@@ -1,24 +1,20 @@
-"""Which scans are meant, what each is called, whose it is, and where its label map goes."""
+"""Which scans a prediction is asked for, what each is called, whose it is, and where its label map goes."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
-from acdc_semicycle.imageio.pictures import BOMB, PICTURES, is_picture
+from acdc_semicycle.imageio.pictures import PICTURES, is_picture
+from acdc_semicycle.inference.label_maps import check_target, ours
+from acdc_semicycle.inference.reading import in_words
+from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
+from acdc_semicycle.inference.search import folders_below, visible
 from acdc_semicycle.runtime.errors import InputError, many, some
 from acdc_semicycle.runtime.files import read_json
 
@@ -26,49 +22,13 @@ log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
 NOT_READ = (".mgz", ".mgh", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".gipl", ".par")
-LONGEST = 200  # bytes of a name to which _seg, an ending, and .part are added
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One file, or one DICOM series.
-
-    Attributes:
-        source: what is read.
-        case: its relative name without the suffix, unique among those found together.
-        target: where the label map goes.
-        patient: whose it is, as far as names and ACDC's Info.cfg tell.
-        phase: ``"ED"``, ``"ES"``, or None.
-        phases: of a cine whose Info.cfg says so, the frame (from 0) of each phase.
-        fault: why it can be none, in the words of an InputError.
-    """
-
-    source: Path | dicom_series.Series
-    case: str
-    target: Path
-    patient: str
-    phase: str | None = None
-    phases: Mapping[str, int] = field(default_factory=dict)
-    fault: str | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file, or the folder of the series."""
-        return self.source if isinstance(self.source, Path) else self.source.folder
-
-    def of(self, phase: str) -> Scan:
-        """One phase of a cine as a scan of its own."""
-        name = volumes.ending(self.target) or self.target.suffix
-        stem = self.target.name[: -len(f"_seg{name}")]
-        target = self.target.with_name(f"{stem}_{phase}_seg{name}")
-        return replace(self, case=f"{self.case}_{phase}", target=target, phase=phase, phases={})
 
 
 class Scans:
-    """The scans, or the pictures, below one path or several; nothing is read but names and DICOM headers.
+    """The scans, or the pictures, below one path or several; only names and DICOM headers are read.
 
     A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``_seg``, ``_mask``, ``_label``) are
-    left alone, and so is the cine (``_4d``) of an ACDC patient whose frames are there, unless ``frames`` asks for
+    left out, and so is the cine (``_4d``) of an ACDC patient whose frames are there, unless ``frames`` asks for
     cines.
 
     Args:
@@ -77,12 +37,12 @@ class Scans:
         folder: where the label maps go; if it lies below ``source``, it is not searched.
         card: of the network: whether it takes pictures, and the names and colours of its classes.
         frames: of a cine: ``"all"`` (one label map of all frames), ``"ed_es"`` (one each of end-diastole and
-            end-systole), or None, which is all where nothing else of that patient is there.
+            end-systole), or None, which is all, unless the patient's frames are there as files.
         format: of the label maps, ``nii.gz``, ``nrrd`` or ``mha``; by default each scan's own.
         part: only patients of this part of ``split``, a training run's split.json.
 
     Raises:
-        InputError: nothing given, nothing there, or no scan in it.
+        InputError: no source, nothing there, or no scan in it.
     """
 
     def __init__(
@@ -100,211 +60,174 @@ class Scans:
         self.ending = _ending(format, card)
         if frames not in FRAMES:
             raise InputError(f"frames is {frames!r}: give all or ed_es")
-        given = _given(source, self.suffixes)
+        paths = _paths(source, self.suffixes)
         if card["pictures"]:
             check_target(self.legend)
-        self.root = given[0] if len(given) == 1 and given[0].is_dir() else _common(given)
-        found = [scan for path in given for scan in self._below(path)]
-        found = _once(found)
+        self.root = _root(paths)
+        scans: list[Scan] = []
+        for path in paths:
+            scans += self._below(path)
+        scans = _once(scans)
         if part is not None:
-            gone = [scan for scan in found if scan.fault or not scan.path.exists()]  # has its line whosever it would be
-            found = _of_part([scan for scan in found if scan not in gone], part, split) + gone
-        if all(scan.fault for scan in found):
-            raise InputError("\n  ".join(str(scan.fault) for scan in found))
-        self.found = _told_apart(found)
+            scans = _of_part(scans, part, split)
+        if all(scan.fault for scan in scans):
+            raise InputError("\n  ".join(str(scan.fault) for scan in scans))
+        self.listed = told_apart(scans)
 
     @property
     def legend(self) -> Path:
         """Where the legend of label maps of pictures goes."""
         return self.folder / "legend.png"
 
-    def _below(self, path: Path) -> Iterator[Scan]:
+    def _below(self, path: Path) -> list[Scan]:
+        """The scan of a file, or those below a folder; a folder without any is one with a fault."""
         if not path.is_dir():
-            yield self._scan(path)
-            return
-        folders, closed = self._folders(path)
-        found = [self._scan(file) for file in self._files(path, folders)]
+            return [self._scan(path)]
+        folders, errors = folders_below(path, self._is_output)
+        scans = [self._scan(file) for file in self._files(folders)]
         if not self.card["pictures"]:
-            found += self._series(folders)
-        found += [
-            self._scan(Path(folder), f"{folder} cannot be listed ({why}): give a folder that can be read")
-            for folder, why in closed
-        ]
-        if not found:
+            scans += self._series(folders)
+        for error in errors:
+            fault = f"{error.filename} cannot be listed ({error.strerror}): give a folder that can be read"
+            scans.append(self._scan(Path(error.filename), fault))
+        if not scans:
             series = "" if self.card["pictures"] else " and no DICOM series"
-            found = [self._scan(path, f"{path} holds no {words(self.suffixes)} file{series}: give a folder of them")]
-        yield from found
-
-    def _folders(self, root: Path) -> tuple[list[Path], list[tuple[Any, Any]]]:
-        """A folder and all below it, each once, links followed last; and those that cannot be listed, with reasons."""
-        found: list[Path] = []
-        closed: list[tuple[Any, Any]] = []
-        tops, seen = [root], set[Path]()
-        for top in tops:  # which grows
-            for folder, below, _ in os.walk(top, onerror=lambda error: closed.append((error.filename, error.strerror))):
-                path, real = Path(folder), Path(os.path.realpath(folder))
-                again = real in seen or self._ours(path) or (path != root and root.resolve().is_relative_to(real))
-                below[:] = [] if again else sorted(name for name in below if not name.startswith("."))
-                if not again:
-                    seen.add(real)
-                    found.append(path)
-                    tops += [path / name for name in below if (path / name).is_symlink()]
-        return found, closed
+            fault = f"{path} holds no {in_words(self.suffixes)} file{series}: give a folder of them"
+            scans.append(self._scan(path, fault))
+        return scans
 
     def _scan(self, path: Path, fault: str | None = None) -> Scan:
-        if (
-            fault is None
-            and path.suffix.lower() in dicom_series.ENDINGS
-            and not path.name.lower().endswith(self.suffixes)
-        ):
-            fault = f"{path} is one file of a DICOM series: give its folder"
+        """A file as a scan, or a path that cannot be one and why."""
         name = stem(path)
-        place = Path(os.path.relpath(path.parent, self.root))
-        end = ".png" if is_picture(path) else self.ending or _own(path)
-        file = f"{_fitting(name)}_seg{end}"
-        patient, phase, phases = _whose(path, name)
-        case = (place / name).as_posix()
-        return Scan(path, case, self.folder / place / file, patient or case, phase, phases, fault)
+        below_root = Path(os.path.relpath(path.parent, self.root))
+        ending = ".png" if is_picture(path) else self.ending or own_ending(path)
+        target = self.folder / below_root / f"{fitting_name(name)}_seg{ending}"
+        patient, phase, phases = whose(path, name)
+        case = (below_root / name).as_posix()
+        return Scan(path, case, target, patient or case, phase, phases, fault or self._fault(path))
+
+    def _fault(self, path: Path) -> str | None:
+        """Why a path cannot be a scan by its name, if so."""
+        if path.suffix.lower() in dicom_series.ENDINGS and not path.name.lower().endswith(self.suffixes):
+            return f"{path} is one file of a DICOM series: give its folder"
+        return None
 
     def _series(self, folders: Sequence[Path]) -> Iterator[Scan]:
+        """The DICOM series in the folders, each a scan."""
         for folder in sorted(folders):
             try:
-                series = dicom_series.find(folder) if dicom_series.is_folder(folder) else []
+                all_series = dicom_series.find(folder) if dicom_series.is_folder(folder) else []
             except InputError as error:
                 yield self._scan(folder, str(error))
                 continue
-            place = Path(os.path.relpath(folder, self.root))
-            for one in series:
-                own = Path(folder.resolve().name) if place == Path() else place  # as from the folder above
-                name = (own if len(series) == 1 else place / one.name).as_posix()
-                target = self.folder / f"{name}_seg{self.ending or '.nii.gz'}"
-                yield Scan(one, name, target, name)
+            below_root = Path(os.path.relpath(folder, self.root))
+            for series in all_series:
+                name = below_root / series.name
+                if len(all_series) == 1:  # has the folder's name, the same whether that folder or one above is given
+                    name = Path(folder.resolve().name) if below_root == Path() else below_root
+                case = name.as_posix()
+                yield Scan(series, case, self.folder / f"{case}_seg{self.ending or '.nii.gz'}", case)
 
-    def _ours(self, path: Path) -> bool:
-        """Whether it lies in the output folder, where that is a folder within the input."""
+    def _is_output(self, path: Path) -> bool:
+        """Whether a path lies in the output folder, where that is a folder within the input."""
         output, root = self.folder.resolve(), self.root.resolve()
         return output != root and output.is_relative_to(root) and Path(os.path.realpath(path)).is_relative_to(output)
 
-    def _files(self, root: Path, folders: Sequence[Path]) -> list[Path]:
-        there = sorted(path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
-        if other := [path for path in there if path.name.lower().endswith(NOT_READ)]:
-            log.warning("%s left out: of a format that is not read, convert to NIfTI", some(other, 1))
-        named = [path for path in there if path.name.lower().endswith(self.suffixes)]
-        # links to nothing and pipes get their lines, too
-        files = [path for path in named if not os.path.isdir(path) and not self._ours(path)]
+    def _files(self, folders: Sequence[Path]) -> list[Path]:
+        """The files in the folders that are scans by their names; also links to nothing and pipes, which fail later."""
+        files, unread = [], []
+        for path in sorted(visible(folders)):
+            name = path.name.lower()
+            if name.endswith(NOT_READ):
+                unread.append(path)
+            elif name.endswith(self.suffixes) and not os.path.isdir(path) and not self._is_output(path):
+                files.append(path)
+        if unread:
+            log.warning("%s left out: of a format that is not read, convert to NIfTI", some(unread, 1))
         stems = {(path.parent, stem(path)) for path in files}
+        return [path for path in files if not _is_label_map(path, stems) and not self._is_cine_beside_frames(path)]
 
-        def is_scan(path: Path) -> bool:
-            name = stem(path)
-            if name.endswith(("_seg", "_prob", "legend")) and ours(path):
-                return False
-            if any(name.endswith(end) and (path.parent, name[: -len(end)]) in stems for end in MASK_ENDINGS):
-                return False
-            cine = self.frames is None and name.endswith("_4d") and (path.parent / "Info.cfg").is_file()
-            return not (cine and any(other.name.startswith(f"{name[:-3]}_frame") for other in path.parent.iterdir()))
-
-        return [path for path in files if is_scan(path)]
+    def _is_cine_beside_frames(self, path: Path) -> bool:
+        """Whether a file is the cine of an ACDC patient whose frames are there, and cines are not asked for."""
+        name = stem(path)
+        if self.frames is not None or not name.endswith("_4d") or not (path.parent / "Info.cfg").is_file():
+            return False
+        start = f"{name.removesuffix('_4d')}_frame"
+        return any(neighbour.name.startswith(start) for neighbour in path.parent.iterdir())
 
 
-def _once(found: Sequence[Scan]) -> list[Scan]:
-    """Each scan once, whatever was given several times; two names in one folder are two scans."""
+def _is_label_map(path: Path, stems: set[tuple[Path, str]]) -> bool:
+    """Whether a file is a label map: one that this program wrote, or one beside its image.
+
+    Args:
+        stems: folder and name of all files, without endings.
+    """
+    name = stem(path)
+    if name.endswith(("_seg", "_prob", "legend")) and ours(path):
+        return True
+    for ending in MASK_ENDINGS:
+        image = path.parent, name.removesuffix(ending)
+        if name.endswith(ending) and image in stems:
+            return True
+    return False
+
+
+def _once(scans: Sequence[Scan]) -> list[Scan]:
+    """Each scan once, even if it was given several times; two names in one folder are two scans."""
     first: dict[str, Scan] = {}
-    for scan in found:
-        if (other := first.setdefault(id_of(scan.source), scan)).path != scan.path:
-            log.warning("%s is %s under another name: segmented once", scan.path, other.path)
+    for scan in scans:
+        same = first.setdefault(id_of(scan.source), scan)
+        if same.path != scan.path:
+            log.warning("%s is %s under another name: segmented once", scan.path, same.path)
     return list(first.values())
 
 
-def id_of(source: Path | dicom_series.Series) -> str:
-    """What makes a source the same as another: its name, in whatever words its folder is named."""
-    if isinstance(source, Path):
-        return f"{source.parent.resolve()}/{source.name}"
-    return f"{source.folder.resolve()}/{source.uid}"
-
-
-def stem(path: Path) -> str:
-    """The file's name without .nii.gz or whatever it ends in, in whatever case."""
-    known = sorted((*volumes.SCANS, *PICTURES), key=len, reverse=True)
-    suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: -len(suffix)] if suffix else path.name
-
-
-def ours(path: Path) -> bool:
-    """Whether a file was written here."""
-    try:
-        if is_picture(path):
-            with Image.open(path) as picture:
-                return picture.info.get("Software") == volumes.MARK
-        return volumes.ours(path)
-    except (*volumes.DAMAGE, *BOMB, SyntaxError):
-        return False
-
-
-def check_target(target: Path) -> None:
-    """Refuse to write over a file that is not a label map of ours."""
-    if os.path.lexists(target) and not (target.is_file() and ours(target)):
-        raise InputError(f"{target} is there and was not written by this program: give another output_dir")
-
-
-def _given(source: Any, suffixes: Sequence[str]) -> list[Path]:
-    """The paths that were given, one of them there at least; the others have their lines among the failures."""
+def _paths(source: Any, suffixes: tuple[str, ...]) -> list[Path]:
+    """The paths of a source; one of them must exist, the others are reported among the failures."""
     if source is None or source == []:
         raise InputError("no input is given: give a scan or a folder of scans (--input SCAN.nii.gz)")
-    given = [Path(str(path)) for path in (source if isinstance(source, list | tuple) else [source])]
-    if not any(path.exists() for path in given):
+    sources = source if isinstance(source, list | tuple) else [source]
+    paths = [Path(str(path)) for path in sources]
+    if not any(path.exists() for path in paths):
         raise InputError(
-            f"{given[0]} is not there: give a {words(suffixes)} file, or a folder of them or of DICOM, as input"
+            f"{paths[0]} is not there: give a {in_words(suffixes)} file, or a folder of them or of DICOM, as input"
         )
-    return given
-
-
-def words(suffixes: Sequence[str]) -> str:
-    return " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
+    return paths
 
 
 def _ending(format: str | None, card: Mapping[str, Any]) -> str | None:
+    """The ending of all label maps; None where each has its scan's own."""
     if format is None:
         return None
-    end = "." + str(format).lstrip(".")
-    if card["pictures"] or end not in volumes.FORMATS:
+    ending = "." + str(format).lstrip(".")
+    if card["pictures"] or ending not in volumes.FORMATS:
         raise InputError(f"format is {format!r}: give nii.gz, nrrd or mha (label maps of pictures are PNG)")
-    return end
+    return ending
 
 
-def _own(path: Path) -> str:
-    """The format of a scan's own container."""
-    return {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(volumes.ending(path), ".nii.gz")
+def _root(paths: Sequence[Path]) -> Path:
+    """The folder that the label maps' tree starts from: the nearest one above all scans."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
-def _common(given: Sequence[Path]) -> Path:
-    """The folder that the label maps' tree starts from: the nearest one above all that was given."""
-    tops = [path if path.is_dir() else path.parent for path in given]
-    return Path(os.path.commonpath([top.absolute() for top in tops])) if len(tops) > 1 else tops[0]
+def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
+    """The scans whose patient, case or folder is in a part of a split; scans that fail are kept to be reported."""
+    patients = _patients(part, split)
+    chosen, failing = [], []
+    for scan in scans:
+        if scan.fault or not scan.path.exists():
+            failing.append(scan)
+        elif not patients.isdisjoint({scan.patient, scan.case, *Path(scan.case).parts}):
+            chosen.append(scan)
+    if not chosen:
+        readable = many(len(scans) - len(failing), "scan")
+        raise InputError(f"none of {readable} is of a {part} patient of {split}: give that data set")
+    return chosen + failing
 
 
-def _fitting(name: str) -> str:
-    """A name that still is a file's, 255 bytes, with what is put around it."""
-    if len(os.fsencode(name)) <= LONGEST:
-        return name
-    start = os.fsencode(name)[: LONGEST - 20].decode(errors="ignore")
-    return f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-
-
-def _whose(path: Path, name: str) -> tuple[str | None, str | None, Mapping[str, int]]:
-    """Patient, phase, and of a cine both phases' frames: from ACDC's Info.cfg, or from a name that ends in ED or ES."""
-    if (path.parent / "Info.cfg").is_file():
-        try:
-            numbers = acdc.frames(path.parent)
-        except InputError:
-            return path.parent.name, None, {}
-        phase = next((phase for phase, n in numbers.items() if name == f"{path.parent.name}_frame{n:02d}"), None)
-        return path.parent.name, phase, {} if phase else {phase: n - 1 for phase, n in numbers.items()}
-    if found := re.fullmatch(r"(.+)[_-](ED|ES)(?:_0000)?", name):
-        return found[1], found[2], {}
-    return None, None, {}
-
-
-def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list[Scan]:
+def _patients(part: str, split: str | Path | None) -> set[str]:
+    """The patients of a part of a training run's split.json."""
     if split is None or not Path(split).is_file():
         raise InputError(
             f"part is {part!r}, and {split or 'the network'} is no training run's split.json: leave it out"
@@ -312,34 +235,4 @@ def _of_part(found: Sequence[Scan], part: str, split: str | Path | None) -> list
     content = read_json(Path(split))
     if part not in content:
         raise InputError(f"part is {part!r}: give one of {', '.join(content)}")
-    patients = set(content[part])
-    kept = [scan for scan in found if {scan.patient, scan.case, *Path(scan.case).parts} & patients]
-    if not kept:
-        raise InputError(f"none of {many(len(found), 'scan')} is of a {part} patient of {split}: give that data set")
-    return kept
-
-
-def _told_apart(found: Sequence[Scan]) -> list[Scan]:
-    """Names that two scans would share get the scan's suffix, or a number."""
-    cases, targets = (Counter(getattr(scan, what) for scan in found) for what in ("case", "target"))
-    used = {case for case, times in cases.items() if times == 1}
-    result = []
-    for scan in found:
-        if cases[scan.case] > 1:
-            scan = _renamed(scan, used, targets[scan.target] > 1)
-            used.add(scan.case)
-        result.append(scan)
-    return result
-
-
-def _renamed(scan: Scan, used: set[str], target_too: bool) -> Scan:
-    end = volumes.ending(scan.target) or scan.target.suffix
-    short = scan.target.name[: -len(f"_seg{end}")]
-    more = scan.path.name[len(short) :].replace(".", "_") if scan.path.name.startswith(short) else ""
-    word = next(more + (f"_{n}" if n else "") for n in count() if (more or n) and _joined(scan, more, n) not in used)
-    target = scan.target.with_name(f"{short}{word}_seg{end}") if target_too else scan.target
-    return replace(scan, target=target, case=scan.case + word)
-
-
-def _joined(scan: Scan, more: str, n: int) -> str:
-    return scan.case + more + (f"_{n}" if n else "")
+    return set(content[part])

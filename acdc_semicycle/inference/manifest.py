@@ -1,32 +1,31 @@
-"""predictions.json: what was made of which scan, by which network, how good it may be, and what failed."""
+"""predictions.json: which label map was made of which scan, by which network, how good it may be, and what failed."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.evaluation import clinical, quality
-from acdc_semicycle.imageio.volumes import Volume
-from acdc_semicycle.inference.inputs import Scan
-from acdc_semicycle.inference.previews import Frame
+from acdc_semicycle.evaluation import quality
+from acdc_semicycle.inference.entries import known_as, patients_of, stamp
+from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text, writing
 from acdc_semicycle.runtime.provenance import plain, provenance
 
 MANIFEST = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"
-KEPT = {"case", "mask", "files", "parts", "stamp", "frame_scores"}  # of a case, what a later run goes by
+NEEDED = {"case", "mask", "files", "parts", "stamp", "frame_scores"}  # keys of a case that a later run reads
 
 
 class Manifest:
-    """predictions.json: what was made of which scan, by which network, and what failed.
+    """The cases, one of each label map, and the failures of a prediction.
 
-    A scan that stands in it, unchanged, segmented by the same network with the same settings, is not done again.
-    Where several processes predict, the first one keeps it and the others a :class:`Journal` each.
+    A scan whose cases are here, unchanged, segmented by the same network with the same settings, is not segmented
+    again. Where several processes predict, the first one writes the manifest and the others a :class:`Journal` each.
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
@@ -42,55 +41,65 @@ class Manifest:
             "failures": [],
         } | provenance()
         before = self._before()
-        self.owners = {case["mask"]: case["stamp"][0] for case in before.get("cases", [])}
-        if self._same(before):
-            there = [all((folder / name).is_file() for name in case["files"]) for case in before["cases"]]
-            self.content["cases"] = [case for case, whole in zip(before["cases"], there, strict=True) if whole]
-            for case in self.content["cases"]:  # it may have been fitted since
-                case["quality"] = quality.lowest(model.quality, case["frame_scores"])
+        self.owners: dict[str, str] = {}  # the scan of each label map
+        self._own(before.get("cases", []))
+        if self._same_settings(before):
+            for case in before["cases"]:
+                if all((folder / name).is_file() for name in case["files"]):
+                    case["quality"] = quality.lowest(model.quality, case["frame_scores"])  # it may be fitted by now
+                    self.content["cases"].append(case)
 
-    def take_up(self, failures: bool) -> None:
-        """Enter what other processes have noted, now or in a run that was killed, and take their journals away.
+    def enter_journals(self, failures: bool) -> None:
+        """Enter the journals of other processes, of this run or of one that was killed, and remove them.
 
         Args:
-            failures: whether what failed is entered, too; of an earlier run it is not, as it is tried again.
+            failures: whether failures are entered, too; those of an earlier run are not, as their scans are tried
+                again.
         """
         journals = sorted(path for path in self.path.parent.glob(JOURNAL.format("[0-9]*")) if path.is_file())
         for journal in journals:
-            head, *notes = _lines(journal) or [{}]
-            for note in notes if self._same(head) else ():
-                if "cases" in note:
-                    self._enter(note["cases"] if _whole(note["cases"]) else [])
-                elif failures:
-                    self._strike(**note)
+            for note in self._notes(journal):
+                if "cases" not in note:
+                    if failures:
+                        self._enter_failure(note["gone"], note["scan"], note["reason"])
+                elif _complete(note["cases"]):
+                    self._enter(note["cases"])
         if journals:
             self.write()
         for journal in journals:
             journal.unlink()
 
+    def _notes(self, journal: Path) -> Iterator[dict[str, Any]]:
+        """The notes of a journal that was written with the same network and settings."""
+        lines = _lines(journal)
+        if lines and self._same_settings(lines[0]):
+            yield from lines[1:]
+
     def _before(self) -> dict[str, Any]:
+        """The manifest of an earlier run; empty if there is none, or none that this version can continue."""
         try:
             before = json.loads(self.path.read_text(encoding="utf-8"))
-            return before if _whole(before["cases"]) else {}
+            return before if _complete(before["cases"]) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def _same(self, before: Mapping[str, Any]) -> bool:
-        """Whether what was made then would be made now."""
-        now, then = (
-            {**(of.get("model") or {}), **(of.get("settings") or {}), "path": ""}
-            for of in (json.loads(json.dumps(plain(self.content))), before)
-        )
-        return now == then
+    def _same_settings(self, before: Mapping[str, Any]) -> bool:
+        """Whether an earlier run had this network and these settings, wherever the network's file was."""
+        now = json.loads(json.dumps(plain(_settings_of(self.content))))
+        return now == _settings_of(before)
 
     def holds(self, scan: Scan) -> bool:
-        """Whether this very scan has been segmented so, and all that was made of it is there."""
+        """Whether this scan, unchanged, has been segmented, and all its label maps are there."""
         now = stamp(scan)
         cases = [case for case in self.content["cases"] if case["stamp"] == now]
         return bool(cases) and len(cases) == cases[0]["parts"]
 
     def check(self, scan: Scan, claim: bool = True) -> None:
-        """Refuse a label map where another scan's is; from then on it is this one's, if it is to be written now."""
+        """Refuse to write a label map over another scan's.
+
+        Args:
+            claim: whether the label map is this scan's from now on, as it is about to be written.
+        """
         name = os.path.relpath(scan.target, self.path.parent)
         owner = self.owners.get(name, known_as(scan))
         if claim:
@@ -99,117 +108,77 @@ class Manifest:
             raise InputError(f"{scan.target} is the label map of {owner}, not of {scan.path}: give another output_dir")
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
+        """Enter the cases of a scan, and write the manifest."""
         self._enter(cases)
         self.write()
 
     def fail(self, scan: Scan, reason: str) -> None:
-        self._strike(known_as(scan), str(scan.path), reason)
+        """Enter a scan's failure, and write the manifest."""
+        self._enter_failure(known_as(scan), str(scan.path), reason)
         self.write()
 
     def _enter(self, cases: Sequence[dict[str, Any]]) -> None:
-        new = {case["case"] for case in cases}
-        self.content["cases"] = [case for case in self.content["cases"] if case["case"] not in new] + list(cases)
-        self.owners |= {case["mask"]: case["stamp"][0] for case in cases}
+        """Put cases in the place of those with the same names."""
+        new = [case["case"] for case in cases]
+        others = [case for case in self.content["cases"] if case["case"] not in new]
+        self.content["cases"] = others + list(cases)
+        self._own(cases)
 
-    def _strike(self, gone: str, scan: str, reason: str) -> None:
-        self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != gone]
-        self.content["failures"].append({"scan": scan, "reason": reason})
+    def _own(self, cases: Sequence[Mapping[str, Any]]) -> None:
+        """Keep which scan each label map is of."""
+        for case in cases:
+            self.owners[case["mask"]] = case["stamp"][0]
+
+    def _enter_failure(self, name: str, path: str, reason: str) -> None:
+        """Put a failure in the place of the scan's cases; ``name`` is that of its stamp."""
+        self.content["cases"] = [case for case in self.content["cases"] if case["stamp"][0] != name]
+        self.content["failures"].append({"scan": path, "reason": reason})
 
     def write(self) -> None:
+        """Write predictions.json, its cases by name, with the indices of the patients."""
         self.content["cases"].sort(key=lambda case: case["case"])
-        self.content["patients"] = _patients(self.content["cases"])
+        self.content["patients"] = patients_of(self.content["cases"])
         write_text(self.path, json.dumps(plain(self.content), indent=1) + "\n")
 
 
 class Journal(Manifest):
-    """What another process than the first adds to the manifest: a file of one JSON a line, which the first takes up."""
+    """What another process than the first adds to the manifest: a file of one JSON a line, which the first enters."""
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any], process: int) -> None:
         super().__init__(folder, model, settings)
         self.journal = folder / JOURNAL.format(process)
-        self._note({name: self.content[name] for name in ("model", "settings")})
+        self._note({"model": self.content["model"], "settings": self.content["settings"]})
 
     def add(self, cases: Sequence[dict[str, Any]]) -> None:
+        """Note the cases of a scan."""
         self._note({"cases": list(cases)})
 
     def fail(self, scan: Scan, reason: str) -> None:
+        """Note a scan's failure."""
         self._note({"gone": known_as(scan), "scan": str(scan.path), "reason": reason})
 
     def _note(self, note: dict[str, Any]) -> None:
+        """Add a line to the journal."""
         with writing(self.journal), self.journal.open("a", encoding="utf-8", errors="surrogateescape") as stream:
             stream.write(json.dumps(plain(note)) + "\n")
 
 
 def _lines(journal: Path) -> list[dict[str, Any]]:
-    """The notes of a journal, up to one that a killed process left unfinished."""
-    notes = []
+    """The lines of a journal, up to one that a killed process left unfinished."""
+    lines = []
     for line in journal.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         try:
-            notes.append(json.loads(line))
+            lines.append(json.loads(line))
         except ValueError:
             break
-    return notes
+    return lines
 
 
-def _whole(cases: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all is there that a later run goes by; an earlier version kept less."""
-    return all(case.keys() >= KEPT for case in cases)
+def _settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides what a label map is: the network, but for its path, and the settings."""
+    return {**(content.get("model") or {}), **(content.get("settings") or {}), "path": ""}
 
 
-def known_as(scan: Scan) -> str:
-    """The scan's file, or its folder and which of the series in it."""
-    path = str(scan.path.absolute())
-    return path if isinstance(scan.source, Path) else f"{path} ({scan.source.name})"
-
-
-def stamp(scan: Scan) -> list[Any]:
-    """What tells a scan from another, and from itself after a change."""
-    files = [scan.path] if isinstance(scan.source, Path) else [file for frame in scan.source.files for file in frame]
-    known = [(path.stat().st_size, path.stat().st_mtime_ns) for path in map(Path, files)]
-    return [known_as(scan), sum(size for size, _ in known), max(changed for _, changed in known)]
-
-
-def entry(
-    scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model
-) -> dict[str, Any]:
-    """What the manifest says of one label map."""
-    card, ordered = model.card, [frames[n] for n in sorted(frames)]
-    scores = [frame.judged.scores for frame in ordered]
-    withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault
-    sizes = [clinical.volumes_ml(frame.labels, volume.voxel_ml, card["classes"]) for frame in ordered]
-    return {
-        "case": scan.case,
-        "scan": str(scan.path),
-        "patient": scan.patient,
-        "phase": scan.phase,
-        "frames": len(ordered),
-        "phases": dict(phases) or None,
-        "shape": list(volume.voxels.shape[:3]),
-        "spacing_mm": None if withheld else [round(mm, 6) for mm in volume.spacing_mm],
-        "withheld": withheld,
-        "volumes_ml": None if withheld else {name: [size[name] for size in sizes] for name in sizes[0]},
-        "quality": quality.lowest(model.quality, scores),
-        "frame_scores": scores,
-        "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
-    }
-
-
-def _patients(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Clinical indices of every patient of whom both phases are there."""
-    phases: dict[str, dict[str, tuple[Mapping[str, Any], int]]] = {}
-    for case in cases:
-        if case["phase"]:
-            phases.setdefault(case["patient"], {})[case["phase"]] = case, 0
-        for phase, n in (case["phases"] or {}).items():
-            phases.setdefault(case["patient"], {}).setdefault(phase, (case, n))
-    result = []
-    for patient, found in sorted(phases.items()):
-        if {"ED", "ES"} <= found.keys():
-            withheld = next((case["withheld"] for case, _ in found.values() if case["withheld"]), None)
-            sizes = {
-                phase: {name: of[n] for name, of in case["volumes_ml"].items()} if not withheld else {}
-                for phase, (case, n) in found.items()
-            }
-            row = {"patient": patient, "ed": found["ED"][0]["case"], "es": found["ES"][0]["case"], "withheld": withheld}
-            result.append(row | clinical.indices(sizes["ED"], sizes["ES"]))
-    return result
+def _complete(cases: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the cases have all keys that a later run reads; an earlier version wrote fewer."""
+    return all(case.keys() >= NEEDED for case in cases)

@@ -1,8 +1,8 @@
-"""What may be done to a segmentation beside the network's one look: flips, largest components, filled holes."""
+"""Post-processing: the mean over mirror images, the way back to the scan's own grid, largest components, holes."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ FLIPS: tuple[list[int], ...] = ([], [2], [3], [2, 3])  # of [1, C, H, W, slices]
 
 
 class FlipInferer(SliceInferer):
-    """Slice by slice, and with ``flips`` the mean of the probabilities of a slice and of its mirror images.
+    """Segments slice by slice; with ``flips`` by the mean of the probabilities of a slice and of its mirror images.
 
     Args:
-        flips: whether to look at all four; what each of them saw is kept in ``votes`` (class indices
-            [4, H, W, slices]), for they may disagree.
+        flips: whether to segment all four; ``votes`` keeps the class indices of each [4, H, W, slices], as they may
+            disagree.
         arguments: MONAI's.
     """
 
@@ -39,27 +39,29 @@ class FlipInferer(SliceInferer):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Logits [1, K, H, W, slices], or the logarithm of the mean probabilities."""
-        inputs = inputs.as_subclass(Tensor)  # a MetaTensor makes every layer slower, and nobody asks it anything
+        inputs = inputs.as_subclass(Tensor)  # a MetaTensor makes every layer slower, and no layer reads its metadata
         if not self.flips:
             return super().__call__(inputs, network, *args, **kwargs)
-        seen = []
+        probabilities, votes = [], []
         for axes in FLIPS:
             logits = super().__call__(inputs.flip(axes), network, *args, **kwargs)
-            seen.append(torch.as_tensor(logits).flip(axes).float().softmax(1))
-        self.votes = torch.stack([one.argmax(1)[0] for one in seen])
-        return torch.stack(seen).mean(0).clamp_min(1e-12).log()
+            s = torch.as_tensor(logits).flip(axes).float().softmax(1)
+            probabilities.append(s)
+            votes.append(s.argmax(1)[0])
+        self.votes = torch.stack(votes)
+        return torch.stack(probabilities).mean(0).clamp_min(1e-12).log()
 
 
 class OnOwnGridd(MapTransform):
-    """Logits on the network's grid to class indices [1, H, W, slices] on the scan's own, by way of the probabilities.
+    """From logits on the network's grid to class indices [1, H, W, slices] on the scan's own, by the probabilities.
 
-    The same as MONAI's ``Activationsd``, ``Invertd`` and ``AsDiscreted`` one after the other, but for a few slices at a
-    time: the probabilities on the scan's own grid are many times as large as all else.
+    The same as MONAI's ``Activationsd``, ``Invertd`` and ``AsDiscreted`` in turn, but a few slices at a time: the
+    probabilities on the scan's own grid are many times as large as all else.
 
     Args:
-        keys: the logits [K, h, w, slices], whose softmax is left as ``KEY_network``.
+        keys: the logits [K, h, w, slices], whose softmax becomes ``KEY_network``.
         image_key: the image whose resizing is undone.
-        probabilities: whether those on the scan's own grid [K, H, W, slices] are left, too, as ``probabilities``.
+        probabilities: whether those on the scan's own grid [K, H, W, slices] are kept, too, as ``probabilities``.
     """
 
     def __init__(self, keys: KeysCollection, image_key: str = "image", probabilities: bool = False) -> None:
@@ -67,23 +69,19 @@ class OnOwnGridd(MapTransform):
         self.image_key, self.probabilities = image_key, probabilities
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with class indices in the place of its logits."""
         result = dict(data)
         image = result[self.image_key]
-        done = image.applied_operations
-        if (steps := [step["class"] for step in done]) != ["Resize"]:
-            raise InputError(
-                f"images went through {', '.join(steps) or 'no Resized'}: only one Resized can be undone here; put"
-                " MONAI's Activationsd, Invertd and AsDiscreted in place of OnOwnGridd"
-            )
-        size = [int(n) for n in done[0]["orig_size"]]
+        size = _size_before(image.applied_operations)
         affine = image.affine @ torch.linalg.inv(torch.as_tensor(scale_affine(size, image.shape[1:])))
         for key in self.key_iterator(result):
             s = softmax(torch.as_tensor(result[key]).as_subclass(Tensor).movedim(-1, 0).contiguous())
             labels, probabilities = [], []
             for part in s.split(AT_ONCE):
-                back = nn.functional.interpolate(part, size[:2], mode="bilinear")
-                labels.append(back.max(1).indices.byte())  # argmax takes thirty times as long
-                probabilities += [back] if self.probabilities else []
+                on_own_grid = nn.functional.interpolate(part, size[:2], mode="bilinear")
+                labels.append(on_own_grid.max(1).indices.byte())  # argmax takes thirty times as long
+                if self.probabilities:
+                    probabilities.append(on_own_grid)
             result[key] = MetaTensor(torch.cat(labels).movedim(0, -1)[None], affine=affine)
             result[f"{key}_network"] = s.movedim(0, -1)
             if self.probabilities:
@@ -91,8 +89,23 @@ class OnOwnGridd(MapTransform):
         return result
 
 
+def _size_before(operations: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The size of an image before its one Resized.
+
+    Raises:
+        InputError: it went through other transforms, which cannot be undone here.
+    """
+    names = [operation["class"] for operation in operations]
+    if names != ["Resize"]:
+        raise InputError(
+            f"images went through {', '.join(names) or 'no Resized'}: only one Resized can be undone here; put"
+            " MONAI's Activationsd, Invertd and AsDiscreted in place of OnOwnGridd"
+        )
+    return [int(n) for n in operations[0]["orig_size"]]
+
+
 class Refined(MapTransform):
-    """Label maps [1, H, W, slices] after the largest component of each structure and the holes.
+    """Refines label maps [1, H, W, slices]: the largest component of each structure, and filled holes.
 
     Args:
         keys: the label maps; class 0 is background.
@@ -105,6 +118,7 @@ class Refined(MapTransform):
         self.largest, self.holes = largest, holes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with refined label maps."""
         result = dict(data)
         for key in self.key_iterator(result):
             labels = torch.as_tensor(result[key])[0].cpu().numpy()

@@ -1,8 +1,9 @@
-"""A few slices of every segmented scan to look at, kept for the report."""
+"""Keeps a few slices of every segmented scan for the report."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import nn
 from acdc_semicycle.evaluation.quality import Judged
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
-from acdc_semicycle.inference.inputs import Scan
+from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.files import replacing
 
 PANELS = ".panels"
@@ -36,21 +37,25 @@ class Frame:
 def save_panel(
     folder: Path, scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume
 ) -> str | None:
-    """Up to three slices of one frame to look at: image, segmentation, image painted back, and where they differ."""
+    """Keep up to three slices of one frame for the report, end-systole if there is one.
+
+    Of each the image, the segmentation and, with a G_SI, the image painted back and where it differs.
+
+    Returns:
+        The file below ``folder``.
+    """
     number = phases.get("ES", min(frames))
     frame = frames[number]
-    held = np.flatnonzero((frame.labels > 0).any((0, 1)))
-    middle = frame.labels.shape[2] // 2
-    places = np.unique(np.quantile(held, (0.15, 0.5, 0.85)).round().astype(int)) if held.size else np.array([middle])
     image = volume.layout.apply(volume.voxels[..., number])
     low, high = np.percentile(image, (0.5, 99.5))
-    step = -(-max(image.shape[:2]) // LARGEST)
+    step = math.ceil(max(image.shape[:2]) / LARGEST)
 
     def show(canonical: NDArray) -> NDArray:
-        if is_picture(scan.path):
-            return canonical[::step, ::step]
-        return volume.shown(canonical[::step, ::step])
+        """A slice as the report shows it, not larger than ``LARGEST``."""
+        small = canonical[::step, ::step]
+        return small if is_picture(scan.path) else volume.shown(small)
 
+    places = _places(frame.labels)
     arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
     for n, z in enumerate(places):
         grey = np.clip((image[:, :, z].astype(float) - low) / max(high - low, 1e-6), 0, 1) * 255
@@ -62,13 +67,22 @@ def save_panel(
             arrays[f"painted_{n}"] = show(((np.clip(painted, -1, 1) + 1) * 127.5).astype(np.uint8))
             difference = _resized(frame.judged.difference[..., z], size)
             arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))
-    name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may not be a file's
+    name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may be too long for a file
     path = folder / PANELS / f"{name}.npz"
-    with replacing(path) as beside:
-        np.savez_compressed(beside, **arrays)
+    with replacing(path) as part:
+        np.savez_compressed(part, **arrays)
     return str(path.relative_to(folder))
 
 
+def _places(labels: NDArray) -> NDArray:
+    """Up to three slices with structures, spread over those that have any; without any, the middle one."""
+    with_structures = np.flatnonzero((labels > 0).any((0, 1)))
+    if not with_structures.size:
+        return np.array([labels.shape[2] // 2])
+    return np.unique(np.quantile(with_structures, (0.15, 0.5, 0.85)).round().astype(int))
+
+
 def _resized(picture: NDArray, size: Sequence[int]) -> NDArray:
+    """A picture [h, w] at the size of the image."""
     tensor = torch.as_tensor(picture)[None, None]
     return nn.functional.interpolate(tensor, tuple(size), mode="bilinear", align_corners=False)[0, 0].numpy()

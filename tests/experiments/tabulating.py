@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def finish(out, dataset, labels, method, seed, cases, scores=None, note=None):
     """A finished run made by hand; ``scores`` of the summary, by default the mean of the cases."""
-    folder = out / Cell(dataset, labels, method, seed).place / "test"
+    folder = out / Cell(dataset, labels, method, seed).subfolder / "test"
     folder.mkdir(parents=True)
     known = [value for value in cases.values() if value is not None]
     mean = sum(known) / len(known)

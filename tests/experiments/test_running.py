@@ -232,7 +232,7 @@ def test_a_stopped_runner_leaves_no_child_alive(start, number):
     runner.send_signal(number)
     said, _ = runner.communicate(timeout=10)
     assert runner.returncode == 130
-    assert said.splitlines()[-1] == "stopped: the same command goes on where it was"
+    assert said.splitlines()[-1] == "stopped: the same command continues where it was"
     assert not lives(child)
     assert not (folder / "finished.json").exists() and len(processes(folder)) == 1
 

@@ -11,6 +11,7 @@ from tabulating import finish, row
 from acdc_semicycle.experiments import command, tables
 from acdc_semicycle.experiments.paper import ABLATIONS, PAPER
 from acdc_semicycle.experiments.results import finished_runs
+from acdc_semicycle.experiments.rows import table_rows
 
 
 def test_the_papers_numbers_are_the_papers():
@@ -49,7 +50,7 @@ def test_one_seed_is_just_the_value_and_pictures_are_scored_by_miou(tmp_path):
 def test_the_rows_are_as_the_paper_orders_them_and_further_ones_follow(tmp_path):
     finish(tmp_path, "acdc", "3p", "partial", 0, {"p": 0.5})
     finish(tmp_path, "acdc", "15", "partial", 0, {"p": 0.5})
-    rows = [(r["method"], r["labels"]) for r in tables.table_rows(finished_runs(tmp_path))]
+    rows = [(r["method"], r["labels"]) for r in table_rows(finished_runs(tmp_path))]
     of = {method: [labels for name, labels in rows if name == method] for method, _ in rows}
     assert list(of) == ["full", "hung", "partial", "semicycle"]
     assert of["partial"] == ["50", "30", "20", "15", "10", "3p"] and of["semicycle"] == ["50", "30", "20", "10"]

@@ -241,7 +241,7 @@ def test_series_of_one_folder_are_told_apart_and_named_by_number(tmp_path):
     ("format", "end"), [(None, ".nii.gz"), ("nii.gz", ".nii.gz"), ("nrrd", ".nrrd"), ("mha", ".mha")]
 )
 def test_the_label_map_of_a_series_has_the_format_that_is_asked_for(tmp_path, format, end):
-    (scan,) = Scans(stack(tmp_path / "in"), tmp_path / "out", {"pictures": False}, format=format).found
+    (scan,) = Scans(stack(tmp_path / "in"), tmp_path / "out", {"pictures": False}, format=format).listed
     assert scan.target == tmp_path / "out" / f"{scan.case}_seg{end}"
 
 

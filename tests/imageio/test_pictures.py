@@ -29,7 +29,7 @@ from acdc_semicycle.evaluation import figures, model_report
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import read_picture
-from acdc_semicycle.inference import predict
+from acdc_semicycle.inference.label_maps import save_picture_map
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
@@ -595,7 +595,7 @@ def test_a_label_map_is_the_argmax_of_the_network_pixel_by_pixel(tmp_path, model
 def test_a_map_stores_the_classes_and_shows_their_colours(tmp_path, colours):
     labels = np.array([[0, 1, 2, 2], [2, 1, 0, 0], [1, 1, 1, 2]])
     card = model_files.CARD | {"classes": ["a", "b", "c"], "colours": colours}
-    predict.save_picture_map(labels, tmp_path / "deep" / "a.png", card)
+    save_picture_map(labels, tmp_path / "deep" / "a.png", card)
     with Image.open(tmp_path / "deep" / "a.png") as made:
         np.testing.assert_array_equal(np.asarray(made), labels)
         palette = np.array(colours or [(0, 0, 0), (31, 119, 180), (174, 199, 232)])

@@ -11,7 +11,7 @@ from predicting import OBLIQUE, cine, made, manifest_of, run, segmented, volume
 
 from acdc_semicycle.evaluation import compare
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.inference.manifest import _patients as patients_of
+from acdc_semicycle.inference.entries import patients_of
 
 
 def test_a_cine_keeps_the_time_between_its_frames(tmp_path, model):

@@ -74,7 +74,7 @@ def test_two_names_of_one_scan_in_a_folder_get_two_label_maps(tmp_path, model):
 
 def test_what_is_given_twice_is_segmented_once_and_under_another_folders_name_said_to_be(tmp_path, model, caplog):
     scan = volume(tmp_path / "in" / "a.nii.gz")
-    found = Scans([scan.parent, scan, tmp_path / "in" / ".." / "in"], tmp_path / "out", CARD).found
+    found = Scans([scan.parent, scan, tmp_path / "in" / ".." / "in"], tmp_path / "out", CARD).listed
     assert [one.path for one in found] == [scan] and "under another name" in caplog.text
     caplog.clear()
     Scans([scan.parent, scan], tmp_path / "out", CARD)
@@ -102,7 +102,7 @@ def test_a_path_that_is_not_there_is_told_of_whatever_part_is_asked_for(tmp_path
     volume(tmp_path / "in" / "a.nii.gz")
     (tmp_path / "split.json").write_text(json.dumps({"test": ["a"]}))
     given = [tmp_path / "in", tmp_path / "typo"]
-    found = Scans(given, tmp_path / "out", CARD, part="test", split=tmp_path / "split.json").found
+    found = Scans(given, tmp_path / "out", CARD, part="test", split=tmp_path / "split.json").listed
     assert [one.path.name for one in found] == ["a.nii.gz", "typo"]
     (tmp_path / "split.json").write_text("{")
     with pytest.raises(InputError, match=r"split\.json is damaged"):
@@ -118,7 +118,7 @@ def test_links_to_folders_are_followed_once_and_never_round(tmp_path):
     volume(tmp_path / "other.nii.gz")
     for name, target in [("linked", "elsewhere"), ("again", "in/z"), ("round", "in"), ("up", ".")]:
         (tmp_path / "in" / name).symlink_to(tmp_path / target)
-    found = Scans(tmp_path / "in", tmp_path / "out", CARD).found
+    found = Scans(tmp_path / "in", tmp_path / "out", CARD).listed
     assert [one.case for one in found] == ["linked/deep/b", "z/a"]
 
 
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_listed_costs_its_own_line(tmp_path, monkeypatch
         return scan(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)  # a superuser may list all
-    one, closed = Scans(tmp_path / "in", tmp_path / "out", CARD).found
+    one, closed = Scans(tmp_path / "in", tmp_path / "out", CARD).listed
     assert one.case == "a" and one.fault is None
     assert closed.path.name == "lost+found" and "cannot be listed (Permission denied)" in closed.fault
 
@@ -155,7 +155,7 @@ def test_scans_of_formats_that_are_not_read_are_said_to_be_left_out(tmp_path, ca
     volume(tmp_path / "in" / "c.nii.gz")
     for name in ("a.mgz", "b.nii.bz2"):
         (tmp_path / "in" / name).write_bytes(b"")
-    assert len(Scans(tmp_path / "in", tmp_path / "out", CARD).found) == 1
+    assert len(Scans(tmp_path / "in", tmp_path / "out", CARD).listed) == 1
     assert f"{tmp_path / 'in' / 'a.mgz'} and 1 more left out: " in caplog.text
 
 
@@ -177,7 +177,7 @@ def test_a_folder_without_scans_and_no_input_at_all_are_refused(tmp_path):
 def test_nnunets_channel_is_no_part_of_patient_and_phase(tmp_path):
     for name in ("X_ED_0000", "X_ES_0000", "Y_0000", "Z-ES"):
         volume(tmp_path / "in" / f"{name}.nii")
-    found = Scans(tmp_path / "in", tmp_path / "out", CARD).found
+    found = Scans(tmp_path / "in", tmp_path / "out", CARD).listed
     assert [(scan.patient, scan.phase) for scan in found] == [("X", "ED"), ("X", "ES"), ("Y_0000", None), ("Z", "ES")]
 
 
@@ -288,7 +288,7 @@ def test_two_series_of_one_folder_are_two_scans_and_done_once(tmp_path, model, c
     for path in (tmp_path / "in" / "scan").glob("4_*"):
         path.unlink()
     for root in (tmp_path / "in", tmp_path / "in" / "scan"):
-        (only,) = Scans(root, tmp_path / "out", CARD).found
+        (only,) = Scans(root, tmp_path / "out", CARD).listed
         assert (only.case, only.target.name) == ("scan", "scan_seg.nii.gz")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"ZEBEDEE" in path.read_bytes()]
     found = volumes.read(tmp_path / "out" / "scan" / "series003_seg.nii.gz")

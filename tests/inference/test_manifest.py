@@ -13,8 +13,8 @@ from predicting import cine, made, manifest_of, run, segmented, volume
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import weights as weight_files
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.inference.inputs import Scan
 from acdc_semicycle.inference.manifest import Journal, Manifest
+from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
 
@@ -37,7 +37,7 @@ def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
     case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
     Journal(tmp_path / "out", network, {}, 1).add([case])
     manifest = Manifest(tmp_path / "out", network, {})
-    manifest.take_up(failures=False)
+    manifest.enter_journals(failures=False)
     manifest.check(Scan(mine, "a", target, "a"), claim=False)
     with pytest.raises(
         InputError, match=r"a_seg\.nii\.gz is the label map of .*in/a\.nii\.gz, not of .*new/a\.nii\.gz"
@@ -161,7 +161,7 @@ def test_a_manifest_of_an_earlier_version_is_made_anew(tmp_path, model):
     (tmp_path / "new").mkdir()
     Journal(tmp_path / "new", network, {}, 1).add([{"case": "a", "mask": "a", "scores": {}}])
     manifest = Manifest(tmp_path / "new", network, {})
-    manifest.take_up(failures=False)
+    manifest.enter_journals(failures=False)
     assert manifest.content["cases"] == []
 
 

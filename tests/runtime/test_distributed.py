@@ -432,7 +432,7 @@ def test_what_a_killed_process_noted_is_not_done_again(scans, model, tmp_path, m
     caplog.set_level("INFO", "semicycle")
     with pytest.raises((RuntimeError, InputError)):
         predict_alone(scans, tmp_path, model)
-    assert "1 of them are done: going on" in caplog.text
+    assert "1 of them are done: continuing with the others" in caplog.text
     assert (tmp_path / "scan1_seg.nii.gz").stat().st_mtime_ns == before and not journal.exists()
     content = manifest_of(tmp_path)
     assert [case["case"] for case in content["cases"]] == ["scan0", "scan1", "scan2", "scan4"]

@@ -1,0 +1,111 @@
+"""The entries of the manifest: a case of each label map, and the indices of each patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from acdc_semicycle.artifacts.model import Model
+from acdc_semicycle.evaluation import clinical, quality
+from acdc_semicycle.imageio.volumes import Volume
+from acdc_semicycle.inference.previews import Frame
+from acdc_semicycle.inference.scan import Scan
+
+Case = Mapping[str, Any]  # an entry of the manifest
+
+
+def known_as(scan: Scan) -> str:
+    """The name of a scan in stamps: its file, or its folder and which of the series in it."""
+    path = str(scan.path.absolute())
+    return path if isinstance(scan.source, Path) else f"{path} ({scan.source.name})"
+
+
+def stamp(scan: Scan) -> list[Any]:
+    """Name, bytes and last change of a scan's files: another scan, or the same one after a change, has another."""
+    size, changed = 0, 0
+    for path in _files(scan):
+        status = path.stat()
+        size += status.st_size
+        changed = max(changed, status.st_mtime_ns)
+    return [known_as(scan), size, changed]
+
+
+def _files(scan: Scan) -> list[Path]:
+    """The files of a scan: one, or all of a series."""
+    if isinstance(scan.source, Path):
+        return [scan.path]
+    return [file for frame in scan.source.files for file in frame]
+
+
+def entry(
+    scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model
+) -> dict[str, Any]:
+    """The case of one label map.
+
+    Args:
+        frames: those in the label map, by their number in the scan.
+        phases: of a cine, the frame (from 0) of each phase, as far as they are known.
+    """
+    card, ordered = model.card, [frames[n] for n in sorted(frames)]
+    scores = [frame.judged.scores for frame in ordered]
+    withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault
+    spacing_mm, volumes_ml = None, None
+    if not withheld:
+        spacing_mm = [round(mm, 6) for mm in volume.spacing_mm]
+        volumes_ml = _volumes_ml(ordered, volume, card["classes"])
+    return {
+        "case": scan.case,
+        "scan": str(scan.path),
+        "patient": scan.patient,
+        "phase": scan.phase,
+        "frames": len(ordered),
+        "phases": dict(phases) or None,
+        "shape": list(volume.voxels.shape[:3]),
+        "spacing_mm": spacing_mm,
+        "withheld": withheld,
+        "volumes_ml": volumes_ml,
+        "quality": quality.lowest(model.quality, scores),
+        "frame_scores": scores,
+        "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
+    }
+
+
+def _volumes_ml(frames: Sequence[Frame], volume: Volume, classes: Sequence[str]) -> dict[str, list[float]]:
+    """The volume of each structure, frame by frame."""
+    result: dict[str, list[float]] = {}
+    for frame in frames:
+        for name, ml in clinical.volumes_ml(frame.labels, volume.voxel_ml, classes).items():
+            result.setdefault(name, []).append(ml)
+    return result
+
+
+def patients_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """The clinical indices of every patient with both phases; a case of one phase goes before a cine."""
+    phases: dict[str, dict[str, tuple[Case, int]]] = {}  # of each patient and phase, the case and the frame in it
+    for case in cases:
+        if case["phase"]:
+            phases.setdefault(case["patient"], {})[case["phase"]] = case, 0
+        for phase, n in (case["phases"] or {}).items():
+            phases.setdefault(case["patient"], {}).setdefault(phase, (case, n))
+    rows = []
+    for patient, frames in sorted(phases.items()):
+        if "ED" in frames and "ES" in frames:
+            rows.append(_indices(patient, frames))
+    return rows
+
+
+def _indices(patient: str, frames: Mapping[str, tuple[Case, int]]) -> dict[str, Any]:
+    """A patient's row: the cases of both phases, and the indices, unless a case's volumes are withheld."""
+    withheld = None
+    for case, _ in frames.values():
+        withheld = withheld or case["withheld"]
+    row = {"patient": patient, "ed": frames["ED"][0]["case"], "es": frames["ES"][0]["case"], "withheld": withheld}
+    if withheld:
+        return row | clinical.indices({}, {})
+    return row | clinical.indices(_of_frame(*frames["ED"]), _of_frame(*frames["ES"]))
+
+
+def _of_frame(case: Case, frame: int) -> dict[str, float]:
+    """The volumes of one frame of a case."""
+    return {name: volumes[frame] for name, volumes in case["volumes_ml"].items()}
