@@ -1,12 +1,7 @@
-"""DICOM series as they lie in folders: which images are one scan, in what order, and where it is in the patient.
-
-Of the headers only UIDs, the series' number, geometry, times and the pixels' form are looked at: no text of the
-patient's is ever read.
-"""
+"""DICOM series as they lie in folders: which images are one scan, in what order, and where it is in the patient."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,50 +10,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import dicom_file, dicom_pixels, nifti
-from acdc_semicycle.imageio.dicom_file import Header
-from acdc_semicycle.imageio.dicom_pixels import Form
+from acdc_semicycle.imageio import nifti
+from acdc_semicycle.imageio.dicom_image import (
+    CLOCK,
+    ENDINGS,
+    SAME_COSINE,
+    TIMES,
+    Fault,
+    Image,
+    again,
+    check_geometry,
+    check_values,
+    form_of,
+    image_of,
+    pixels_of,
+    stored_bytes,
+)
 from acdc_semicycle.runtime.errors import InputError
 
-KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
-POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
-THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
-TIMES = (0x00181060, 0x00200100, 0x00080032, 0x00200013)  # trigger, temporal position, acquisition, instance
-CLOCK, DAY = 2, 24 * 3600.0  # the one of these that is a time of day, in seconds
-ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
-CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
-ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
-INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
-WANTED = frozenset(
-    [
-        dicom_file.CLASS,
-        KIND,
-        INSTANCE,
-        SERIES,
-        NUMBER,
-        POSITION,
-        ORIENTATION,
-        SPACING,
-        *THICKNESS,
-        *TIMES,
-        *ECHOES,
-        CHANNELS,
-    ]
-    + [MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
-)
+__all__ = ["ENDINGS", "Series", "find", "is_folder", "read"]
+
 SAME_MM = 0.01  # positions that differ by less are one; so much, or 1 %, may steps differ
-SAME_COSINE = 1e-3
 SAME_ECHO = 0.01  # of the longest
+DAY = 24 * 3600.0  # seconds
 # the series that a damaged file names: whole, so with the next tag behind
 UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", re.DOTALL)
-# CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
-IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
-# what is made of scans and lies beside them: segmentations, doses and portal images of radiotherapy
-MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
-ENDINGS = (".dcm", ".ima")
-PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
-UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {nifti.COPY}"
-DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's patient axes, which point left and back
 
 
@@ -88,38 +64,9 @@ class Series:
         return f"{self.folder} ({self.name})"
 
 
-@dataclass(frozen=True)
-class _Image:
-    """What one file's header says; empty tuples and None where it does not."""
-
-    path: Path
-    header: Header = field(repr=False)
-    uid: str
-    instance: str
-    number: int | None
-    size: tuple[int, int, int]
-    channels: int
-    kind: str
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]
-    spacing: tuple[float, ...]
-    thickness: float
-    times: tuple[float | None, ...]
-    echoes: tuple[float | None, ...]
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """A file that should be an image and cannot be read; ``doubtful`` where but its name may say so."""
-
-    path: Path
-    said: str
-    doubtful: bool = False
-
-
 def is_folder(folder: Path) -> bool:
     """Whether DICOM images lie in a folder itself, damaged ones included; the search ends at the first."""
-    return folder.is_dir() and any(_sure(_image(path)) for path in _listed(folder))
+    return folder.is_dir() and any(_sure(image_of(path)) for path in _listed(folder))
 
 
 def find(folder: Path) -> list[Series]:
@@ -131,14 +78,14 @@ def find(folder: Path) -> list[Series]:
     Raises:
         InputError: the folder cannot be listed.
     """
-    groups: dict[str, list[_Image]] = {}
-    faults: dict[str, list[_Fault]] = {}
-    looked = [_image(path) for path in _listed(folder)]
+    groups: dict[str, list[Image]] = {}
+    faults: dict[str, list[Fault]] = {}
+    looked = [image_of(path) for path in _listed(folder)]
     for image in looked:
-        if isinstance(image, _Image):
+        if isinstance(image, Image):
             groups.setdefault(image.uid, []).append(image)
     alike = {uid: {_pattern(image.path) for image in images} for uid, images in groups.items()}
-    for fault in (found for found in looked if isinstance(found, _Fault)):
+    for fault in (found for found in looked if isinstance(found, Fault)):
         named, like = _named(fault.path), [uid for uid in groups if _pattern(fault.path) in alike[uid]]
         if fault.doubtful and not like:
             continue
@@ -162,16 +109,16 @@ def read(source: Series | str | Path) -> tuple[NDArray, NDArray, str | None]:
     series = source if isinstance(source, Series) else _only(Path(source))
     if series.fault:
         raise InputError(series.fault)
-    images = [[_again(path) for path in frame] for frame in series.files]
-    forms = [_form(image) for frame in images for image in frame]
-    packed = sum(_stored(image) for frame in images for image in frame)
+    images = [[again(path) for path in frame] for frame in series.files]
+    forms = [form_of(image) for frame in images for image in frame]
+    packed = sum(stored_bytes(image) for frame in images for image in frame)
     voxels = sum(form.rows * form.columns for form in forms)
     nifti.check_size(Path(str(series)), voxels, sum(form.size for form in forms), packed)
     shape = (forms[0].columns, forms[0].rows, len(images[0]), len(images))
     result = np.empty(shape, np.result_type(*{form.scaled for form in forms}))
     for t, frame in enumerate(images):
         for z, image in enumerate(frame):
-            result[:, :, z, t] = _pixels(image)
+            result[:, :, z, t] = pixels_of(image)
     return result, np.array(series.affine), series.note
 
 
@@ -185,9 +132,6 @@ def _only(folder: Path) -> Series:
     return found[0]
 
 
-# --- one file ---
-
-
 def _listed(folder: Path) -> list[Path]:
     """The files, and links to such as are gone."""
     try:
@@ -196,35 +140,13 @@ def _listed(folder: Path) -> list[Path]:
         raise InputError(f"{folder} cannot be listed ({error.strerror}): give a folder that can be read") from error
 
 
-def _sure(found: _Image | _Fault | None) -> bool:
-    return found is not None and not (isinstance(found, _Fault) and found.doubtful)
+def _sure(found: Image | Fault | None) -> bool:
+    return found is not None and not (isinstance(found, Fault) and found.doubtful)
 
 
 def _pattern(path: Path) -> str:
     """A name without its numbers, which is that of the images beside it."""
     return re.sub(r"\d+", "#", path.name)
-
-
-def _image(path: Path) -> _Image | _Fault | None:
-    """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
-    named = path.suffix.lower() in ENDINGS
-    try:
-        header = dicom_file.header(path, WANTED)
-    except OSError as error:
-        said = f"cannot be read ({error.strerror}): allow that, or take it out"
-        return None if path.name.startswith(".") else _Fault(path, said, doubtful=not named)
-    if header is None:
-        return None if path.name.startswith(".") else _Fault(path, DAMAGED, doubtful=not named)
-    if header.kind and (
-        MADE_OF_SCANS.fullmatch(header.kind) or (header.pixels is None and not IMAGES.fullmatch(header.kind))
-    ):
-        return None
-    if header.large:
-        return _Fault(path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed")
-    size = header.number(ROWS), header.number(COLUMNS)
-    if header.pixels is None or not header.whole or min(size) <= 0:
-        return _Fault(path, DAMAGED)
-    return _looked_at(path, header)
 
 
 def _named(path: Path) -> list[str]:
@@ -236,144 +158,7 @@ def _named(path: Path) -> list[str]:
         return []
 
 
-def _looked_at(path: Path, header: Header) -> _Image:
-    text = header.text
-    thickness = [abs(value) for tag in THICKNESS for value in _numbers(text(tag), 1) if value]
-    number = re.fullmatch(r"\d{1,5}", text(NUMBER))  # longer ones may be dates
-    frames = re.fullmatch(r"[+]?0*([1-9]\d{0,8})", text(FRAMES))
-    grey = text(MEANING).upper() in ("MONOCHROME1", "MONOCHROME2", "")
-    return _Image(
-        path=path,
-        header=header,
-        uid=text(SERIES),
-        instance=text(INSTANCE),
-        number=int(number[0]) if number else None,
-        size=(header.number(COLUMNS), header.number(ROWS), int(frames[1]) if frames else 1),
-        channels=header.number(CHANNELS, 1) if grey else 3,
-        kind=text(KIND),
-        position=_numbers(text(POSITION), 3),
-        orientation=_numbers(text(ORIENTATION), 6),
-        spacing=_numbers(text(SPACING), 2),
-        thickness=thickness[0] if thickness else 0.0,
-        times=tuple(_seconds(text(tag)) if n == CLOCK else _first(text(tag)) for n, tag in enumerate(TIMES)),
-        echoes=tuple(_first(text(tag)) for tag in ECHOES),
-    )
-
-
-def _numbers(text: str, count: int) -> tuple[float, ...]:
-    """So many finite numbers, or none."""
-    try:
-        values = tuple(float(value) for value in text.replace("_", "?").split("\\"))  # as Python would allow
-    except ValueError:
-        return ()
-    return values if len(values) == count and all(map(math.isfinite, values)) else ()
-
-
-def _first(text: str) -> float | None:
-    return next(iter(_numbers(text, 1)), None)
-
-
-def _seconds(text: str) -> float | None:
-    """Of a time of day, HHMMSS.FFF or with colons."""
-    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?", text)
-    return (
-        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True))
-        if found
-        else None
-    )
-
-
-def _check_values(image: _Image) -> None:
-    """Refuse pixels that are not what they seem."""
-    header, name, kind = image.header, image.path.name, image.header.kind
-    if kind and not IMAGES.fullmatch(kind):
-        raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
-    if header.pixels is None or header.pixels.tag != dicom_file.PIXELS:
-        raise InputError(f"{name} has floating-point pixels, which are not read here: export it as whole numbers")
-    slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
-    if slope and _numbers(slope, 1) in ((), (0.0,)):
-        raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
-    if intercept and not _numbers(intercept, 1):
-        raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
-    if header.holds(TABLE):
-        raise InputError(
-            f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
-            " RescaleSlope and RescaleIntercept"
-        )
-    form, sign = _form(image), header.number(SIGN)
-    bits, used, highest = form.bits, form.used, header.number(HIGHEST, form.used - 1)
-    if bits not in (8, 16, 32) or not 1 <= used <= bits or highest != used - 1 or sign not in (0, 1):
-        raise InputError(
-            f"{name} says that {used} of {bits} bits are used, the highest being {highest}: give pixels of 8, 16 or 32"
-            " bits with the lowest in use (HighBit one less than BitsStored)"
-        )
-    _check_length(image)
-
-
-def _check_length(image: _Image) -> None:
-    header, needed = image.header, _form(image).size
-    pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
-    assert pixels
-    packed = pixels.length == dicom_file.UNTIL_END
-    if not dicom_pixels.known(syntax) or packed == (syntax in dicom_pixels.PLAIN):
-        raise InputError(f"{image.path.name} is {UNKNOWN}")
-    if not packed and pixels.length < needed:
-        raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {nifti.COPY}")
-    if packed and _stored(image) > 2 * needed + PACKED_MORE:
-        raise InputError(f"{image.path.name} has more than twice the {needed:,} bytes of its pixels: {nifti.COPY}")
-
-
-def _form(image: _Image) -> Form:
-    header = image.header
-    return Form(
-        rows=image.size[1],
-        columns=image.size[0],
-        bits=header.number(BITS),
-        used=header.number(USED, header.number(BITS)),
-        signed=header.number(SIGN) == 1,
-        inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
-        slope=_first(header.text(SLOPE)) or 1.0,
-        intercept=_first(header.text(INTERCEPT)) or 0.0,
-    )
-
-
-def _stored(image: _Image) -> int:
-    """Bytes that the pixels take in the file."""
-    header = image.header
-    if header.deflated is not None:
-        return image.path.stat().st_size
-    if header.parts:
-        return sum(length for _, length in header.parts)
-    return header.pixels.length if header.pixels else 0
-
-
-def _again(path: Path) -> _Image:
-    """The header of a file that was found to be an image."""
-    image = _image(path)
-    if not isinstance(image, _Image):
-        raise InputError(f"{path} {image.said if image else DAMAGED}")
-    _check_values(image)
-    return image
-
-
-def _pixels(image: _Image) -> NDArray:
-    """[columns, rows] of one file."""
-    header, form = image.header, _form(image)
-    assert header.pixels
-    parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]
-    try:
-        content = b"".join(dicom_file.stored(image.path, header, *part) for part in parts)
-        return dicom_pixels.decoded(content, header.text(dicom_file.SYNTAX), form, header.order)
-    except OSError as error:
-        raise InputError(f"{image.path} cannot be read ({error.strerror}): {nifti.COPY}") from error
-    except dicom_pixels.DamagedPixels:
-        raise InputError(f"{image.path} is {UNKNOWN}") from None
-
-
-# --- one series ---
-
-
-def _names(groups: Mapping[str, Sequence[_Image]]) -> dict[str, str]:
+def _names(groups: Mapping[str, Sequence[Image]]) -> dict[str, str]:
     """A name for each UID: by number, those of one number told apart by the order of their UIDs."""
     shared: dict[str, list[str]] = {}
     for uid in sorted(groups):
@@ -386,7 +171,7 @@ def _names(groups: Mapping[str, Sequence[_Image]]) -> dict[str, str]:
     }
 
 
-def _series(folder: Path, name: str, uid: str, images: Sequence[_Image], faults: Sequence[_Fault]) -> Series:
+def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: Sequence[Fault]) -> Series:
     plain = Series(folder, name, uid, ((*(image.path for image in images), *(fault.path for fault in faults)),))
     try:
         if faults:
@@ -398,21 +183,21 @@ def _series(folder: Path, name: str, uid: str, images: Sequence[_Image], faults:
         return replace(plain, fault=f"{plain}: {error}")
 
 
-def _check_kinds(images: Sequence[_Image]) -> None:
+def _check_kinds(images: Sequence[Image]) -> None:
     """Refuse what is no slice of a grey image, and what is there twice."""
     if any(image.size[2] > 1 for image in images):
         raise InputError("a file of several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix for example")
     if any(image.channels > 1 for image in images):
         raise InputError("colour images: give a scan of one number a voxel")
     for image in images:
-        _check_geometry(image)
-        _check_values(image)
+        check_geometry(image)
+        check_values(image)
     instances = [image.instance for image in images if image.instance]
     if len(set(instances)) < len(instances):
         raise InputError("the same image in two files: take the copies out")
 
 
-def _check_alike(images: Sequence[_Image]) -> None:
+def _check_alike(images: Sequence[Image]) -> None:
     """Refuse slices that are not parallel and equal."""
     sizes = sorted({f"{image.size[0]} x {image.size[1]}" for image in images})
     if len(sizes) > 1:
@@ -427,16 +212,7 @@ def _spread(values: Sequence[tuple[float, ...]]) -> float:
     return float(np.ptp(np.array(values), axis=0).max())
 
 
-def _check_geometry(image: _Image) -> None:
-    missing = [word for word in ("position", "orientation", "spacing") if not getattr(image, word)]
-    if missing:
-        raise InputError(f"{image.path.name} has no {missing[0]} in the patient: export the series with its geometry")
-    axes = np.array(image.orientation).reshape(2, 3)
-    if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
-        raise InputError(f"{image.path.name} has an orientation or spacing that is none: export the series again")
-
-
-def _arranged(series: Series, images: Sequence[_Image]) -> Series:
+def _arranged(series: Series, images: Sequence[Image]) -> Series:
     """The series with its files in order and its affine."""
     right, down = (axis / np.linalg.norm(axis) for axis in np.array(images[0].orientation).reshape(2, 3))
     normal = np.cross(right, down)
@@ -451,9 +227,9 @@ def _arranged(series: Series, images: Sequence[_Image]) -> Series:
     return replace(series, files=files, affine=tuple(map(tuple, (RAS @ affine).tolist())), note=note)
 
 
-def _by_position(images: Sequence[_Image], normal: NDArray) -> list[list[_Image]]:
+def _by_position(images: Sequence[Image], normal: NDArray) -> list[list[Image]]:
     """The images of each slice, slices along the normal."""
-    groups: list[list[_Image]] = []
+    groups: list[list[Image]] = []
     for image in sorted(images, key=lambda image: float(normal @ image.position)):
         away = np.subtract(image.position, groups[-1][0].position) if groups else normal
         if groups and normal @ away < SAME_MM:
@@ -465,7 +241,7 @@ def _by_position(images: Sequence[_Image], normal: NDArray) -> list[list[_Image]
     return groups
 
 
-def _check_counts(slices: Sequence[Sequence[_Image]]) -> None:
+def _check_counts(slices: Sequence[Sequence[Image]]) -> None:
     counts = [len(group) for group in slices]
     if len(set(counts)) > 1:
         raise InputError(
@@ -479,7 +255,7 @@ def _check_counts(slices: Sequence[Sequence[_Image]]) -> None:
             raise InputError(f"images of several echoes of one slice ({word}): give each echo in a folder of its own")
 
 
-def _by_time(slices: Sequence[Sequence[_Image]]) -> list[list[_Image]]:
+def _by_time(slices: Sequence[Sequence[Image]]) -> list[list[Image]]:
     """The images of each slice in order of the first of the times that tells them all apart."""
     if len(slices[0]) == 1:
         return [list(group) for group in slices]
