@@ -26,6 +26,7 @@ from acdc_semicycle.imageio.dicom_image import (
     pixels_of,
     stored_bytes,
 )
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
 
 __all__ = ["ENDINGS", "Series", "find", "is_folder", "read"]
@@ -96,7 +97,7 @@ def find(folder: Path) -> list[Series]:
     return sorted(found, key=lambda series: series.name)
 
 
-def read(source: Series | str | Path) -> tuple[NDArray, NDArray, str | None]:
+def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, str | None]:
     """The voxels [X, Y, Z, frames] of a series, or of the only one in a folder, its affine, and what had to be assumed.
 
     The files' slope and intercept are applied; the affine leads to the patient's RAS axes, in mm.
@@ -113,7 +114,7 @@ def read(source: Series | str | Path) -> tuple[NDArray, NDArray, str | None]:
     forms = [form_of(image) for frame in images for image in frame]
     packed = sum(stored_bytes(image) for frame in images for image in frame)
     voxels = sum(form.rows * form.columns for form in forms)
-    nifti.check_size(Path(str(series)), voxels, sum(form.size for form in forms), packed)
+    nifti.check_size(Path(str(series)), voxels, sum(form.size for form in forms), packed, policy)
     shape = (forms[0].columns, forms[0].rows, len(images[0]), len(images))
     result = np.empty(shape, np.result_type(*{form.scaled for form in forms}))
     for t, frame in enumerate(images):

@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
@@ -44,11 +45,12 @@ FORMS = {
 }
 
 
-def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
+def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], Any]:
     """Voxels in the order of storage, slope and intercept applied, the affine to RAS in mm, and the header.
 
     Args:
         path: .nii, .nii.gz, or the .hdr of a pair.
+        policy: what the user allows beyond what is safe.
 
     Raises:
         InputError: the file is not what its header says, or nothing of a patient's is like that.
@@ -59,12 +61,12 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], Any]:
         block = stream.read(540)
         header = stored_header(path, block)
         if header is None:
-            if paired and environment.geometry():
-                return _analyze(path)
+            if paired and policy.geometry:
+                return _analyze(path, policy)
             raise InputError(_no_nifti(path, block))
-        start, end = _extent(path, header, paired)
+        start, end = _extent(path, header, paired, policy)
         _check_scaling(path, header)
-        affine = _affine(path, header)
+        affine = _affine(path, header, policy)
         shape, kind = header.get_data_shape(), header.get_data_dtype()
         if path.suffix.lower() == ".gz":
             stored = np.ndarray(shape, kind, exactly(path, stream, block, end), start, order="F")
@@ -102,7 +104,7 @@ def _no_nifti(path: Path, block: bytes) -> str:
     if b"\x5c\x01\x00\x00" in (block[:4], block[3::-1]) and block[344:347] not in (b"n+1", b"ni1"):
         return (
             f"{path} has no NIfTI mark: damaged, or Analyze, which does not tell left from right; convert it, or, an"
-            f" Analyze pair, set {environment.NAMES[1]}"
+            f" Analyze pair, set {environment.GEOMETRY}"
         )
     return f"{path} is damaged or no NIfTI: {COPY}"
 
@@ -119,7 +121,7 @@ def _image_of(path: Path) -> Path:
     return found[0]
 
 
-def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
+def _extent(path: Path, header: Any, paired: bool, policy: ReadingPolicy) -> tuple[int, int]:
     """Where the voxels begin and end, in bytes, if that can be."""
     dim = [int(n) for n in header["dim"]]
     axes = dim[0]
@@ -141,7 +143,7 @@ def _extent(path: Path, header: Any, paired: bool) -> tuple[int, int]:
         raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or behind: {COPY}")
     start, end = int(first), int(first) + count * kind.itemsize
     stored = (_image_of(path) if paired else path).stat().st_size
-    check_size(path, count, end, stored)
+    check_size(path, count, end, stored, policy)
     if path.suffix.lower() != ".gz" and stored != end:
         what = "truncated" if stored < end else "longer than its header says"
         raise InputError(f"{path} is {what}: {stored:,} bytes, not {end:,}: {COPY}")
@@ -158,25 +160,26 @@ def _check_scaling(path: Path, header: Any) -> None:
         )
 
 
-def check_size(path: Path, voxels: int, needed: int, stored: int) -> None:
+def check_size(path: Path, voxels: int, needed: int, stored: int, policy: ReadingPolicy) -> None:
     """Refuse what is too large, or cannot be in so few bytes, before anything is allocated.
 
     Args:
         voxels: that the header says.
         needed: bytes of the file, unpacked.
         stored: bytes of the file.
+        policy: what the user allows beyond what is safe.
 
     Raises:
         InputError: says how a user can allow it.
     """
-    most, switch = environment.most_voxels(), environment.NAMES[0]
+    most, switch = policy.most_voxels, environment.MAX_VOXELS
     if voxels > most:
         raise InputError(
             f"{path} says that it has {voxels:,} voxels, more than {most:,}: if that is true, set {switch} to more"
         )
     if needed > DEFLATE * stored:
         raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {voxels:,} voxels: {COPY}")
-    if needed > max(BOMB_BYTES, BOMB_RATIO * stored) and switch not in environment.chosen():
+    if needed > max(BOMB_BYTES, BOMB_RATIO * stored) and policy.max_voxels is None:
         raise InputError(
             f"{path} would unpack to {needed / stored:.0f} times its size, {needed / 2**30:.1f} GiB: if that is true,"
             f" set {switch} to its {voxels:,} voxels"
@@ -198,7 +201,7 @@ def exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytearray:
     return content
 
 
-def _affine(path: Path, header: Any) -> NDArray[np.float64]:
+def _affine(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.float64]:
     """To RAS in mm, by the form that is coded."""
     axes = min(int(header["dim"][0]), 3)
     spacing = header["pixdim"][1 : axes + 1].astype(float)
@@ -209,19 +212,19 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     for name, code in codes.items():
         if not 0 <= code <= 5:
             raise InputError(f"{path} has the unknown {name}_code {code}: {COPY}")
-    choice, found = environment.geometry(), {name: _form(path, header, name) for name, code in codes.items() if code}
+    choice, found = policy.geometry, {name: _form(path, header, name) for name, code in codes.items() if code}
     if not found:
         if choice is None:
             raise InputError(
                 f"{path} does not say where it lies in the patient (qform_code and sform_code are 0): restore it from"
-                f" its source, or set {environment.NAMES[1]} to sform, and left may be right"
+                f" its source, or set {environment.GEOMETRY} to sform, and left may be right"
             )
         return _in_mm(header, header.get_base_affine())
     apart = distance(header, *found.values()) if len(found) == 2 else 0.0
     if apart > CONFLICT_MM and choice is None:
         raise InputError(
             f"{path} has a qform and an sform that disagree by {apart:.3g} mm, and programs differ in which they take:"
-            f" keep one, or set {environment.NAMES[1]} to sform or qform"
+            f" keep one, or set {environment.GEOMETRY} to sform or qform"
         )
     return found[choice] if choice in found else next(iter(found.values()))
 
@@ -264,10 +267,11 @@ def check_affine(path: Path | str, affine: NDArray) -> None:
         raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
 
 
-def _analyze(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
+def _analyze(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
     """An Analyze pair, once the user has said that left may be right."""
     image: Any = nibabel.load(path)
     count = int(np.prod(image.shape, dtype=float))
-    if count > environment.most_voxels() or _image_of(path).stat().st_size < count * image.get_data_dtype().itemsize:
+    needed = count * image.get_data_dtype().itemsize
+    if count > policy.most_voxels or _image_of(path).stat().st_size < needed:
         raise InputError(f"{path} is truncated, or too large ({count:,} voxels): {COPY}")
     return np.asanyarray(image.dataobj), np.array(image.affine, float), None

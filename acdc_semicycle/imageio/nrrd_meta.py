@@ -17,6 +17,7 @@ from acdc_semicycle.imageio import nrrd_meta_header
 from acdc_semicycle.imageio.nifti import COPY, check_size, exactly
 from acdc_semicycle.imageio.nrrd_meta_geometry import place
 from acdc_semicycle.imageio.nrrd_meta_header import Fields, true
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
 
 CHUNK = 1 << 20
@@ -25,7 +26,7 @@ MOST_LINES = 10**6  # before the voxels
 RAW, PACKED, TEXT, HEX = ("raw",), ("gzip", "gz"), ("ascii", "txt", "text"), ("hex",)  # NRRD's encodings
 
 
-def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
+def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
     """Voxels in the order of storage, but frames last, and the affine to RAS in mm.
 
     Raises:
@@ -37,8 +38,8 @@ def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
     said = nrrd_meta_header.checked(path, head)
     sizes, coded = nrrd_meta_header.sizes(path, said), _encoding(path, said)
     kind = nrrd_meta_header.voxel_type(path, said, text=coded == TEXT)
-    affine, frames = place(path, said, sizes)
-    voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(sizes))
+    affine, frames = place(path, said, sizes, policy)
+    voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(sizes), policy)
     voxels = voxels.reshape(sizes, order="F")
     voxels = voxels if frames is None else np.moveaxis(voxels, frames, -1)
     return voxels[..., None] if voxels.ndim == 2 else voxels, affine, None
@@ -69,11 +70,13 @@ def _voxels_file(path: Path, head: Fields) -> Path:
     return path.parent / names[-1] if names else path
 
 
-def _voxels(path: Path, file: Path, start: int, said: dict[str, str], kind: np.dtype, count: int) -> NDArray:
+def _voxels(
+    path: Path, file: Path, start: int, said: dict[str, str], kind: np.dtype, count: int, policy: ReadingPolicy
+) -> NDArray:
     """All of them, in a row, from a file that holds nothing else behind ``start`` but what the header says to skip."""
     coded, size, name = _encoding(path, said), count * kind.itemsize, path if file == path else f"{path} ({file.name})"
     lines, skipped, header = (_skipped(path, said, key) for key in ("lineskip", "byteskip", "headersize"))
-    check_size(path, count, size + max(skipped, 0), file.stat().st_size)
+    check_size(path, count, size + max(skipped, 0), file.stat().st_size, policy)
     if not 0 <= lines <= MOST_LINES or (skipped < 0 and coded != RAW):
         raise InputError(
             f"{path} has a line skip or a byte skip that is no number of lines or bytes before its voxels: {COPY}"

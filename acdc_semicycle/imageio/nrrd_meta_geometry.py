@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio.nrrd_meta_header import is_nrrd, one_number
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
@@ -35,12 +36,15 @@ VECTOR = re.compile(r"none|\([^()]*\)")  # ``none`` is the direction of an axis 
 Vector = NDArray[np.float64]
 
 
-def place(path: Path, said: dict[str, str], sizes: tuple[int, ...]) -> tuple[NDArray[np.float64], int | None]:
+def place(
+    path: Path, said: dict[str, str], sizes: tuple[int, ...], policy: ReadingPolicy
+) -> tuple[NDArray[np.float64], int | None]:
     """The affine to RAS in mm of the axes that are space's, in their order, and the axis of the frames.
 
     Args:
         said: the header's fields, names in lower case and without spaces.
         sizes: of the axes.
+        policy: what the user allows beyond what is safe.
 
     Raises:
         InputError: the header says no place and the user takes none that is made up, or one that cannot be.
@@ -53,10 +57,10 @@ def place(path: Path, said: dict[str, str], sizes: tuple[int, ...]) -> tuple[NDA
     needed = NRRD if nrrd else tuple(META)
     missing = [name for name in needed if _key(name) not in said] + ([] if space in SPACES else ["anatomical space"])
     kinds = _kinds(path, said, sizes)
-    if missing and not environment.geometry():
+    if missing and not policy.geometry:
         raise InputError(
             f"{path} does not say where it lies in the patient (no {', no '.join(missing)}): {RESTORE}, or set"
-            f" {environment.NAMES[1]} to sform, and left may be right"
+            f" {environment.GEOMETRY} to sform, and left may be right"
         )
     steps = _nrrd_steps(path, said, kinds) if nrrd else _meta_steps(path, said, len(sizes))
     origin = _origin(path, said, needed[1], steps)

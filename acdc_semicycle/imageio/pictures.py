@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.runtime import environment
+from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -26,15 +26,19 @@ def is_picture(path: str | Path) -> bool:
     return str(path).lower().endswith(PICTURES)
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image:
     """A picture that is complete, turned as its EXIF note says.
+
+    Args:
+        policy: what the user allows beyond what is safe; None is the environment's.
 
     Raises:
         InputError: missing, truncated, damaged, no picture, or one that would fill the memory.
     """
+    policy = from_environment() if policy is None else policy
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
-    limit = _limit_pixels()
+    limit = _limit_pixels(policy)
     try:
         with Image.open(path, formats=FORMATS) as picture:
             pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
@@ -52,9 +56,9 @@ def read_picture(path: Path) -> Image.Image:
     return turned
 
 
-def _limit_pixels() -> int:
+def _limit_pixels(policy: ReadingPolicy) -> int:
     """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
-    limit = environment.most_voxels(MOST_PIXELS)
+    limit = policy.max_voxels or MOST_PIXELS
     if limit != Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from acdc_semicycle.imageio import nifti, nrrd_meta
 from acdc_semicycle.imageio.nifti import IN_MM
 from acdc_semicycle.imageio.orientation import Layout, displayed, layout
+from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
@@ -108,40 +109,43 @@ def ending(path: str | Path) -> str:
     return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
 
 
-def read(path: str | Path | Series, frames: bool = False, mask: bool = False) -> Volume:
+def read(
+    path: str | Path | Series, frames: bool = False, mask: bool = False, policy: ReadingPolicy | None = None
+) -> Volume:
     """A scan that is complete and finite; a folder is a DICOM series.
 
     Args:
         path: a .nii, .nii.gz, .hdr, .nrrd, .nhdr, .mha or .mhd file, a folder of one DICOM series, or a series.
         frames: whether a cine may have more than one frame.
         mask: whether it holds labels, in which nothing is ever repaired.
+        policy: what the user allows beyond what is safe; None is the environment's.
 
     Raises:
         InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, an image whose range
-            networks cannot see, or of a geometry that is in doubt (:mod:`acdc_semicycle.runtime.environment` has what a
-            user may allow).
+            networks cannot see, or of a geometry that is in doubt.
     """
     path = Path(path) if isinstance(path, str) else path
-    volume = _read(path, mask)
+    volume = _read(path, mask, from_environment() if policy is None else policy)
     if volume.voxels.shape[3] > 1 and not frames:
         shape = volume.voxels.shape
         raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
     return volume
 
 
-def _read(path: Path | Series, mask: bool) -> Volume:
+def _read(path: Path | Series, mask: bool, policy: ReadingPolicy) -> Volume:
     if not isinstance(path, Path) or path.is_dir():
         from acdc_semicycle.imageio import dicom_series
 
-        voxels, affine, doubt = dicom_series.read(path)
-        return checked(Path(str(path)), voxels, affine, doubt=doubt, mask=mask)
+        voxels, affine, doubt = dicom_series.read(path, policy)
+        voxels, affine = _checked(Path(str(path)), voxels, affine, mask, policy)
+        return Volume(voxels, affine, None, str(path), doubt)
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
     kind = ending(path)
     if not kind:
         raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
     try:
-        voxels, affine, header = nifti.read(path) if kind in NIFTI else nrrd_meta.read(path)
+        voxels, affine, header = nifti.read(path, policy) if kind in NIFTI else nrrd_meta.read(path, policy)
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
@@ -152,13 +156,14 @@ def _read(path: Path | Series, mask: bool) -> Volume:
             f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
             f" ({reason[-1] if reason else type(error).__name__}): copy it again from its source"
         ) from error
-    return checked(path, voxels, affine, header, mask=mask)
+    voxels, affine = _checked(path, voxels, affine, mask, policy)
+    return Volume(voxels, affine, header, str(path))
 
 
-def checked(
-    path: Path, voxels: NDArray, affine: NDArray, header: Any = None, doubt: str | None = None, mask: bool = False
-) -> Volume:
-    """The volume, once it has three axes, frames at most, real and finite numbers, and a usable affine."""
+def _checked(
+    path: Path, voxels: NDArray, affine: NDArray, mask: bool, policy: ReadingPolicy
+) -> tuple[NDArray, NDArray[np.float64]]:
+    """Voxels [X, Y, Z, frames] and affine, once the numbers are real and finite and the affine is usable."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 2:
@@ -170,24 +175,24 @@ def checked(
     if voxels.dtype.kind not in "iufb":
         raise InputError(f"{path} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
     if voxels.dtype.kind == "f":
-        voxels = _finite(path, voxels, mask)
+        voxels = _finite(path, voxels, mask, policy)
     if not mask:
         _check_range(path, voxels)
     nifti.check_affine(path, affine)
     voxels = voxels if voxels.ndim == 4 else voxels[..., None]
-    return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
+    return voxels, np.asarray(affine, float)
 
 
-def _finite(path: Path, voxels: NDArray, mask: bool) -> NDArray:
+def _finite(path: Path, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
     """The voxels, all of them finite in single precision, which is what networks see."""
     with np.errstate(over="ignore"):
         finite = np.isfinite(voxels.astype(np.float32, copy=False))
     if finite.all():
         return voxels
-    if mask or not environment.repair() or not finite.any():
+    if mask or not policy.repair or not finite.any():
         raise InputError(
             f"{path} holds {finite.size - np.count_nonzero(finite):,} NaN or infinite voxels: repair it, or leave the"
-            f" case out{'' if mask else f'; with {environment.NAMES[2]}=1 they become the lowest number'}"
+            f" case out{'' if mask else f'; with {environment.REPAIR}=1 they become the lowest number'}"
         )
     log.warning("%s: %d NaN or infinite voxels become the lowest number", path, np.count_nonzero(~finite))
     return np.where(finite, voxels, voxels[finite].min())
