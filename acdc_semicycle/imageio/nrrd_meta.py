@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nrrd_meta_header
 from acdc_semicycle.imageio.nifti import COPY, check_size, exactly
-from acdc_semicycle.imageio.nrrd_meta_geometry import place
+from acdc_semicycle.imageio.nrrd_meta_geometry import affine_and_frame_axis
 from acdc_semicycle.imageio.nrrd_meta_header import Fields, true
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
@@ -38,7 +38,7 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
     said = nrrd_meta_header.checked(path, head)
     sizes, coded = nrrd_meta_header.sizes(path, said), _encoding(path, said)
     kind = nrrd_meta_header.voxel_type(path, said, text=coded == TEXT)
-    affine, frames = place(path, said, sizes, policy)
+    affine, frames = affine_and_frame_axis(path, said, sizes, policy)
     voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(sizes), policy)
     voxels = voxels.reshape(sizes, order="F")
     voxels = voxels if frames is None else np.moveaxis(voxels, frames, -1)
