@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio.nrrd_meta_header import is_nrrd, one_number
+from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_nrrd, one_number
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
@@ -39,7 +39,6 @@ FRAMES = ("list", "time")
 ONE_NUMBER = (*UNKNOWN, *FRAMES, "domain", "space")  # all others are of several numbers a voxel
 VECTOR = re.compile(r"none|\([^()]*\)")  # ``none`` is the direction of an axis that is none of space's
 Vector = NDArray[np.float64]
-Fields = dict[str, str]
 
 
 def affine_and_frame_axis(
