@@ -89,7 +89,7 @@ def image_of(path: Path) -> Image | Fault | None:
     """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
     named = path.suffix.lower() in ENDINGS
     try:
-        header = dicom_file.header(path, WANTED)
+        header = dicom_file.read_header(path, WANTED)
     except OSError as error:
         said = f"cannot be read ({error.strerror}): allow that, or take it out"
         return None if path.name.startswith(".") else Fault(path, said, doubtful=not named)
