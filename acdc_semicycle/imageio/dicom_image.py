@@ -186,7 +186,7 @@ def _check_length(image: Image) -> None:
     pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
     assert pixels
     packed = pixels.length == dicom_file.UNTIL_END
-    if not dicom_pixels.known(syntax) or packed == (syntax in dicom_pixels.PLAIN):
+    if not dicom_pixels.can_read(syntax) or packed == (syntax in dicom_pixels.PLAIN):
         raise InputError(f"{image.path.name} is {UNKNOWN}")
     if not packed and pixels.length < needed:
         raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {nifti.COPY}")

@@ -116,7 +116,7 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
     voxels = sum(form.rows * form.columns for form in forms)
     nifti.check_size(Path(str(series)), voxels, sum(form.size for form in forms), packed, policy)
     shape = (forms[0].columns, forms[0].rows, len(images[0]), len(images))
-    result = np.empty(shape, np.result_type(*{form.scaled for form in forms}))
+    result = np.empty(shape, np.result_type(*{form.measured_type for form in forms}))
     for t, frame in enumerate(images):
         for z, image in enumerate(frame):
             result[:, :, z, t] = pixels_of(image)
