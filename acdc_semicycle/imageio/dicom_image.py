@@ -22,28 +22,15 @@ from acdc_semicycle.runtime.errors import InputError
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
-TIMES = (0x00181060, 0x00200100, 0x00080032, 0x00200013)  # trigger, temporal position, acquisition, instance
-CLOCK = 2  # the one of these that is a time of day, in seconds
+CLOCK = 0x00080032  # AcquisitionTime, the one of the times that is a time of day
+TIMES = (0x00181060, 0x00200100, CLOCK, 0x00200013)  # trigger, temporal position, acquisition, instance
 ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
 WANTED = frozenset(
-    [
-        dicom_file.CLASS,
-        KIND,
-        INSTANCE,
-        SERIES,
-        NUMBER,
-        POSITION,
-        ORIENTATION,
-        SPACING,
-        *THICKNESS,
-        *TIMES,
-        *ECHOES,
-        CHANNELS,
-    ]
-    + [MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
+    [dicom_file.CLASS, KIND, INSTANCE, SERIES, NUMBER, POSITION, ORIENTATION, SPACING, *THICKNESS, *TIMES, *ECHOES]
+    + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
 )
 SAME_COSINE = 1e-3
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
@@ -58,7 +45,18 @@ DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 
 @dataclass(frozen=True)
 class Image:
-    """What one file's header says; empty tuples and None where it does not."""
+    """What one file's header says; empty tuples and None where it does not.
+
+    Attributes:
+        uid, number: of its series.
+        instance: its own UID.
+        size: columns, rows, frames.
+        channels: numbers a pixel.
+        kind: the ImageType.
+        position, orientation, spacing, thickness: as DICOM has them, in mm; 0 for a thickness that is unknown.
+        times: by TIMES, that of the clock in seconds.
+        echoes: by ECHOES.
+    """
 
     path: Path
     header: Header = field(repr=False)
@@ -77,39 +75,47 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A file that should be an image and cannot be read; ``doubtful`` where but its name may say so."""
+class DamagedFile:
+    """A file that should be an image and cannot be read; ``doubtful`` where only its name may say so."""
 
     path: Path
-    said: str
+    reason: str
     doubtful: bool = False
 
 
-def image_of(path: Path) -> Image | Fault | None:
+def read_image(path: Path) -> Image | DamagedFile | None:
     """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
-    named = path.suffix.lower() in ENDINGS
+    unnamed, hidden = path.suffix.lower() not in ENDINGS, path.name.startswith(".")
     try:
         header = dicom_file.read_header(path, WANTED)
     except OSError as error:
-        said = f"cannot be read ({error.strerror}): allow that, or take it out"
-        return None if path.name.startswith(".") else Fault(path, said, doubtful=not named)
+        reason = f"cannot be read ({error.strerror}): allow that, or take it out"
+        return None if hidden else DamagedFile(path, reason, doubtful=unnamed)
     if header is None:
-        return None if path.name.startswith(".") else Fault(path, DAMAGED, doubtful=not named)
-    if header.kind and (
-        MADE_OF_SCANS.fullmatch(header.kind) or (header.pixels is None and not IMAGES.fullmatch(header.kind))
-    ):
+        return None if hidden else DamagedFile(path, DAMAGED, doubtful=unnamed)
+    if _is_no_scan(header):
         return None
     if header.large:
-        return Fault(path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed")
-    size = header.number(ROWS), header.number(COLUMNS)
-    if header.pixels is None or not header.whole or min(size) <= 0:
-        return Fault(path, DAMAGED)
-    return _looked_at(path, header)
+        return DamagedFile(
+            path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed"
+        )
+    if header.pixels is None or not header.whole or header.number(ROWS) <= 0 or header.number(COLUMNS) <= 0:
+        return DamagedFile(path, DAMAGED)
+    return _image(path, header)
 
 
-def _looked_at(path: Path, header: Header) -> Image:
+def _is_no_scan(header: Header) -> bool:
+    """Whether a DICOM file is made of scans, or of a class without pixels."""
+    if not header.kind:
+        return False
+    if MADE_OF_SCANS.fullmatch(header.kind):
+        return True
+    return header.pixels is None and not IMAGES.fullmatch(header.kind)
+
+
+def _image(path: Path, header: Header) -> Image:
+    """The image that a header describes."""
     text = header.text
-    thickness = [abs(value) for tag in THICKNESS for value in _numbers(text(tag), 1) if value]
     number = re.fullmatch(r"\d{1,5}", text(NUMBER))  # longer ones may be dates
     frames = re.fullmatch(r"[+]?0*([1-9]\d{0,8})", text(FRAMES))
     grey = text(MEANING).upper() in ("MONOCHROME1", "MONOCHROME2", "")
@@ -125,33 +131,49 @@ def _looked_at(path: Path, header: Header) -> Image:
         position=_numbers(text(POSITION), 3),
         orientation=_numbers(text(ORIENTATION), 6),
         spacing=_numbers(text(SPACING), 2),
-        thickness=thickness[0] if thickness else 0.0,
-        times=tuple(_seconds(text(tag)) if n == CLOCK else _first(text(tag)) for n, tag in enumerate(TIMES)),
-        echoes=tuple(_first(text(tag)) for tag in ECHOES),
+        thickness=_thickness_mm(header),
+        times=tuple(_time(header, tag) for tag in TIMES),
+        echoes=tuple(_number(text(tag)) for tag in ECHOES),
     )
+
+
+def _thickness_mm(header: Header) -> float:
+    """From one slice to the next, or else through one, whatever its sign; 0 where neither is known."""
+    for tag in THICKNESS:
+        thickness = _number(header.text(tag))
+        if thickness:
+            return abs(thickness)
+    return 0.0
+
+
+def _time(header: Header, tag: int) -> float | None:
+    """One of the times, that of the clock in seconds."""
+    text = header.text(tag)
+    return _seconds(text) if tag == CLOCK else _number(text)
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
     """So many finite numbers, or none."""
     try:
-        values = tuple(float(value) for value in text.replace("_", "?").split("\\"))  # as Python would allow
+        values = tuple(map(float, text.replace("_", "?").split("\\")))  # Python would allow 1_0
     except ValueError:
         return ()
     return values if len(values) == count and all(map(math.isfinite, values)) else ()
 
 
-def _first(text: str) -> float | None:
-    return next(iter(_numbers(text, 1)), None)
+def _number(text: str) -> float | None:
+    """One finite number, or None."""
+    numbers = _numbers(text, 1)
+    return numbers[0] if numbers else None
 
 
 def _seconds(text: str) -> float | None:
-    """Of a time of day, HHMMSS.FFF or with colons."""
-    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?", text)
-    return (
-        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True))
-        if found
-        else None
-    )
+    """The seconds of a time of day, HHMMSS.FFF or with colons."""
+    match = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?", text)
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def check_values(image: Image) -> None:
@@ -161,27 +183,39 @@ def check_values(image: Image) -> None:
         raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
     if header.pixels is None or header.pixels.tag != dicom_file.PIXELS:
         raise InputError(f"{name} has floating-point pixels, which are not read here: export it as whole numbers")
+    _check_scaling(name, header)
+    _check_bits(image)
+    _check_length(image)
+
+
+def _check_scaling(name: str, header: Header) -> None:
+    """Refuse values whose way to what was measured is not known."""
     slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
-    if slope and _numbers(slope, 1) in ((), (0.0,)):
+    if slope and not _number(slope):
         raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
-    if intercept and not _numbers(intercept, 1):
+    if intercept and _number(intercept) is None:
         raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
     if header.holds(TABLE):
         raise InputError(
             f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
             " RescaleSlope and RescaleIntercept"
         )
-    form, sign = form_of(image), header.number(SIGN)
-    bits, used, highest = form.bits, form.used, header.number(HIGHEST, form.used - 1)
-    if bits not in (8, 16, 32) or not 1 <= used <= bits or highest != used - 1 or sign not in (0, 1):
+
+
+def _check_bits(image: Image) -> None:
+    """Refuse pixels of other sizes than 8, 16 or 32 bits, and those that do not use the lowest bits."""
+    form = form_of(image)
+    highest, sign = image.header.number(HIGHEST, form.used - 1), image.header.number(SIGN)
+    lowest_used = 1 <= form.used <= form.bits and highest == form.used - 1
+    if form.bits not in (8, 16, 32) or not lowest_used or sign not in (0, 1):
         raise InputError(
-            f"{name} says that {used} of {bits} bits are used, the highest being {highest}: give pixels of 8, 16 or 32"
-            " bits with the lowest in use (HighBit one less than BitsStored)"
+            f"{image.path.name} says that {form.used} of {form.bits} bits are used, the highest being {highest}: give"
+            " pixels of 8, 16 or 32 bits with the lowest in use (HighBit one less than BitsStored)"
         )
-    _check_length(image)
 
 
 def _check_length(image: Image) -> None:
+    """Refuse fewer bytes than the pixels need, far more than compressed ones can need, and unknown compression."""
     header, needed = image.header, form_of(image).size
     pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
     assert pixels
@@ -195,15 +229,17 @@ def _check_length(image: Image) -> None:
 
 
 def check_geometry(image: Image) -> None:
-    missing = [word for word in ("position", "orientation", "spacing") if not getattr(image, word)]
-    if missing:
-        raise InputError(f"{image.path.name} has no {missing[0]} in the patient: export the series with its geometry")
+    """Refuse an image that does not say where it lies, or lies in no plane."""
+    for word in ("position", "orientation", "spacing"):
+        if not getattr(image, word):
+            raise InputError(f"{image.path.name} has no {word} in the patient: export the series with its geometry")
     axes = np.array(image.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
         raise InputError(f"{image.path.name} has an orientation or spacing that is none: export the series again")
 
 
 def form_of(image: Image) -> Form:
+    """How the pixels are stored, and what they mean."""
     header = image.header
     return Form(
         rows=image.size[1],
@@ -212,8 +248,8 @@ def form_of(image: Image) -> Form:
         used=header.number(USED, header.number(BITS)),
         signed=header.number(SIGN) == 1,
         inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
-        slope=_first(header.text(SLOPE)) or 1.0,
-        intercept=_first(header.text(INTERCEPT)) or 0.0,
+        slope=_number(header.text(SLOPE)) or 1.0,
+        intercept=_number(header.text(INTERCEPT)) or 0.0,
     )
 
 
@@ -227,17 +263,21 @@ def stored_bytes(image: Image) -> int:
     return header.pixels.length if header.pixels else 0
 
 
-def again(path: Path) -> Image:
-    """The header of a file that was found to be an image."""
-    image = image_of(path)
+def reread_image(path: Path) -> Image:
+    """The header of a file that was an image when the series was found.
+
+    Raises:
+        InputError: it is none any more, or its pixels are not what they seem.
+    """
+    image = read_image(path)
     if not isinstance(image, Image):
-        raise InputError(f"{path} {image.said if image else DAMAGED}")
+        raise InputError(f"{path} {image.reason if image else DAMAGED}")
     check_values(image)
     return image
 
 
-def pixels_of(image: Image) -> NDArray:
-    """[columns, rows] of one file."""
+def read_pixels(image: Image) -> NDArray:
+    """[columns, rows] of one file, slope and intercept applied."""
     header, form = image.header, form_of(image)
     assert header.pixels
     parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]
