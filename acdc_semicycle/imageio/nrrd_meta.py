@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nrrd_meta_header
-from acdc_semicycle.imageio.nifti import COPY, check_size, exactly
+from acdc_semicycle.imageio.nifti import COPY, check_size, read_exactly
 from acdc_semicycle.imageio.nrrd_meta_geometry import affine_and_frame_axis
 from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_true
 from acdc_semicycle.imageio.policy import ReadingPolicy
@@ -159,7 +159,7 @@ def _voxels(storage: Storage, dtype: np.dtype, count: int) -> NDArray:
             return _numbers(storage.name, content, dtype, count)
         if storage.encoding == HEX:
             content = io.BytesIO(_hex_bytes(content, size))
-        return np.ndarray(count, dtype, exactly(storage.name, content, b"", size))
+        return np.ndarray(count, dtype, read_exactly(storage.name, content, b"", size))
 
 
 def _skip_lines(storage: Storage, stream: IO[bytes]) -> None:
