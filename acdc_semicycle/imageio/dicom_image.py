@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import dicom_file, dicom_pixels, nifti
+from acdc_semicycle.imageio import dicom_file, dicom_pixels
+from acdc_semicycle.imageio.checks import COPY
 from acdc_semicycle.imageio.dicom_file import Header
 from acdc_semicycle.imageio.dicom_pixels import Form
 from acdc_semicycle.runtime.errors import InputError
@@ -39,7 +40,7 @@ IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|
 MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
 ENDINGS = (".dcm", ".ima")
 PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
-UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {nifti.COPY}"
+UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {COPY}"
 DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 
 
@@ -223,9 +224,9 @@ def _check_length(image: Image) -> None:
     if not dicom_pixels.can_read(syntax) or packed == (syntax in dicom_pixels.PLAIN):
         raise InputError(f"{image.path.name} is {UNKNOWN}")
     if not packed and pixels.length < needed:
-        raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {nifti.COPY}")
+        raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {COPY}")
     if packed and stored_bytes(image) > 2 * needed + PACKED_MORE:
-        raise InputError(f"{image.path.name} has more than twice the {needed:,} bytes of its pixels: {nifti.COPY}")
+        raise InputError(f"{image.path.name} has more than twice the {needed:,} bytes of its pixels: {COPY}")
 
 
 def check_geometry(image: Image) -> None:
@@ -285,6 +286,6 @@ def read_pixels(image: Image) -> NDArray:
         content = b"".join(dicom_file.stored(image.path, header, *part) for part in parts)
         return dicom_pixels.decoded(content, header.text(dicom_file.SYNTAX), form, header.order)
     except OSError as error:
-        raise InputError(f"{image.path} cannot be read ({error.strerror}): {nifti.COPY}") from error
+        raise InputError(f"{image.path} cannot be read ({error.strerror}): {COPY}") from error
     except dicom_pixels.DamagedPixels:
         raise InputError(f"{image.path} is {UNKNOWN}") from None

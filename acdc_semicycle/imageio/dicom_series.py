@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import nifti
+from acdc_semicycle.imageio.checks import check_size
 from acdc_semicycle.imageio.dicom_image import (
     ENDINGS,
     SAME_COSINE,
@@ -141,7 +141,7 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
         voxels += form.rows * form.columns
         needed += form.size
         stored += stored_bytes(image)
-    nifti.check_size(Path(str(series)), voxels, needed, stored, policy)
+    check_size(Path(str(series)), voxels, needed, stored, policy)
     depth = len(series.files[0])
     shape = (forms[0].columns, forms[0].rows, depth, len(series.files))
     result = np.empty(shape, np.result_type(*{form.measured_type for form in forms}))

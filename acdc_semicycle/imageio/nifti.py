@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +17,11 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio.checks import COPY, check_size, read_exactly
+from acdc_semicycle.imageio.nifti_geometry import affine_of
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
-
-IN_MM = {1: 1000.0, 3: 0.001}  # NIfTI's codes of metres and microns
-CONFLICT_MM = 1.0  # between the places where qform and sform put one corner of a volume
-SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-4, 1e4, 1e6  # of a spacing, and of an origin: beyond is no scanner's
-DEFLATE = 1032  # times as small as what it holds can a compressed file be, and no more
-BOMB_BYTES, BOMB_RATIO = 2**28, 200  # a compressed file of more than both is packed nothing
-COPY = "copy it again from its source"
 
 
 class Form(NamedTuple):
@@ -72,7 +66,7 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
             raise _no_nifti(path, block)
         start, end = _extent(path, header, policy)
         _check_scaling(path, header)
-        affine = _affine(path, header, policy)
+        affine = affine_of(path, header, policy)
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
         if _is_packed(path):
             voxels = np.ndarray(shape, dtype, read_exactly(path, stream, block, end), start, order="F")
@@ -194,139 +188,6 @@ def _check_scaling(path: Path, header: Any) -> None:
             f"{path} has the slope {slope:g} and the intercept {intercept:g} in its header, and no voxel is a number by"
             " them: restore it from its source"
         )
-
-
-def check_size(path: Path, voxels: int, needed: int, stored: int, policy: ReadingPolicy) -> None:
-    """Refuse what is too large, or cannot be in so few bytes, before anything is allocated.
-
-    Args:
-        voxels: that the header says.
-        needed: bytes of the file, unpacked.
-        stored: bytes of the file.
-        policy: what the user allows beyond what is safe.
-
-    Raises:
-        InputError: says how a user can allow it.
-    """
-    variable = environment.MAX_VOXELS
-    if voxels > policy.most_voxels:
-        raise InputError(
-            f"{path} says that it has {voxels:,} voxels, more than {policy.most_voxels:,}: if that is true, set"
-            f" {variable} to more"
-        )
-    if needed > DEFLATE * stored:
-        raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {voxels:,} voxels: {COPY}")
-    if needed > max(BOMB_BYTES, BOMB_RATIO * stored) and policy.max_voxels is None:
-        raise InputError(
-            f"{path} would unpack to {needed / stored:.0f} times its size, {needed / 2**30:.1f} GiB: if that is true,"
-            f" set {variable} to its {voxels:,} voxels"
-        )
-
-
-def read_exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytearray:
-    """All bytes up to the end of the voxels, after which there is nothing; so gzip's checksum is compared, too.
-
-    Args:
-        path: for messages.
-        begun: what was read of the stream before.
-    """
-    content = bytearray(end)
-    content[: len(begun)] = begun[:end]
-    filled = min(len(begun), end)
-    with memoryview(content) as view:
-        while filled < end:
-            count = stream.readinto(view[filled:])
-            if not count:
-                raise InputError(f"{path} is truncated: {filled:,} bytes, not {end:,}: {COPY}")
-            filled += count
-    if stream.read(1) or len(begun) > end:
-        raise InputError(f"{path} is longer than its header says, {end:,} bytes: {COPY}")
-    return content
-
-
-def _affine(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.float64]:
-    """To RAS in mm, by the form that is coded."""
-    _check_spacing(path, header)
-    forms = _forms(path, header)
-    if not forms:
-        if policy.geometry is None:
-            raise InputError(
-                f"{path} does not say where it lies in the patient (qform_code and sform_code are 0): restore it from"
-                f" its source, or set {environment.GEOMETRY} to sform, and left may be right"
-            )
-        return _in_mm(header, header.get_base_affine())
-    if policy.geometry in forms:
-        return forms[policy.geometry]
-    apart_mm = corner_distance(header.get_data_shape(), *forms.values()) if len(forms) == 2 else 0.0
-    if apart_mm > CONFLICT_MM:
-        raise InputError(
-            f"{path} has a qform and an sform that disagree by {apart_mm:.3g} mm, and programs differ in which they"
-            f" take: keep one, or set {environment.GEOMETRY} to sform or qform"
-        )
-    return next(iter(forms.values()))
-
-
-def _check_spacing(path: Path, header: Any) -> None:
-    """Refuse spacings that are no numbers above 0."""
-    axes = min(int(header["dim"][0]), 3)
-    spacing = header["pixdim"][1 : axes + 1].astype(float)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        words = " x ".join(f"{number:.4g}" for number in spacing)
-        raise InputError(f"{path} has a spacing of {words} in its header: restore it from its source")
-
-
-def _forms(path: Path, header: Any) -> dict[str, NDArray[np.float64]]:
-    """The affines that are coded, the sform's first."""
-    codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
-    for name, code in codes.items():
-        if not 0 <= code <= 5:
-            raise InputError(f"{path} has the unknown {name}_code {code}: {COPY}")
-    return {name: _form(path, header, name) for name, code in codes.items() if code}
-
-
-def _form(path: Path, header: Any, name: str) -> NDArray[np.float64]:
-    """The affine of one form: finite even where the other is taken, as a label map takes over both."""
-    try:
-        affine = header.get_sform() if name == "sform" else header.get_qform()
-    except (HeaderDataError, ValueError):
-        numbers = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
-        raise InputError(f"{path} has a qform that is no rotation (quaternion {numbers}): {COPY}") from None
-    if not np.isfinite(affine).all():
-        check_affine(path, affine)
-    return _in_mm(header, affine)
-
-
-def _in_mm(header: Any, affine: NDArray) -> NDArray[np.float64]:
-    """An affine in the header's unit as one in mm."""
-    unit_mm = IN_MM.get(int(header["xyzt_units"]) & 7, 1.0)
-    return np.diag([unit_mm, unit_mm, unit_mm, 1.0]) @ affine
-
-
-def corner_distance(shape: Sequence[int], first: NDArray, second: NDArray) -> float:
-    """The largest distance between the places where two affines put one corner of a volume of this shape."""
-    ends = np.array((*shape, 1, 1)[:3]) - 1
-    corners = np.ones((4, 8))
-    corners[:3] = np.indices((2, 2, 2)).reshape(3, 8) * ends[:, None]
-    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
-
-
-def check_affine(path: Path | str, affine: NDArray) -> None:
-    """Refuse what is no place of a patient's: not finite, flat, or of a size that no scanner has.
-
-    Raises:
-        InputError: says the affine.
-    """
-    with np.errstate(all="ignore"):
-        sizes = np.linalg.norm(affine[:3, :3], axis=0)
-        sane = (
-            np.isfinite(affine).all()
-            and sizes.min() >= SMALLEST_MM
-            and sizes.max() <= LARGEST_MM
-            and np.abs(affine[:3, 3]).max() <= FARTHEST_MM
-            and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3
-        )
-    if not sane:
-        raise InputError(f"{path} has no usable affine ({np.round(affine, 3).tolist()}): restore it from its source")
 
 
 def _analyze(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nrrd_meta_header
-from acdc_semicycle.imageio.nifti import COPY, check_size, read_exactly
+from acdc_semicycle.imageio.checks import COPY, check_size, read_exactly
 from acdc_semicycle.imageio.nrrd_meta_geometry import affine_and_frame_axis
 from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_true
 from acdc_semicycle.imageio.policy import ReadingPolicy

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from acdc_semicycle.imageio.nifti import COPY
+from acdc_semicycle.imageio.checks import COPY
 from acdc_semicycle.runtime.errors import InputError, many
 
 LONGEST_HEADER = 1 << 20

@@ -18,7 +18,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nifti, nrrd_meta
-from acdc_semicycle.imageio.nifti import IN_MM
+from acdc_semicycle.imageio.checks import check_affine
+from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.imageio.orientation import Layout, displayed, layout
 from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime import environment
@@ -178,7 +179,7 @@ def _checked(
         voxels = _finite(path, voxels, mask, policy)
     if not mask:
         _check_range(path, voxels)
-    nifti.check_affine(path, affine)
+    check_affine(path, affine)
     voxels = voxels if voxels.ndim == 4 else voxels[..., None]
     return voxels, np.asarray(affine, float)
 
