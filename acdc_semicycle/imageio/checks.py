@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio.policy import ReadingPolicy
@@ -16,6 +19,18 @@ DEFLATE = 1032  # times as small as what it holds can a compressed file be, and 
 BOMB_BYTES, BOMB_RATIO = 2**28, 200  # a compressed file of more than both is packed nothing
 SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-4, 1e4, 1e6  # of a spacing, and of an origin: beyond is no scanner's
 COPY = "copy it again from its source"
+# what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
 
 
 def check_size(path: Path, voxels: int, needed: int, stored: int, policy: ReadingPolicy) -> None:

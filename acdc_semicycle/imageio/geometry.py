@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.imageio import nifti
-from acdc_semicycle.imageio.volumes import COARSEST_MM, FINEST_MM, NIFTI, Volume, ending, orthogonal
+from acdc_semicycle.imageio.volume import COARSEST_MM, FINEST_MM, NIFTI, Volume, ending, orthogonal
 from acdc_semicycle.runtime.errors import InputError
 
 OFF_GRID = 0.1  # of the smallest spacing: how far a corner of two grids may be apart

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.checks import DAMAGE
 from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime.errors import InputError
 
@@ -47,7 +47,7 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
             f"{path} has more than {limit} pixels: give a smaller picture, or, if you trust it and have the memory, set"
             " SEMICYCLE_MAX_VOXELS higher"
         ) from error
-    except (*volumes.DAMAGE, SyntaxError) as error:
+    except (*DAMAGE, SyntaxError) as error:
         raise InputError(
             f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
         ) from error

@@ -3,111 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import zlib
-from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nifti, nrrd_meta
-from acdc_semicycle.imageio.checks import check_affine
-from acdc_semicycle.imageio.nifti_geometry import IN_MM
-from acdc_semicycle.imageio.orientation import Layout, displayed, layout
+from acdc_semicycle.imageio.checks import DAMAGE, check_affine
+from acdc_semicycle.imageio.label_maps import FORMATS, MARK, ours, save
 from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
+from acdc_semicycle.imageio.volume import ITK, NIFTI, SCANS, Volume, ending
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from acdc_semicycle.imageio.dicom_series import Series
 
+__all__ = ["DAMAGE", "FORMATS", "ITK", "MARK", "NIFTI", "SCANS", "Volume", "ending", "ours", "read", "save"]
+
 log = logging.getLogger("semicycle")
 
-NIFTI = (".nii", ".nii.gz", ".hdr")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-SCANS = (*NIFTI, *ITK)
-FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
-FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 STEPS = 2**20  # of single precision's 2^24, that an image may be away from zero, in units of its range
-MARK = "acdc_semicycle label map"  # in the header of what is written here
-GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
-GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
-
-# what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
-DAMAGE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """A scan of one frame or of many.
-
-    Attributes:
-        voxels: [X, Y, Z, frames] in the order of storage, as numbers (slope and intercept applied).
-        affine: voxel indices to the patient's RAS axes, in mm.
-        header: of a NIfTI file, whose geometry a label map takes over field by field.
-        path: what was read, for messages.
-        doubt: why the affine is not to be believed in full, if so.
-    """
-
-    voxels: NDArray
-    affine: NDArray[np.float64]
-    header: Any = None
-    path: str = ""
-    doubt: str | None = None
-
-    @property
-    def layout(self) -> Layout:
-        """From the stored axes to the network's."""
-        return layout(self.affine, self.voxels.shape[:3])
-
-    def shown(self, canonical: NDArray) -> NDArray:
-        """A canonical slice [H, W] as a picture [rows, columns], in the radiologist's view if that is known."""
-        return displayed(canonical, turned=self.spacing_fault is None)
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along the stored axes."""
-        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
-
-    @property
-    def voxel_ml(self) -> float:
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
-
-    @property
-    def spacing_fault(self) -> str | None:
-        """Why nothing in millimetres is to be believed; None where the spacing is one."""
-        if self.doubt:
-            return self.doubt
-        if np.allclose(self.spacing_mm, 1, atol=1e-6):
-            return "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
-        if min(self.spacing_mm) < FINEST_MM or max(self.spacing_mm) > COARSEST_MM:
-            spacing = " x ".join(f"{n:.4g}" for n in self.spacing_mm)
-            return f"its spacing of {spacing} mm is not between {FINEST_MM:g} and {COARSEST_MM:g}"
-        return None
-
-
-def ending(path: str | Path) -> str:
-    """What a scan's name ends in, in lower case (``.nii.gz`` whole); empty where it is no scan's."""
-    name = str(path).lower()
-    return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
 
 
 def read(
@@ -211,103 +129,3 @@ def _check_range(path: Path, voxels: NDArray) -> None:
             f"{path} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
             " move or scale them"
         )
-
-
-def save(target: Path, voxels: NDArray, like: Volume) -> None:
-    """Write voxels on the grid of ``like`` and nothing else of its header; the file appears whole or not at all.
-
-    Args:
-        target: ends in one of FORMATS.
-        voxels: [X, Y, Z] or with a fourth axis (frames, or classes of probabilities), in the order of storage.
-
-    Raises:
-        InputError: NRRD or MetaImage of a sheared grid, which they cannot hold.
-    """
-    if voxels.shape[:3] != like.voxels.shape[:3]:
-        raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".part-*-{escape(target.name)}"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    beside = target.with_name(f".part-{os.getpid()}-{target.name}")
-    try:
-        if ending(target) in NIFTI:
-            _save_nifti(beside, voxels, like)
-        else:
-            _save_itk(beside, target, voxels, like)
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(voxels.dtype)
-    header.set_data_shape(voxels.shape)
-    header["descrip"] = MARK.encode()
-    affine = like.affine
-    if isinstance(like.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
-        for name in GEOMETRY:  # as they are: to compute them anew fails where one of them is odd
-            header[name] = like.header[name]
-        header["pixdim"][:4] = like.header["pixdim"][:4]
-        units = int(like.header["xyzt_units"])
-        unit = units & 7
-        header["xyzt_units"] = unit if unit in (1, 2, 3) else 0
-        if voxels.shape[3:] == like.voxels.shape[3:]:  # frames, and not classes
-            header["pixdim"][4] = like.header["pixdim"][4]
-            header["xyzt_units"] = int(header["xyzt_units"]) | (units & 24 if units & 24 in (8, 16, 24) else 0)
-        affine = affine.copy()
-        affine[:3] /= IN_MM.get(unit, 1.0)
-        image = nibabel.Nifti1Image(voxels, affine, header)
-    else:
-        image = nibabel.Nifti1Image(voxels, affine, header)
-        image.set_sform(affine, code=1)
-        sheared = not orthogonal(affine)  # which a qform cannot be
-        image.set_qform(affine, code=0 if sheared else 1, strip_shears=True)
-        image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
-
-
-def orthogonal(affine: NDArray) -> bool:
-    """Whether the axes are at right angles."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.allclose(directions.T @ directions, np.eye(3), atol=1e-3))
-
-
-def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
-    import SimpleITK as sitk
-
-    affine = LPS @ like.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = affine[:3, :3] / spacing
-    if not orthogonal(affine):
-        raise InputError(
-            f"{like.path} has a sheared grid, which {target.name} cannot hold: write NIfTI (--format nii.gz)"
-        )
-    if voxels.ndim == 3:
-        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin(affine[:3, 3].tolist())
-        image.SetDirection(direction.ravel().tolist())
-    else:
-        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()), isVector=False)
-        image.SetSpacing([*spacing.tolist(), 1.0])
-        image.SetOrigin([*affine[:3, 3].tolist(), 0.0])
-        whole = np.eye(4)
-        whole[:3, :3] = direction
-        image.SetDirection(whole.ravel().tolist())
-    image.SetMetaData("Software", MARK)
-    sitk.WriteImage(image, str(path), useCompression=True)
-
-
-def ours(path: Path) -> bool:
-    """Whether a label map was written here."""
-    try:
-        if ending(path) in NIFTI:
-            header: Any = nibabel.load(path).header
-            return bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
-        with path.open("rb") as stream:
-            return MARK.encode() in stream.read(1 << 12)
-    except (*DAMAGE, KeyError):
-        return False
