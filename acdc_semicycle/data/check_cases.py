@@ -17,7 +17,8 @@ from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_rang
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.imageio.geometry import geometry, words
+from acdc_semicycle.imageio.checks import in_words
+from acdc_semicycle.imageio.geometry import geometry
 from acdc_semicycle.imageio.pictures import IGNORED, is_picture
 from acdc_semicycle.runtime.errors import InputError
 
@@ -166,8 +167,8 @@ class Cases:
         """The two frames of one patient come from one cine."""
         other, its_shape, its_spacing = self.grids.setdefault(path.parent, (path, shape, spacing))
         if its_shape != shape or not np.allclose(its_spacing, spacing, rtol=1e-3):
-            text = f"{path} is {words(shape)} voxels of {words(spacing)} mm, {other.name} of the same patient"
-            text += f" {words(its_shape)} of {words(its_spacing)} mm: they should be frames of one cine"
+            text = f"{path} is {in_words(shape)} voxels of {in_words(spacing)} mm, {other.name} of the same patient"
+            text += f" {in_words(its_shape)} of {in_words(its_spacing)} mm: they should be frames of one cine"
             self.add("warning", path, text)
 
     def _mask(

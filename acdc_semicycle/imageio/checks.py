@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ DAMAGE = (
     OverflowError,
     MemoryError,
 )
+
+
+def in_words(numbers: Iterable[Any]) -> str:
+    """Sizes or spacings as 1.5 x 1.5 x 10."""
+    return " x ".join(f"{number:.4g}" for number in numbers)
 
 
 def check_size(path: Path, voxels: int, needed: int, stored: int, policy: ReadingPolicy) -> None:

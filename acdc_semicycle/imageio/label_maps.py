@@ -52,55 +52,54 @@ def save(target: Path, voxels: NDArray, like: Volume) -> None:
 
 
 def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
+    """Write a NIfTI with the geometry of ``like``: that of its header field by field where it has one."""
     header = nibabel.Nifti1Header()
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(voxels.shape)
     header["descrip"] = MARK.encode()
-    affine = like.affine
     if isinstance(like.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
-        for name in GEOMETRY:  # as they are: to compute them anew fails where one of them is odd
-            header[name] = like.header[name]
-        header["pixdim"][:4] = like.header["pixdim"][:4]
-        units = int(like.header["xyzt_units"])
-        unit = units & 7
-        header["xyzt_units"] = unit if unit in (1, 2, 3) else 0
-        if voxels.shape[3:] == like.voxels.shape[3:]:  # frames, and not classes
-            header["pixdim"][4] = like.header["pixdim"][4]
-            header["xyzt_units"] = int(header["xyzt_units"]) | (units & 24 if units & 24 in (8, 16, 24) else 0)
-        affine = affine.copy()
-        affine[:3] /= IN_MM.get(unit, 1.0)
+        frames = voxels.shape[3:] == like.voxels.shape[3:]  # and not classes
+        _copy_geometry(like.header, header, frames)
+        affine = like.affine.copy()
+        affine[:3] /= IN_MM.get(int(like.header["xyzt_units"]) & 7, 1.0)
         image = nibabel.Nifti1Image(voxels, affine, header)
     else:
-        image = nibabel.Nifti1Image(voxels, affine, header)
-        image.set_sform(affine, code=1)
-        sheared = not orthogonal(affine)  # which a qform cannot be
-        image.set_qform(affine, code=0 if sheared else 1, strip_shears=True)
+        image = nibabel.Nifti1Image(voxels, like.affine, header)
+        image.set_sform(like.affine, code=1)
+        sheared = not orthogonal(like.affine)  # which a qform cannot be
+        image.set_qform(like.affine, code=0 if sheared else 1, strip_shears=True)
         image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
 
+def _copy_geometry(source: Any, target: Any, frames: bool) -> None:
+    """Copy a header's fields as they are, those of time for frames; to compute them fails where one of them is odd."""
+    for name in GEOMETRY:
+        target[name] = source[name]
+    target["pixdim"][:4] = source["pixdim"][:4]
+    space, time = int(source["xyzt_units"]) & 7, int(source["xyzt_units"]) & 24
+    target["xyzt_units"] = space if space in (1, 2, 3) else 0
+    if frames:
+        target["pixdim"][4] = source["pixdim"][4]
+        target["xyzt_units"] += time
+
+
 def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
+    """Write NRRD or MetaImage to ``path``; ``target`` is what it will be called."""
     import SimpleITK as sitk
 
-    affine = LPS @ like.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = affine[:3, :3] / spacing
-    if not orthogonal(affine):
+    if not orthogonal(like.affine):
         raise InputError(
             f"{like.path} has a sheared grid, which {target.name} cannot hold: write NIfTI (--format nii.gz)"
         )
-    if voxels.ndim == 3:
-        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin(affine[:3, 3].tolist())
-        image.SetDirection(direction.ravel().tolist())
-    else:
-        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()), isVector=False)
-        image.SetSpacing([*spacing.tolist(), 1.0])
-        image.SetOrigin([*affine[:3, 3].tolist(), 0.0])
-        whole = np.eye(4)
-        whole[:3, :3] = direction
-        image.SetDirection(whole.ravel().tolist())
+    affine = LPS @ like.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = np.eye(voxels.ndim)
+    direction[:3, :3] = affine[:3, :3] / spacing
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()), isVector=False)
+    image.SetSpacing([*spacing.tolist(), 1.0][: voxels.ndim])
+    image.SetOrigin([*affine[:3, 3].tolist(), 0.0][: voxels.ndim])
+    image.SetDirection(direction.ravel().tolist())
     image.SetMetaData("Software", MARK)
     sitk.WriteImage(image, str(path), useCompression=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio.checks import COPY, check_affine
+from acdc_semicycle.imageio.checks import COPY, check_affine, in_words
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
@@ -46,8 +46,7 @@ def _check_spacing(path: Path, header: Any) -> None:
     axes = min(int(header["dim"][0]), 3)
     spacing = header["pixdim"][1 : axes + 1].astype(float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        words = " x ".join(f"{number:.4g}" for number in spacing)
-        raise InputError(f"{path} has a spacing of {words} in its header: restore it from its source")
+        raise InputError(f"{path} has a spacing of {in_words(spacing)} in its header: restore it from its source")
 
 
 def _forms(path: Path, header: Any) -> dict[str, NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio.checks import in_words
 from acdc_semicycle.imageio.orientation import Layout, displayed, layout
 
 NIFTI = (".nii", ".nii.gz", ".hdr")
@@ -51,6 +52,7 @@ class Volume:
 
     @property
     def voxel_ml(self) -> float:
+        """The volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     @property
@@ -61,15 +63,16 @@ class Volume:
         if np.allclose(self.spacing_mm, 1, atol=1e-6):
             return "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
         if min(self.spacing_mm) < FINEST_MM or max(self.spacing_mm) > COARSEST_MM:
-            spacing = " x ".join(f"{n:.4g}" for n in self.spacing_mm)
-            return f"its spacing of {spacing} mm is not between {FINEST_MM:g} and {COARSEST_MM:g}"
+            return f"its spacing of {in_words(self.spacing_mm)} mm is not between {FINEST_MM:g} and {COARSEST_MM:g}"
         return None
 
 
 def ending(path: str | Path) -> str:
     """What a scan's name ends in, in lower case (``.nii.gz`` whole); empty where it is no scan's."""
-    name = str(path).lower()
-    return next((end for end in sorted(SCANS, key=len, reverse=True) if name.endswith(end)), "")
+    for end in SCANS:
+        if str(path).lower().endswith(end):
+            return end
+    return ""
 
 
 def orthogonal(affine: NDArray) -> bool:

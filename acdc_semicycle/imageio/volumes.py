@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,89 +43,95 @@ def read(
         InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, an image whose range
             networks cannot see, or of a geometry that is in doubt.
     """
-    path = Path(path) if isinstance(path, str) else path
-    volume = _read(path, mask, from_environment() if policy is None else policy)
-    if volume.voxels.shape[3] > 1 and not frames:
-        shape = volume.voxels.shape
-        raise InputError(f"{path} has shape {shape}: give a 3D volume (rows, columns, slices), one frame of a cine")
-    return volume
-
-
-def _read(path: Path | Series, mask: bool, policy: ReadingPolicy) -> Volume:
+    if isinstance(path, str):
+        path = Path(path)
+    if policy is None:
+        policy = from_environment()
+    header, doubt = None, None
     if not isinstance(path, Path) or path.is_dir():
         from acdc_semicycle.imageio import dicom_series
 
         voxels, affine, doubt = dicom_series.read(path, policy)
-        voxels, affine = _checked(Path(str(path)), voxels, affine, mask, policy)
-        return Volume(voxels, affine, None, str(path), doubt)
+    else:
+        voxels, affine, header = _read_file(path, policy)
+    voxels = _checked(str(path), voxels, mask, policy)
+    check_affine(str(path), affine)
+    if voxels.shape[3] > 1 and not frames:
+        raise InputError(
+            f"{path} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), one frame of a cine"
+        )
+    return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
+
+
+def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any]:
+    """Voxels, affine and header of one file; whatever libraries raise for a damaged one becomes an InputError."""
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
-    kind = ending(path)
-    if not kind:
+    if not ending(path):
         raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
+    reader = nifti if ending(path) in NIFTI else nrrd_meta
     try:
-        voxels, affine, header = nifti.read(path, policy) if kind in NIFTI else nrrd_meta.read(path, policy)
+        return reader.read(path, policy)
     except InputError:
         raise
     except (*DAMAGE, RuntimeError) as error:
-        if refused := getattr(error, "strerror", None):  # by the system, whatever is in the file
-            raise InputError(f"{path} cannot be read ({refused}): see that it is yours to read, and whole") from error
-        reason = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
-        raise InputError(
-            f"{path} is truncated, damaged or no {'NIfTI' if kind in NIFTI else kind[1:].upper()}"
-            f" ({reason[-1] if reason else type(error).__name__}): copy it again from its source"
-        ) from error
-    voxels, affine = _checked(path, voxels, affine, mask, policy)
-    return Volume(voxels, affine, header, str(path))
+        raise _damaged(path, error) from error
 
 
-def _checked(
-    path: Path, voxels: NDArray, affine: NDArray, mask: bool, policy: ReadingPolicy
-) -> tuple[NDArray, NDArray[np.float64]]:
-    """Voxels [X, Y, Z, frames] and affine, once the numbers are real and finite and the affine is usable."""
+def _damaged(path: Path, error: Exception) -> InputError:
+    """What a library raised, in words: of the system as it is, of a format without what it quotes of the file."""
+    reason = getattr(error, "strerror", None)
+    if reason:  # whatever is in the file
+        return InputError(f"{path} cannot be read ({reason}): see that it is yours to read, and whole")
+    kind = "NIfTI" if ending(path) in NIFTI else ending(path)[1:].upper()
+    lines = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
+    reason = lines[-1] if lines else type(error).__name__
+    return InputError(f"{path} is truncated, damaged or no {kind} ({reason}): copy it again from its source")
+
+
+def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
+    """Voxels [X, Y, Z, frames] once they are real numbers, finite, and of a range that networks can see."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     if voxels.ndim not in (3, 4) or 0 in voxels.shape:
         raise InputError(
-            f"{path} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), or a cine of such frames"
+            f"{name} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), or a cine of such frames"
         )
     if voxels.dtype.kind not in "iufb":
-        raise InputError(f"{path} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
+        raise InputError(f"{name} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
     if voxels.dtype.kind == "f":
-        voxels = _finite(path, voxels, mask, policy)
+        voxels = _finite(name, voxels, mask, policy)
     if not mask:
-        _check_range(path, voxels)
-    check_affine(path, affine)
-    voxels = voxels if voxels.ndim == 4 else voxels[..., None]
-    return voxels, np.asarray(affine, float)
+        _check_range(name, voxels)
+    return voxels if voxels.ndim == 4 else voxels[..., None]
 
 
-def _finite(path: Path, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
+def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
     """The voxels, all of them finite in single precision, which is what networks see."""
     with np.errstate(over="ignore"):
         finite = np.isfinite(voxels.astype(np.float32, copy=False))
     if finite.all():
         return voxels
+    wrong = finite.size - np.count_nonzero(finite)
     if mask or not policy.repair or not finite.any():
-        raise InputError(
-            f"{path} holds {finite.size - np.count_nonzero(finite):,} NaN or infinite voxels: repair it, or leave the"
-            f" case out{'' if mask else f'; with {environment.REPAIR}=1 they become the lowest number'}"
-        )
-    log.warning("%s: %d NaN or infinite voxels become the lowest number", path, np.count_nonzero(~finite))
+        way_out = "" if mask else f"; with {environment.REPAIR}=1 they become the lowest number"
+        raise InputError(f"{name} holds {wrong:,} NaN or infinite voxels: repair it, or leave the case out{way_out}")
+    log.warning("%s: %d NaN or infinite voxels become the lowest number", name, wrong)
     return np.where(finite, voxels, voxels[finite].min())
 
 
-def _check_range(path: Path, voxels: NDArray) -> None:
+def _check_range(name: str, voxels: NDArray) -> None:
     """Refuse intensities whose differences single precision, which is what networks see, loses or cannot hold."""
     if voxels.dtype.itemsize < 4:
         return
     low, high = voxels.min(), voxels.max()
-    span, far = float(np.longdouble(high) - np.longdouble(low)), max(-float(low), float(high))
-    known = np.finfo(np.float32)
-    if span and not max(float(known.tiny), far / STEPS) <= span <= float(known.max):
+    span = float(np.longdouble(high) - np.longdouble(low))
+    farthest = max(-float(low), float(high))
+    single = np.finfo(np.float32)
+    if span and not max(float(single.tiny), farthest / STEPS) <= span <= float(single.max):
         raise InputError(
-            f"{path} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
+            f"{name} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
             " move or scale them"
         )
