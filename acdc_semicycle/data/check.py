@@ -20,7 +20,7 @@ from acdc_semicycle.data import cache
 from acdc_semicycle.data.check_cases import Cases, Counts, Finding
 from acdc_semicycle.data.check_layout import KINDS, acdc_records, kind, other_records
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.datasets.records import Record, given_folder
+from acdc_semicycle.datasets.records import Record, existing_folder
 from acdc_semicycle.runtime import distributed, environment
 from acdc_semicycle.runtime.errors import InputError, refuse
 from acdc_semicycle.runtime.files import write_text
@@ -55,7 +55,7 @@ def check(
         InputError: no such folder, or mask_values that are none.
     """
     environment.chosen()
-    root = given_folder(root, "DATASET", "the folder of a data set")
+    root = existing_folder(root, "DATASET", "the folder of a data set")
     counts = counts or Counts()
     counts.kind = "folder" if masks else kind(root)
     rules = KINDS[counts.kind]

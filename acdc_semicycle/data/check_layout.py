@@ -52,7 +52,7 @@ def acdc_records(root: Path, cases: Cases) -> list[Record]:
     """The records of every patient; of a broken one whatever is there."""
     records: list[Record] = []
     folders: dict[str, Path] = {}
-    for path, text in acdc.passed_over(root).items():
+    for path, text in acdc.ignored_folders(root).items():
         cases.add("warning", path, text)
     for part, patient in acdc.patients(root):
         if (other := folders.setdefault(patient.name, patient)) is not patient:
