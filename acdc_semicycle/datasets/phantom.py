@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.datasets.phantom_patient import SLICES, Patient, PhantomTruth, draw
+from acdc_semicycle.datasets.phantom_patient import SLICES, Floats, Patient, PhantomTruth, draw
 from acdc_semicycle.datasets.phantom_tissue import LABELS, mean_of_blocks, paint_body, paint_heart, scan
 from acdc_semicycle.runtime.errors import InputError
 
@@ -52,30 +52,31 @@ def write(
     Raises:
         InputError: the arguments make no phantom, or ``root`` holds something else.
     """
-    root, names = Path(root), [f"patient{number:03d}" for number in range(1, patients + 1)]
+    root = Path(root)
+    names = [f"patient{number:03d}" for number in range(1, patients + 1)]
     _check(names, size, unlabelled)
     recipe = {"version": VERSION, "patients": patients, "seed": seed, "size": list(size)}
     recipe["unlabelled"] = sorted(set(unlabelled))
-    drawn = [draw(name, seed, number) for number, name in enumerate(names, start=1)]
+    drawn = {name: draw(name, seed, number) for number, name in enumerate(names, start=1)}
     if not _holds(root, recipe):
         root.parent.mkdir(parents=True, exist_ok=True)
         mine = f".{root.name}-{platform.node()}-"
-        _take_away(root.parent.glob(f"{escape(mine)}*"), mine)
+        _remove_leftovers(root.parent.glob(f"{escape(mine)}*"), mine)
         with tempfile.TemporaryDirectory(prefix=f"{mine}{os.getpid()}-", dir=root.parent) as scratch:
             staging = Path(scratch) / root.name
-            for number, (name, patient) in enumerate(zip(names, drawn, strict=True), start=1):
+            for number, (name, patient) in enumerate(drawn.items(), start=1):
                 folder = staging / "training" / name
                 _write_patient(folder, patient, (seed, number), size, name not in unlabelled)
-            _write_truths(staging / "truth.csv", drawn)
+            _write_truths(staging / "truth.csv", list(drawn.values()))
             (staging / "phantom.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
             if not _holds(root, recipe):  # another process may have been faster
                 staging.rename(root)
-    return [heart.truth for patient in drawn for heart in patient.hearts]
+    return [heart.truth for patient in drawn.values() for heart in patient.hearts]
 
 
-def _take_away(left: Iterable[Path], prefix: str) -> None:
-    """Remove what processes of this machine that were killed have left; behind the prefix stands their number."""
-    for folder in left:
+def _remove_leftovers(folders: Iterable[Path], prefix: str) -> None:
+    """Remove what killed processes of this machine have left; their number follows the prefix."""
+    for folder in folders:
         number = folder.name.removeprefix(prefix).split("-")[0]
         try:
             os.kill(int(number), 0)
@@ -86,12 +87,14 @@ def _take_away(left: Iterable[Path], prefix: str) -> None:
 
 
 def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[str]) -> None:
+    """Refuse arguments that make no phantom."""
     if not 1 <= len(names) <= 999:
         raise InputError(f"a phantom of {len(names)} patients was asked for: give 1 to 999")
     if len(size) != 3 or min(size[:2]) < 32 or size[2] < 6:
         raise InputError(f"a phantom of size {tuple(size)} is too coarse: give at least (32, 32, 6)")
-    if strangers := sorted(set(unlabelled) - set(names)):
-        raise InputError(f"unlabelled={strangers}: the phantom has {names[0]} to {names[-1]}, name those")
+    unknown = sorted(set(unlabelled) - set(names))
+    if unknown:
+        raise InputError(f"unlabelled={unknown}: the phantom has {names[0]} to {names[-1]}, name those")
 
 
 def _holds(root: Path, recipe: dict) -> bool:
@@ -99,24 +102,27 @@ def _holds(root: Path, recipe: dict) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / "phantom.json").read_text(encoding="utf-8"))
+        content = json.loads((root / "phantom.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = "something without a phantom.json"
-    if found != recipe:
-        raise InputError(f"{root} holds {found}, expected {recipe}: choose another folder or remove this one")
+        content = "something without a phantom.json"
+    if content != recipe:
+        raise InputError(f"{root} holds {content}, expected {recipe}: choose another folder or remove this one")
     return True
 
 
 def _write_patient(
     folder: Path, patient: Patient, key: tuple[int, int], size: tuple[int, int, int], labelled: bool
 ) -> None:
+    """Write a patient's folder: the frames, and their masks where there are any."""
     folder.mkdir(parents=True)
     (folder / "Info.cfg").write_text(INFO, encoding="utf-8")
     fov_mm = patient.fov_mm
     parts = (np.ceil(fov_mm / size / FINEST_MM).astype(int) | 1).tolist()  # odd: a vote of two has no tie
     fine_size = np.multiply(size, parts)
-    axes = (((np.arange(n) + 0.5) / n - 0.5) * mm for n, mm in zip(fine_size, fov_mm, strict=True))
-    x, y, z = np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij", sparse=True)
+    axes: list[Floats] = []
+    for n, mm in zip(fine_size, fov_mm, strict=True):
+        axes.append((((np.arange(n) + 0.5) / n - 0.5) * mm).astype(np.float32))
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     affine = patient.orientation @ np.diag([*(fov_mm / size), 1.0])
     affine[:3, 3] -= affine[:3, :3] @ ((np.array(size) - 1) / 2)
     body = paint_body(patient.traits, x, y, z)
@@ -132,17 +138,19 @@ def _write_patient(
 
 
 def _save(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write a NIfTI whose qform and sform say the same."""
     image = nib.Nifti1Image(voxels, affine)
     image.set_qform(affine, code=1)
-    image.set_sform(image.get_qform(), code=1)  # the quaternion rounds, and both shall say the same
+    image.set_sform(image.get_qform(), code=1)  # as the quaternion rounds
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, path)
 
 
-def _write_truths(path: Path, drawn: list[Patient]) -> None:
+def _write_truths(path: Path, patients: list[Patient]) -> None:
     """One row a patient: volumes in millilitres, ejection fractions in per cent."""
     rows = []
-    for ed, es in ([heart.truth for heart in patient.hearts] for patient in drawn):
+    for patient in patients:
+        ed, es = patient.hearts[0].truth, patient.hearts[1].truth
         figures = {
             "lv_ed_ml": ed.lv_ml, "lv_es_ml": es.lv_ml, "lv_ef_percent": 100 * (1 - es.lv_ml / ed.lv_ml),
             "rv_ed_ml": ed.rv_ml, "rv_es_ml": es.rv_ml, "rv_ef_percent": 100 * (1 - es.rv_ml / ed.rv_ml),

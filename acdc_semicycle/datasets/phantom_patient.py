@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 SLICES = 8  # by default
-# By tissue, blood of the left ventricle about 1: darkest and brightest patient, and how mottled it looks.
+# By tissue, blood of the left ventricle about 1: the darkest and the brightest patient.
 DARKEST = (0.01, 0.75, 0.28, 0.95, 0.35, 0.25, 0.70, 0.04, 0.70, 0.25, 0.30)
 BRIGHTEST = (0.02, 1.00, 0.46, 1.10, 0.55, 0.45, 1.00, 0.12, 1.30, 0.50, 0.70)
 # What varies between patients, uniformly; angles in radians, clockwise from x as seen.
@@ -56,19 +56,31 @@ class Heart:
 
 @dataclass(frozen=True)
 class Patient:
+    """What is drawn of one patient.
+
+    Attributes:
+        traits: by TRAITS.
+        brightness: of each tissue.
+        orientation: the affine of a picture of 1 mm voxels around the origin.
+        hearts: at end-diastole and at end-systole.
+    """
+
     traits: dict[str, float]
-    brightness: Floats  # by tissue
-    orientation: NDArray[np.float64]  # affine of a picture of 1 mm voxels around the origin
+    brightness: Floats
+    orientation: NDArray[np.float64]
     hearts: tuple[Heart, Heart]
 
     @property
     def fov_mm(self) -> NDArray[np.float64]:
+        """The field of view along x, y and z."""
         return np.array([self.traits["fov_mm"], self.traits["fov_mm"], self.traits["depth_mm"]])
 
 
 def draw(name: str, seed: int, number: int) -> Patient:
+    """A patient, who depends on the seed and the number only."""
     rng = np.random.default_rng([seed, number])
-    traits = dict(zip(TRAITS, rng.uniform(*zip(*TRAITS.values(), strict=True)).tolist(), strict=True))
+    lowest, highest = zip(*TRAITS.values(), strict=True)
+    traits = dict(zip(TRAITS, rng.uniform(lowest, highest).tolist(), strict=True))
     # a stack in RAS+: x to the patient's left and back, y down, z to the left, front and down
     columns = np.array([[-0.6, 0.44, -0.6], [-0.8, -0.33, 0.55], [0.0, -0.81, -0.55]])
     u, _, v = np.linalg.svd(columns + rng.normal(0, 0.1, (3, 3)))  # the nearest rotation
@@ -78,19 +90,19 @@ def draw(name: str, seed: int, number: int) -> Patient:
     return Patient(traits, brightness, orientation, _beat(name, traits))
 
 
-def _beat(name: str, it: dict[str, float]) -> tuple[Heart, Heart]:
+def _beat(name: str, traits: dict[str, float]) -> tuple[Heart, Heart]:
     """Both phases: in systole the valves come down, the apex stays, and the muscle keeps its volume."""
     # Valves on the borders of the default stack's slices, the right ventricle a quarter into one: half a slice of the
     # heart's widest part more or less would be a tenth of its volume, and the masks could not say what is drawn.
-    slice_mm = it["depth_mm"] / SLICES
-    base_mm, epi_mm = slice_mm, it["apex"] * it["depth_mm"] - slice_mm
-    lv_ml, lv_ef, rv_ml = it["lv_ml"], it["lv_ef"], it["lv_ml"] * it["rv_part"]
+    slice_mm = traits["depth_mm"] / SLICES
+    base_mm, epi_mm = slice_mm, traits["apex"] * traits["depth_mm"] - slice_mm
+    lv_ml, lv_ef, rv_ml = traits["lv_ml"], traits["lv_ef"], traits["lv_ml"] * traits["rv_part"]
     # the muscle that puts a wall of the drawn thickness around the cavity's base (0.7 = p/(p+1), about)
     radius_mm = math.sqrt(1000 * lv_ml / (math.pi * 0.7 * (epi_mm - 6)))
-    myo_ml = math.pi * 0.7 * epi_mm * (radius_mm + it["wall_mm"]) ** 2 / 1000 - lv_ml
+    myo_ml = math.pi * 0.7 * epi_mm * (radius_mm + traits["wall_mm"]) ** 2 / 1000 - lv_ml
     ed = PhantomTruth(name, "ED", lv_ml, rv_ml, myo_ml)
-    rv_ef = lv_ef + it["rv_ef_gain"]
-    es = PhantomTruth(name, "ES", lv_ml * (1 - lv_ef), rv_ml * (1 - rv_ef), myo_ml * it["myo_change"])
+    rv_ef = lv_ef + traits["rv_ef_gain"]
+    es = PhantomTruth(name, "ES", lv_ml * (1 - lv_ef), rv_ml * (1 - rv_ef), myo_ml * traits["myo_change"])
     descent_mm, apical_mm = slice_mm, 6 + 5 * lv_ef
     short_mm = epi_mm - descent_mm
     return (

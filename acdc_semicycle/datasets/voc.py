@@ -62,8 +62,11 @@ def records(root: str | Path | None) -> list[Record]:
         trained = _names(lists / "train.txt")
     else:
         trained = _sbd(lists, folders[-1], scored)
-    listed = [_record(home, folders[::-1], name, "training") for name in trained]
-    listed += [_record(home, folders, name, "testing") for name in scored]
+    listed: list[Record] = []
+    for name in trained:
+        listed.append(_record(home, folders[::-1], name, "training"))
+    for name in scored:
+        listed.append(_record(home, folders, name, "testing"))
     faults: list[str] = []
     for record in listed:
         if not record.image.is_file():
