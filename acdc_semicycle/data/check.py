@@ -17,7 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from acdc_semicycle.data import cache
-from acdc_semicycle.data.check_cases import Cases, Counts, Finding
+from acdc_semicycle.data.check_cases import Cases
+from acdc_semicycle.data.check_findings import Counts, Finding
 from acdc_semicycle.data.check_layout import KINDS, acdc_records, kind, other_records
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record, existing_folder
@@ -60,13 +61,16 @@ def check(
     counts.kind = "folder" if masks else kind(root)
     rules = KINDS[counts.kind]
     cases = Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
-    records = acdc_records(root, cases) if counts.kind == "acdc" else other_records(root, masks, cases)
+    if counts.kind == "acdc":
+        records = acdc_records(root, cases)
+    else:
+        records = other_records(root, masks, cases)
     counts.patients, counts.images = len({record.patient for record in records}), len(records)
     counts.masks = sum(record.label is not None for record in records)
     for record in progress(records):
         cases.check(record)
     cases.check_classes()
-    return sorted(cases.found, key=lambda finding: (finding.severity, str(finding.path)))
+    return sorted(cases.findings, key=lambda finding: (finding.severity, str(finding.path)))
 
 
 def read_acdc(root: str | Path) -> list[Record]:
@@ -79,7 +83,8 @@ def read_acdc(root: str | Path) -> list[Record]:
         return acdc.records(root)
     except InputError:
         if kind(root) == "acdc":
-            refuse([finding.text for finding in check(root) if finding.severity == "fault"], str(root))
+            faults = [finding.text for finding in check(root) if finding.severity == "fault"]
+            refuse(faults, str(root))
         raise
 
 
@@ -87,7 +92,7 @@ def before_training(
     records: Sequence[Record],
     folder: str | Path,
     dataset: str = "folder",
-    **rules: Any,
+    **settings: Any,
 ) -> None:
     """Refuse the images of a training and their masks, all that is wrong with them at once.
 
@@ -97,19 +102,19 @@ def before_training(
         records: those that are trained on, validated or tested.
         folder: keeps a file for each data set without a fault, with its warnings.
         dataset: a key of KINDS, or ``"phantom"``.
-        rules: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
+        settings: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
 
     Raises:
         InputError: every fault, a line each.
     """
     if distributed.rank() == 0:
         records = list({(record.image, record.label): record for record in records}.values())  # split by slice: once
-        kind = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**rules)
-        digest = cache.digest_of(records, list(kind), ("image", "label"))  # None where a file is missing
+        rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
+        digest = cache.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"
         warnings = _warnings(stamp) if digest else None
         if warnings is None:
-            warnings = _without_faults(Cases(kind, Counts()), records)
+            warnings = _without_faults(Cases(rules, Counts()), records)
             if digest:
                 write_text(stamp, json.dumps(warnings))
         for text in warnings:
@@ -118,10 +123,12 @@ def before_training(
 
 
 def _warnings(stamp: Path) -> list[str] | None:
-    """Those that were found when these files were faultless; None where that is not known."""
+    """The warnings of files that were found faultless; None where that is not known."""
+    if not stamp.is_file():
+        return None
     with suppress(OSError, ValueError):
-        found = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
-        return found if isinstance(found, list) else None
+        warnings = json.loads(stamp.read_text(encoding="utf-8"))
+        return warnings if isinstance(warnings, list) else None
     return None
 
 
@@ -130,9 +137,8 @@ def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
     for record in bar(records):
         cases.check(record)
     cases.check_classes()
-    faults, warnings = (
-        sorted(finding.text for finding in cases.found if finding.severity == severity)
-        for severity in ("fault", "warning")
-    )
-    refuse(faults, "the data set")
-    return warnings
+    texts: dict[str, list[str]] = {"fault": [], "warning": []}
+    for finding in cases.findings:
+        texts[finding.severity].append(finding.text)
+    refuse(sorted(texts["fault"]), "the data set")
+    return sorted(texts["warning"])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from acdc_semicycle.data.check_findings import Counts, Finding, Rules
 from acdc_semicycle.data.transforms import CheckLabeld, LoadCheckedd, check_range
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
@@ -22,68 +21,46 @@ from acdc_semicycle.imageio.geometry import geometry
 from acdc_semicycle.imageio.pictures import IGNORED, is_picture
 from acdc_semicycle.runtime.errors import InputError
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong: ``"fault"`` or ``"warning"``, the file, and a sentence that names it and says what to do."""
-
-    severity: str
-    path: Path
-    text: str
-
-
-@dataclass
-class Counts:
-    """What was looked at, for ``report``."""
-
-    kind: str = "folder"
-    patients: int = 0
-    images: int = 0
-    masks: int = 0
-    alone: bool = False  # the layout is at fault: which file belongs to which is not known
-    scans: int = 0  # images with a spacing
-    lost: int = 0  # those of them where it is 1 x 1 x 1 mm
-    values: Counter[int] = field(default_factory=Counter)  # in how many masks, where no classes are given
-
-
-class Kind(NamedTuple):
-    """How a training reads this kind of data set."""
-
-    title: str
-    classes: Sequence[str] | None = None
-    colours: Sequence[Sequence[int]] | None = None
-    values: Mapping[Any, Any] | None = None
-    intensity_range: Sequence[int] | None = None
-    background: bool = True  # is the first class
-    everywhere: bool = False  # whether every structure is in every volume
-    own: bool = False  # whether its owner names the classes
+Digest = tuple[Any, ...]  # of voxels: their type, their shape and a hash
+Oddities = list[tuple[str, str]]  # severity and text
 
 
 class Cases:
-    """What is wrong with one case after the other, and what later ones are compared with."""
+    """What is wrong with one case after the other, and what later ones are compared with.
 
-    def __init__(self, rules: Kind, counts: Counts) -> None:
+    Attributes:
+        findings: each once.
+        unmatched: whether the files belong to nothing, and are only read.
+    """
+
+    def __init__(self, rules: Rules, counts: Counts) -> None:
         self.rules, self.counts = rules, counts
-        self.found: dict[Finding, None] = {}  # each once
-        self.alone = False  # files that belong to nothing: only read
-        self.told = bool(rules.classes or rules.values)  # what masks may hold; else all that a byte can
-        n, values = len(rules.classes or range(IGNORED)), rules.values if self.told else {k: k for k in range(256)}
-        self.values = CheckLabeld("label", n, values, image_key="label")  # a grid of its own: values only
-        self.pair = CheckLabeld("label", n, values)
-        self.voxels: dict[tuple[Any, ...], tuple[Record, Path]] = {}
-        self.drawn: dict[str, tuple[Any, ...]] = {}  # the masks' voxels, by case
-        self.doubles: set[tuple[str, str]] = set()  # patients
-        self.grids: dict[Path, tuple[Path, Any, Any]] = {}
-        self.hearts: dict[str, NDArray] = {}  # the last patient's mask
-        self.held: dict[int, Path] = {}  # the classes that are drawn, each with a mask
+        self.findings: dict[Finding, None] = {}
+        self.unmatched = False
+        self._classes_known = bool(rules.classes or rules.values)
+        count, values = len(rules.classes or range(IGNORED)), rules.values
+        if not self._classes_known:
+            values = {value: value for value in range(256)}  # all that a byte can hold
+        self._check_values = CheckLabeld("label", count, values, image_key="label")  # on its own grid: values only
+        self._check_pair = CheckLabeld("label", count, values)
+        self._first_of: dict[Digest, tuple[Record, Path]] = {}
+        self._mask_digests: dict[str, Digest] = {}  # by case
+        self._twin_patients: set[tuple[str, str]] = set()
+        self._grids: dict[Path, tuple[Path, Any, Any]] = {}
+        self._hearts: dict[str, NDArray] = {}  # the last patient's mask
+        self._drawn: dict[int, Path] = {}  # the classes that are drawn, each with a mask
 
     def add(self, severity: str, path: Path, text: str) -> None:
-        self.found[Finding(severity, path, text)] = None
+        """Keep a finding."""
+        self.findings[Finding(severity, path, text)] = None
 
     def fault(self, path: Path, error: Exception) -> None:
-        reason = getattr(error, "strerror", None) or error
-        text = str(error) if isinstance(error, InputError) else f"{path} cannot be read ({reason}): make it readable"
-        self.add("fault", path, text)
+        """Keep an error as a fault."""
+        if isinstance(error, InputError):
+            self.add("fault", path, str(error))
+        else:
+            reason = getattr(error, "strerror", None) or error
+            self.add("fault", path, f"{path} cannot be read ({reason}): make it readable")
 
     def attempt(self, path: Path, action: Callable[..., Any], *arguments: Any) -> Any:
         """What the action gives, or None where it finds a fault in the file."""
@@ -96,29 +73,34 @@ class Cases:
     def check(self, record: Record) -> None:
         """Read a case and compare it, with itself and with those before."""
         loaded = self._load(record)
-        if self.alone:
+        if self.unmatched:
             return
-        said, twin = self._image(record, loaded["image"]) if "image" in loaded else ([], None)
+        oddities: Oddities = []
+        twin = None
+        if "image" in loaded:
+            oddities, twin = self._check_image(record, loaded["image"])
         if record.label and "label" in loaded:
             if volumes.ours(record.label):
                 self.add("warning", record.label, f"{record.label} was made by semicycle predict: it is no truth")
-            self._mask(record, record.label, loaded, said, twin is not None)
+            self._check_mask(record, record.label, loaded, oddities, twin is not None)
         if twin:
-            self._double(record, *twin)
+            self._add_twin(record, *twin)
 
     def check_classes(self) -> None:
         """Of all masks together: what is drawn in none of them cannot be learnt."""
-        names = self.rules.classes or () if self.rules.own and self.held else ()
-        for place, name in enumerate(names):
-            if place not in self.held:
-                path = next(iter(self.held.values()))
-                text = f"{path.parent}: no mask holds class {place}, {name}: check classes, mask_values and the masks"
-                self.add("warning", path.parent, text)
+        if not (self.rules.own and self._drawn):
+            return
+        folder = next(iter(self._drawn.values())).parent
+        for label, name in enumerate(self.rules.classes or ()):
+            if label not in self._drawn:
+                text = f"{folder}: no mask holds class {label}, {name}: check classes, mask_values and the masks"
+                self.add("warning", folder, text)
 
     def _load(self, record: Record) -> dict[Any, Any]:
         """The image and its mask as a training reads them; of a broken pair the one that can be read."""
-        files: dict[Hashable, Any] = {"image": record.image, "label": record.label}
-        files = {key: path for key, path in files.items() if path}
+        files: dict[Hashable, Any] = {"image": record.image}
+        if record.label:
+            files["label"] = record.label
         channels = 3 if is_picture(record.image) else 1
         try:
             return LoadCheckedd(tuple(files), channels, self.rules.colours)(files)
@@ -126,16 +108,16 @@ class Cases:
             loaded: dict[Any, Any] = {}
             for key, path in files.items():
                 load = LoadCheckedd(key, channels, self.rules.colours)
-                if self.attempt(path, _opened, path):
+                if self.attempt(path, _can_open, path):
                     loaded |= self.attempt(path, load, {key: path}) or {}
             return loaded
 
-    def _image(self, record: Record, image: Any) -> tuple[list[tuple[str, str]], tuple[Record, Path] | None]:
-        """What is wrong with an image; returned is what its header says, which its mask's need not repeat; its twin."""
+    def _check_image(self, record: Record, image: Any) -> tuple[Oddities, tuple[Record, Path] | None]:
+        """What is odd about an image's header, which its mask's need not repeat; and the image's twin."""
         path = record.image
         self.attempt(path, check_range, path, image, self.rules.intensity_range)
-        spacing, said = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
-        for severity, text in said:
+        spacing, oddities = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
+        for severity, text in oddities:
             self.add(severity, path, f"{path} {text}")
         if spacing is not None:
             self.counts.scans += 1
@@ -144,90 +126,115 @@ class Cases:
         if image.min() == image.max():
             self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): nothing is to be seen")
         else:
-            twin = self._twin(record, path, _voxels(image))
+            twin = self._twin(record, path, _digest(image))
         if record.phase and spacing is not None and not twin:
-            self._other_frame(path, tuple(image.shape[1:]), spacing)
-        return said, twin
+            self._compare_frames(path, tuple(image.shape[1:]), spacing)
+        return oddities, twin
 
-    def _double(self, record: Record, other: Record, other_path: Path) -> None:
+    def _add_twin(self, record: Record, other: Record, other_path: Path) -> None:
         """One image under two names: a scan that somebody drew twice is no mistake, and still one patient."""
         text = f"{record.image} has the same voxels as {other_path} of"
         if other.patient == record.patient:
             self.add("warning", record.image, f"{text} the same patient: one may be a copy by mistake")
             return
-        masks = {self.drawn.get(record.case), self.drawn.get(other.case)}
+        masks = {self._mask_digests.get(record.case), self._mask_digests.get(other.case)}
+        pair = (other.patient, record.patient)
         if None in masks or len(masks) == 1:
             self.add("fault", record.image, f"{text} another patient: keep one")
-        elif (pair := (other.patient, record.patient)) not in self.doubles:
-            self.doubles.add(pair)
+        elif pair not in self._twin_patients:
+            self._twin_patients.add(pair)
             text += " another patient, and another mask: a split can put them on both sides, keep one of the patients"
             self.add("warning", record.image, text)
 
-    def _other_frame(self, path: Path, shape: tuple[int, ...], spacing: Any) -> None:
+    def _compare_frames(self, path: Path, shape: tuple[int, ...], spacing: Any) -> None:
         """The two frames of one patient come from one cine."""
-        other, its_shape, its_spacing = self.grids.setdefault(path.parent, (path, shape, spacing))
-        if its_shape != shape or not np.allclose(its_spacing, spacing, rtol=1e-3):
+        other, other_shape, other_spacing = self._grids.setdefault(path.parent, (path, shape, spacing))
+        if other_shape != shape or not np.allclose(other_spacing, spacing, rtol=1e-3):
             text = f"{path} is {in_words(shape)} voxels of {in_words(spacing)} mm, {other.name} of the same patient"
-            text += f" {in_words(its_shape)} of {in_words(its_spacing)} mm: they should be frames of one cine"
+            text += f" {in_words(other_shape)} of {in_words(other_spacing)} mm: they should be frames of one cine"
             self.add("warning", path, text)
 
-    def _mask(
-        self, record: Record, path: Path, loaded: dict[Any, Any], said: Sequence[tuple[str, str]], copied: bool
-    ) -> None:
-        """What is wrong with a mask, by itself and on its image."""
-        for severity, text in [] if is_picture(path) else geometry(path, loaded["label"].affine.numpy())[1]:
-            if (severity, text) not in said:
-                self.add(severity, path, f"{path} {text}")
-        fits = False
-        if "image" in loaded:
-            fits = self.attempt(path, self.pair, loaded) is not None
-            if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
-                self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
-        drawn = self.attempt(path, self.values, {"label": loaded["label"]})
-        if drawn is None:
+    def _check_mask(self, record: Record, path: Path, loaded: dict[Any, Any], oddities: Oddities, copied: bool) -> None:
+        """What is wrong with a mask, by itself and on its image, which may be the copy of another."""
+        self._check_mask_header(path, loaded["label"], oddities)
+        fits = "image" in loaded and self._check_on_image(record, path, loaded)
+        checked = self.attempt(path, self._check_values, {"label": loaded["label"]})
+        if checked is None:
             return
-        voxels = self.drawn[record.case] = _voxels(drawn["label"])
-        if self._lacks(path, set(np.flatnonzero(np.bincount(drawn["label"].as_tensor().numpy().ravel())).tolist())):
+        labels = checked["label"]
+        self._mask_digests[record.case] = _digest(labels)
+        values = set(np.flatnonzero(np.bincount(labels.as_tensor().numpy().ravel())).tolist())
+        self._count(path, values)
+        if self._is_empty(values):
+            self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
             return
+        self._find_missing_structures(path, values)
         if fits and self.rules.everywhere and tuple(self.rules.classes or ()) == acdc.CLASSES:
-            labels = drawn["label"].as_tensor()[0].numpy()
-            other = self.hearts.get(record.patient)
-            odd = acdc.oddities(labels, other)
-            for text in odd:
-                self.add("warning", path, f"{path}: {text}")
-            self.hearts = {} if odd else {record.patient: labels}  # records are sorted by patient
-        twin = self._twin(record, path, voxels)
+            self._check_heart(record, path, labels.as_tensor()[0].numpy())
+        twin = self._twin(record, path, self._mask_digests[record.case])
         if twin and not copied:
             text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
             self.add("warning", path, text)
 
-    def _lacks(self, path: Path, held: set[int]) -> bool:
-        """Whether a mask is empty; a structure that every volume should have may be missing as well."""
-        rules = self.rules
-        self.held |= dict.fromkeys(held - self.held.keys(), path)
-        if not self.told:
-            self.counts.values.update(held)
-        if not held - ({IGNORED} if self.told else set()) - ({0} if rules.background else set()):
-            self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
-            return True
-        for place, name in enumerate(rules.classes or () if rules.everywhere else ()):
-            if place not in held and place:
-                self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
-        return False
+    def _check_mask_header(self, path: Path, label: Any, oddities: Oddities) -> None:
+        """What is odd about a mask's header and not about its image's, too."""
+        if is_picture(path):
+            return
+        for oddity in geometry(path, label.affine.numpy())[1]:
+            if oddity not in oddities:
+                severity, text = oddity
+                self.add(severity, path, f"{path} {text}")
 
-    def _twin(self, record: Record, path: Path, voxels: tuple[Any, ...]) -> tuple[Record, Path] | None:
+    def _check_on_image(self, record: Record, path: Path, loaded: dict[Any, Any]) -> bool:
+        """Whether a mask is on its image's grid."""
+        fits = self.attempt(path, self._check_pair, loaded) is not None
+        if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
+            self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
+        return fits
+
+    def _count(self, path: Path, values: set[int]) -> None:
+        """Keep which classes are drawn, and in how many masks where none are given."""
+        for value in values - self._drawn.keys():
+            self._drawn[value] = path
+        if not self._classes_known:
+            self.counts.values.update(values)
+
+    def _is_empty(self, values: set[int]) -> bool:
+        """Whether a mask of these values has nothing drawn in it."""
+        nothing = set()
+        if self._classes_known:
+            nothing.add(IGNORED)
+        if self.rules.background:
+            nothing.add(0)
+        return values <= nothing
+
+    def _find_missing_structures(self, path: Path, values: set[int]) -> None:
+        """Structures that every volume should have."""
+        if self.rules.everywhere:
+            for label, name in enumerate(self.rules.classes or ()):
+                if label and label not in values:
+                    self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
+
+    def _check_heart(self, record: Record, path: Path, labels: NDArray) -> None:
+        """What no heart's mask looks like, by itself and beside the patient's other frame; records are sorted."""
+        oddities = acdc.oddities(labels, self._hearts.get(record.patient))
+        for text in oddities:
+            self.add("warning", path, f"{path}: {text}")
+        self._hearts = {} if oddities else {record.patient: labels}
+
+    def _twin(self, record: Record, path: Path, digest: Digest) -> tuple[Record, Path] | None:
         """An earlier image, or mask, of the same voxels under another name."""
-        found = self.voxels.setdefault(voxels, (record, path))
-        return None if found[0].case == record.case else found
+        first = self._first_of.setdefault(digest, (record, path))
+        return None if first[0].case == record.case else first
 
 
-def _voxels(values: Any) -> tuple[Any, ...]:
-    """What tells voxels from others: their type, their shape and a digest."""
+def _digest(values: Any) -> Digest:
+    """What tells voxels from others: their type, their shape and a hash."""
     voxels = np.ascontiguousarray(values.as_tensor().numpy())
     return voxels.dtype, voxels.shape, hashlib.blake2b(voxels.data, digest_size=16).digest()
 
 
-def _opened(path: Path) -> bool:
+def _can_open(path: Path) -> bool:
     """True, or the system's own reason against it: readers call it damage."""
     with path.open("rb"):
         return True

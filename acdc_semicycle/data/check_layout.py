@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from acdc_semicycle.data.check_cases import Cases, Kind
+from acdc_semicycle.data.check_cases import Cases
+from acdc_semicycle.data.check_findings import Rules
 from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio.pictures import PICTURES
@@ -15,37 +16,49 @@ from acdc_semicycle.imageio.volumes import NIFTI, SCANS
 from acdc_semicycle.runtime.errors import InputError
 
 KINDS = {
-    "acdc": Kind("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
-    "voc": Kind("PASCAL VOC", voc.CLASSES, voc.COLOURS, voc.VALUES, (0, 255)),
-    "cityscapes": Kind("Cityscapes", cityscapes.CLASSES, cityscapes.COLOURS, cityscapes.VALUES, (0, 255), False),
-    "folder": Kind("a folder of images", own=True),
+    "acdc": Rules("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
+    "voc": Rules("PASCAL VOC", voc.CLASSES, voc.COLOURS, voc.VALUES, (0, 255)),
+    "cityscapes": Rules("Cityscapes", cityscapes.CLASSES, cityscapes.COLOURS, cityscapes.VALUES, (0, 255), False),
+    "folder": Rules("a folder of images", own=True),
 }
 
 
 def kind(root: str | Path) -> str:
-    """Whose layout a folder has, by the names in it: a key of KINDS, ``"folder"`` where it is nobody's."""
+    """Whose layout a folder has, by the names in it: a key of KINDS, ``"folder"`` where it is that of no data set."""
     root = Path(root)
     try:
         acdc.patients(root)
         return "acdc"
     except (InputError, OSError):
-        if any((home / "JPEGImages").is_dir() for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")):
+        pass
+    for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (home / "JPEGImages").is_dir():
             return "voc"
-        return "cityscapes" if any((root / name).is_dir() for name in ("leftImg8bit", "gtFine")) else "folder"
+    if (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir():
+        return "cityscapes"
+    return "folder"
 
 
 def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
     """The records; where the layout itself is at fault, every file below by itself."""
     try:
-        if cases.counts.kind == "folder":
-            return folder.records(root, masks)
-        return (voc if cases.counts.kind == "voc" else cityscapes).records(root)
+        if cases.counts.kind == "voc":
+            return voc.records(root)
+        if cases.counts.kind == "cityscapes":
+            return cityscapes.records(root)
+        return folder.records(root, masks)
     except (InputError, OSError) as error:
         cases.fault(root, error)
-    cases.alone = cases.counts.alone = True
-    files = {path for parent in (root, masks) if parent and Path(parent).is_dir() for path in Path(parent).rglob("*")}
-    named = (path for path in sorted(files) if path.name.lower().endswith((*SCANS, *PICTURES)) and path.name[0] != ".")
-    return [Record(path.stem, path.stem, path) for path in named if path.is_file()]
+    cases.unmatched = cases.counts.unmatched = True
+    files = set(root.rglob("*"))
+    if masks and Path(masks).is_dir():
+        files |= set(Path(masks).rglob("*"))
+    records: list[Record] = []
+    for path in sorted(files):
+        hidden = path.name.startswith(".")
+        if path.name.lower().endswith((*SCANS, *PICTURES)) and not hidden and path.is_file():
+            records.append(Record(path.stem, path.stem, path))
+    return records
 
 
 def acdc_records(root: Path, cases: Cases) -> list[Record]:
@@ -55,48 +68,63 @@ def acdc_records(root: Path, cases: Cases) -> list[Record]:
     for path, text in acdc.ignored_folders(root).items():
         cases.add("warning", path, text)
     for part, patient in acdc.patients(root):
-        if (other := folders.setdefault(patient.name, patient)) is not patient:
+        other = folders.setdefault(patient.name, patient)
+        if other is not patient:
             text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"
             cases.add("fault", patient, text)
         files = cases.attempt(patient, os.listdir, patient)
-        if files is None:
-            continue
-        frames = _frames(patient, sorted(files), cases)
-        asked = {f"{patient.name}_frame{frame:02d}": (phase, frame) for phase, frame in frames}
-        found = [
-            cases.attempt(patient / f"{name}.nii.gz", acdc.record, patient, *which, part)
-            for name, which in asked.items()
-        ]
-        own = [record for record in found if record]
-        _missing_masks(patient, own, cases)
-        _stray_masks(patient, sorted(files), asked, cases)
-        records += own
+        if files is not None:
+            records += _patient_records(patient, part, sorted(files), cases)
     if records and not any(record.label for record in records):
         cases.add("fault", root, f"{root} holds no mask of any image: there is nothing to learn from, give masks")
     return sorted(records)
 
 
+def _patient_records(patient: Path, part: str, files: Sequence[str], cases: Cases) -> list[Record]:
+    """The records of one patient, and what is wrong with the folder's names."""
+    records: list[Record] = []
+    expected: list[str] = []
+    for phase, frame in _frames(patient, files, cases):
+        case = f"{patient.name}_frame{frame:02d}"
+        expected.append(case)
+        record = cases.attempt(patient / f"{case}.nii.gz", acdc.record, patient, phase, frame, part)
+        if record:
+            records.append(record)
+    _find_missing_masks(patient, records, cases)
+    _find_stray_masks(patient, files, expected, cases)
+    return records
+
+
 def _frames(patient: Path, files: Sequence[str], cases: Cases) -> list[tuple[str | None, int]]:
     """The phases and their frames; without a usable Info.cfg the frames that are there."""
-    if frames := cases.attempt(patient / "Info.cfg", acdc.frames, patient):
-        return list(frames.items())
-    found = (re.fullmatch(rf"{patient.name}_frame(\d\d+)\.nii(\.gz)?", name) for name in files)
-    return [(None, int(match[1])) for match in found if match]
+    named = cases.attempt(patient / "Info.cfg", acdc.frames, patient)
+    if named:
+        return list(named.items())
+    frames: dict[int, None] = {}  # each once, though it may be there twice, compressed and not
+    for name in files:
+        match = re.fullmatch(rf"{patient.name}_frame(\d\d+)\.nii(\.gz)?", name)
+        if match:
+            frames[int(match[1])] = None
+    return [(None, frame) for frame in frames]
 
 
-def _missing_masks(patient: Path, records: Sequence[Record], cases: Cases) -> None:
+def _find_missing_masks(patient: Path, records: Sequence[Record], cases: Cases) -> None:
     """A patient is labelled whole or not at all."""
+    if not any(record.label for record in records):
+        return
     for record in records:
-        if record.label is None and any(other.label for other in records):
+        if record.label is None:
             path = patient / f"{record.case}_gt.nii.gz"
             text = f"{path} is not there, but the mask of another frame: all of {record.patient} counts as unlabelled"
             cases.add("warning", path, text)
 
 
-def _stray_masks(patient: Path, files: Sequence[str], asked: Collection[str], cases: Cases) -> None:
+def _find_stray_masks(patient: Path, files: Sequence[str], expected: Sequence[str], cases: Cases) -> None:
     """Masks without an image, but for images that are missed already."""
     for name in files:
-        drawn = re.fullmatch(r"(.+)_gt\.nii(\.gz)?", name)
-        if drawn and drawn[1] not in asked and not {drawn[1] + end for end in NIFTI} & set(files):
-            text = f"{patient / name} is a mask without an image: restore {drawn[1]}.nii.gz, or remove the mask"
+        match = re.fullmatch(r"(.+)_gt\.nii(\.gz)?", name)
+        if not match or match[1] in expected:
+            continue
+        if not any(match[1] + end in files for end in NIFTI):
+            text = f"{patient / name} is a mask without an image: restore {match[1]}.nii.gz, or remove the mask"
             cases.add("warning", patient / name, text)

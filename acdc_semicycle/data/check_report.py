@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from acdc_semicycle.data.check_cases import Counts, Finding
+from acdc_semicycle.data.check_findings import Counts, Finding
 from acdc_semicycle.data.check_layout import KINDS
 from acdc_semicycle.runtime.errors import many
 
@@ -14,23 +14,43 @@ VALUES = "a training needs mask_values, the class of each value"
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:
     """The findings as lines of text, with what was looked at above and their number below."""
-    who = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
-    looked = f"{who}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"
-    lines = [f"{KINDS[counts.kind].title}: {'not counted' if counts.alone else looked}"]
+    notes = _notes(counts)
+    lines = [f"{KINDS[counts.kind].title}: {_what_was_counted(counts)}"]
     lines += [f"{finding.severity}: {finding.text}" for finding in findings]
+    lines += notes
+    if findings:
+        tally = Counter(finding.severity for finding in findings)
+        lines.append(f"{many(tally['fault'], 'fault')}, {many(tally['warning'], 'warning')}")
+    elif notes and notes[-1].endswith(VALUES):
+        lines.append("nothing else found")
+    else:
+        lines.append("nothing found")
+    return "\n".join(lines)
+
+
+def _what_was_counted(counts: Counts) -> str:
+    """The number of patients where they are known, of images and of masks."""
+    if counts.unmatched:
+        return "not counted"
+    patients = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
+    return f"{patients}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"
+
+
+def _notes(counts: Counts) -> list[str]:
+    """What is no fault and no warning, a line each."""
+    notes: list[str] = []
     if counts.lost:
-        lines.append(
+        notes.append(
             f"note: {counts.lost} of {counts.scans} images have a spacing of 1 x 1 x 1 mm, as of files that have lost"
             " theirs: Dice is fine, millilitres and millimetres are withheld"
         )
     if counts.values:
-        classes, held = len(counts.values), ", ".join(f"{value} in {n}" for value, n in sorted(counts.values.items()))
-        lines.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({held} masks)")
+        classes = len(counts.values)
+        masks = ", ".join(f"{value} in {n}" for value, n in sorted(counts.values.items()))
+        notes.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({masks} masks)")
         if max(counts.values) >= classes:
-            lines.append(f"note: these are not 0 to {classes - 1}: {VALUES}")
-    n = Counter(finding.severity for finding in findings)
-    nothing = "nothing found" if not lines[-1].endswith(VALUES) else "nothing else found"
-    return "\n".join([*lines, ", ".join(many(n[word], word) for word in ("fault", "warning")) if findings else nothing])
+            notes.append(f"note: these are not 0 to {classes - 1}: {VALUES}")
+    return notes
 
 
 def status(findings: Iterable[Finding]) -> int:

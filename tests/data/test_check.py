@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from acdc_semicycle.data import check, check_cases, check_report
+from acdc_semicycle.data import check, check_cases, check_findings, check_report
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
@@ -224,7 +224,7 @@ def test_what_may_not_be_read_is_named(root, what):
 
 
 def test_a_phantom_has_nothing_wrong_and_every_case_goes_through_the_progress(phantom_dir):
-    counts, seen = check_cases.Counts(), []
+    counts, seen = check_findings.Counts(), []
 
     def progress(cases):
         for case in cases:
@@ -239,7 +239,7 @@ def test_a_phantom_has_nothing_wrong_and_every_case_goes_through_the_progress(ph
 def test_lost_spacing_is_said_once_and_is_no_finding(root):
     for end in ("frame01.nii.gz", "frame01_gt.nii.gz", "frame10.nii.gz", "frame10_gt.nii.gz"):
         rewrite(file(root, 1, end), affine=lambda _: np.eye(4))
-    counts = check_cases.Counts()
+    counts = check_findings.Counts()
     assert check.check(root, progress=iter, counts=counts) == []
     assert check_report.report([], counts).count("note: 2 of 4 images have a spacing of 1 x 1 x 1 mm") == 1
 
@@ -253,7 +253,7 @@ def test_an_absurd_spacing_is_a_warning_and_so_is_that_the_other_frame_has_anoth
 
 def test_a_report_gives_each_finding_a_line_and_the_status_follows_the_faults(root):
     cut(image(root, 1)), gone(mask(root, 2))
-    counts = check_cases.Counts()
+    counts = check_findings.Counts()
     found = check.check(root, progress=iter, counts=counts)
     lines = check_report.report(found, counts).splitlines()
     assert lines[1].startswith(f"fault: {image(root, 1)} is truncated") and lines[2].startswith("warning: ")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acdc_semicycle.data import check, check_cases, check_layout, check_report
+from acdc_semicycle.data import check, check_findings, check_layout, check_report
 from acdc_semicycle.datasets import folder as pictures_of
 from acdc_semicycle.datasets import voc
 from acdc_semicycle.runtime.errors import InputError
@@ -31,14 +31,14 @@ def drawn(label: int) -> np.ndarray:
 
 
 def test_a_folder_without_classes_takes_their_number_from_its_masks(tmp_path):
-    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check_cases.Counts()
+    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check_findings.Counts()
     assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
     assert "number is taken from the masks: 3 (0 in 2, 1 in 1, 2 in 1 masks)" in check_report.report([], counts)
     assert check_report.report([], counts).count("note") == 1
 
 
 def test_a_folder_with_classes_has_no_others(tmp_path):
-    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check_cases.Counts()
+    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check_findings.Counts()
     [found] = check.check(folder / "images", folder / "masks", ["background", "cell"], None, iter, counts)
     assert found.path == folder / "masks" / "b.png" and "label 2: expected whole numbers 0 to 1" in found.text
     assert "note" not in check_report.report([], counts)
@@ -58,7 +58,7 @@ def test_a_class_that_is_in_no_mask_is_a_warning_at_a_trainings_start_too(tmp_pa
 
 def test_values_of_masks_are_read_as_in_a_training(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1) * 255, "b": drawn(2) * 100})
-    counts = check_cases.Counts()
+    counts = check_findings.Counts()
     assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
     said = check_report.report([], counts).splitlines()
     assert "these are not 0 to 2: a training needs mask_values" in said[-2] and said[-1] == "nothing else found"
@@ -71,7 +71,7 @@ def test_values_of_masks_are_read_as_in_a_training(tmp_path):
 def test_where_the_layout_is_at_fault_the_files_are_read_all_the_same(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
     gone(folder / "images" / "a.png"), cut(folder / "images" / "b.png")
-    counts = check_cases.Counts()
+    counts = check_findings.Counts()
     found = check.check(folder / "images", folder / "masks", progress=iter, counts=counts)
     assert [finding.path for finding in found] == [folder / "images", folder / "images" / "b.png"]
     assert str(folder / "masks" / "a.png") in found[0].text
@@ -108,7 +108,7 @@ def test_a_devkit_is_read_by_its_own_classes(tmp_path):
 
 @pytest.mark.slow
 def test_real_acdc_has_nothing_wrong_but_one_scan_under_two_names(acdc_dir):
-    counts = check_cases.Counts()
+    counts = check_findings.Counts()
     found = check.check(acdc_dir, counts=counts)
     if any(acdc_dir.glob("**/patient076")):  # the same images as patient074's, byte for byte, drawn by hand twice
         [twins] = found
