@@ -165,11 +165,12 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
     given = parser.parse_args(arguments)
     from acdc_semicycle.data import check as checking
+    from acdc_semicycle.data import check_findings, check_report
 
-    counts = checking.Counts()
+    counts = check_findings.Counts()
     findings = checking.check(given.dataset, given.masks, given.classes, counts=counts)
-    print(checking.report(findings, counts))
-    return checking.status(findings)
+    print(check_report.report(findings, counts))
+    return check_report.status(findings)
 
 
 def export(arguments: list[str]) -> int:

@@ -35,7 +35,7 @@ from acdc_semicycle.training import checkpoints
 
 CALLS = ("replace", "rename", "link", "unlink", "remove", "fsync")  # by which a file gets or loses its name
 STOP_SECONDS, STOP_CODE = 10.0, 75  # within which a process ends at SIGTERM, and its exit code then: EX_TEMPFAIL
-TINY = "--image_size [32,32] --filters 2 --blocks 1 --d_filters 2 --epochs 3 --steps_an_epoch 100 --num_workers 0"
+TINY = "--image_size [32,32] --filters 2 --blocks 1 --d_filters 2 --epochs 3 --steps_per_epoch 100 --num_workers 0"
 
 Saved = Callable[[int], None]  # is told each epoch whose save has returned
 

@@ -35,7 +35,7 @@ def nothing() -> None:
 def train(folder: Path, **settings: Any) -> None:
     """Two steps of the bundle's training, and a validation."""
     settings |= {"output_dir": str(folder / "run"), "cache_dir": str(folder / "cache"), "epochs": 1, "validation": 0.25}
-    settings |= {"demo": False, "dataset_dir": str(folder / "phantom"), "dataset": "phantom", "steps_an_epoch": 2}
+    settings |= {"demo": False, "dataset_dir": str(folder / "phantom"), "dataset": "phantom", "steps_per_epoch": 2}
     config = str(predict.ROOT / "bundles" / "semicycle" / "configs" / "train.json")
     flow = ConfigWorkflow(config, workflow_type="train", logging_file=False, run_id="training", **settings)
     flow.initialize()

@@ -24,6 +24,7 @@ from predict import Stock
 from torch.nn.functional import interpolate
 
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.runtime.errors import InputError
 
 TOOLS = ("SimpleITK", "MONAI", "ours")
@@ -101,7 +102,7 @@ def stored(path: Path) -> Read:
         return read_itk(path)
     image: Any = nibabel.load(path)
     affine = np.array(image.affine, float)
-    affine[:3] *= volumes.IN_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    affine[:3] *= IN_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
     return np.asanyarray(image.dataobj), affine
 
 

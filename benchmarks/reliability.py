@@ -87,8 +87,8 @@ from scipy.spatial.transform import Rotation
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.data.check import check
 from acdc_semicycle.datasets import phantom
+from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.imageio.orientation import Layout
-from acdc_semicycle.imageio.volumes import IN_MM
 from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]

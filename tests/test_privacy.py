@@ -21,7 +21,7 @@ from acdc_semicycle import cli
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.methods.networks import ResidualGenerator
 from tests.config.test_bundle import train
-from tests.imageio.test_dicom import stack
+from tests.imageio.dicom_files import stack
 
 WORD = "PLANTEDNAME"
 ITK = {"nrrd": ["comment", "PatientName", "content"], "mha": ["Comment", "PatientName"], "mhd": ["Comment", "Name"]}

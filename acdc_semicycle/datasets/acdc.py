@@ -42,16 +42,18 @@ def records(root: str | Path) -> list[Record]:
         InputError: no such folder, no patient in it; or all patients without a usable Info.cfg or without a frame
             which that file names.
     """
-    found, faults = [], []
+    result: list[Record] = []
+    faults: list[str] = []
     for part, folder in patients(root):
         try:
-            found += [record(folder, phase, frame, part) for phase, frame in frames(folder).items()]
+            for phase, frame in frames(folder).items():
+                result.append(record(folder, phase, frame, part))
         except InputError as error:
             faults.append(str(error))
-    for text in passed_over(root).values():
+    for text in ignored_folders(root).values():
         log.warning("%s", text)
     refuse(faults, str(root))
-    return sorted(found)
+    return sorted(result)
 
 
 def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
@@ -60,20 +62,26 @@ def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
     Args:
         other: the mask of the patient's other frame, on the same grid.
     """
-    rv, myo, lv = (labels == k for k in (1, 2, 3))
-    if rv.any() and lv.any() and _inside(lv, myo) < _inside(rv, myo):
+    rv, myo, lv = labels == 1, labels == 2, labels == 3
+    if rv.any() and lv.any() and _enclosed(lv, myo) < _enclosed(rv, myo):
         return ["its RV lies in the myocardium's ring and its LV beside it: expected 1 RV, 2 MYO, 3 LV"]
-    if other is not None and other.shape == labels.shape and lv.any() and (other == 3).any():
-        common = (lv & (other == 3)).any(2).sum() / min(part.any(2).sum() for part in (lv, other == 3))
-        if common < APART:
-            return ["its LV lies elsewhere than in the patient's other frame: one of the masks may be mirrored"]
+    if other is not None and other.shape == labels.shape and _shared(lv, other == 3) < APART:
+        return ["its LV lies elsewhere than in the patient's other frame: one of the masks may be mirrored"]
     return []
 
 
-def _inside(part: NDArray, myo: NDArray) -> float:
+def _enclosed(part: NDArray, myo: NDArray) -> float:
     """How much of a structure's border, slice by slice, is myocardium."""
     border = binary_dilation(part, np.ones((3, 3, 1))) & ~part
     return float((border & myo).sum() / max(border.sum(), 1))
+
+
+def _shared(first: NDArray, second: NDArray) -> float:
+    """How much of the smaller of two structures both share, seen along the heart; 1 where one of them is empty."""
+    if not (first.any() and second.any()):
+        return 1.0
+    smaller = min(first.any(2).sum(), second.any(2).sum())
+    return float((first & second).any(2).sum() / smaller)
 
 
 def patients(root: str | Path) -> list[tuple[str, Path]]:
@@ -85,38 +93,41 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the unpacked ACDC folder as dataset_dir, or in ACDC_DIR")
-    found = [
-        (part, folder)
-        for part, parent in _parts(root).items()
-        for folder in sorted(parent.iterdir())
-        if PATIENT.fullmatch(folder.name) and folder.is_dir()
-    ]
-    if not found:
+    folders: list[tuple[str, Path]] = []
+    for part, parent in _parts(root).items():
+        for folder in sorted(parent.iterdir()):
+            if PATIENT.fullmatch(folder.name) and folder.is_dir():
+                folders.append((part, folder))
+    if not folders:
         raise InputError(
             f"{root} holds no patientNNN folder: give the folder that holds training/patient001 and so on,"
             " or the patient folders themselves, as dataset_dir"
         )
-    return found
+    return folders
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    return {part: root / part for part in ("training", "testing") if (root / part).is_dir()} or {"training": root}
+    """The folders of patients, by the data set's part; where there are no parts, all is for training."""
+    folders = {part: root / part for part in ("training", "testing")}
+    return {part: folder for part, folder in folders.items() if folder.is_dir()} or {"training": root}
 
 
-def passed_over(root: str | Path) -> dict[Path, str]:
-    """Of each folder of patients that holds others, too, the first of those and a sentence on all: they look like
-    patients but for their names.
-    """
-    said = {}
+def ignored_folders(root: str | Path) -> dict[Path, str]:
+    """Folders that look like patients but for their names: of each parent the first one, with a sentence on all."""
+    sentences: dict[Path, str] = {}
     for parent in _parts(Path(root)).values():
-        others = [folder for folder in sorted(parent.iterdir()) if not PATIENT.fullmatch(folder.name)]
-        if left := [folder.name for folder in others if folder.is_dir() and _like_a_patient(folder)]:
-            what = f"{many(len(left), 'folder')} of scans by another name than patientNNN: {some(left)}"
-            said[parent / left[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
-    return said
+        names: list[str] = []
+        for folder in sorted(parent.iterdir()):
+            if not PATIENT.fullmatch(folder.name) and folder.is_dir() and _looks_like_a_patient(folder):
+                names.append(folder.name)
+        if names:
+            what = f"{many(len(names), 'folder')} of scans by another name than patientNNN: {some(names)}"
+            sentences[parent / names[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
+    return sentences
 
 
-def _like_a_patient(folder: Path) -> bool:
+def _looks_like_a_patient(folder: Path) -> bool:
+    """Whether a folder holds an Info.cfg or a scan."""
     with suppress(OSError):  # not ours to read
         return any(path.name == "Info.cfg" or path.name.lower().endswith(NIFTI) for path in folder.iterdir())
     return False
@@ -131,14 +142,14 @@ def frames(patient: Path) -> dict[str, int]:
     info = patient / "Info.cfg"
     if not info.is_file():
         raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
-    found = dict(
-        re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", info.read_text(encoding="utf-8-sig", errors="replace"), re.MULTILINE)
-    )
-    if missing := [phase for phase in PHASES if phase not in found]:
-        raise InputError(f"{info} has no line '{missing[0]}: N' with a frame number: restore it from the archive")
-    if int(found["ED"]) == int(found["ES"]):
-        raise InputError(f"{info} names frame {found['ED']} as ED and as ES: restore it from the archive")
-    return {phase: int(found[phase]) for phase in PHASES}
+    text = info.read_text(encoding="utf-8-sig", errors="replace")
+    numbers = dict(re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", text, re.MULTILINE))
+    for phase in PHASES:
+        if phase not in numbers:
+            raise InputError(f"{info} has no line '{phase}: N' with a frame number: restore it from the archive")
+    if int(numbers["ED"]) == int(numbers["ES"]):
+        raise InputError(f"{info} names frame {numbers['ED']} as ED and as ES: restore it from the archive")
+    return {phase: int(numbers[phase]) for phase in PHASES}
 
 
 def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
@@ -158,4 +169,8 @@ def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
 
 def _nifti(stem: Path) -> Path | None:
     """The file of this name, compressed or not."""
-    return next((path for end in (".nii.gz", ".nii") if (path := stem.with_name(stem.name + end)).is_file()), None)
+    for end in (".nii.gz", ".nii"):
+        path = stem.with_name(stem.name + end)
+        if path.is_file():
+            return path
+    return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from acdc_semicycle.datasets.records import Record, checked, given_folder
+from acdc_semicycle.datasets.records import Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError
 
@@ -65,27 +65,32 @@ def records(root: str | Path | None) -> list[Record]:
         InputError: no such folder, a part that is missing or empty, an image of ``val`` without a mask, or a
             name that is there twice.
     """
-    root = given_folder(root, "dataset_dir (or CITYSCAPES_DIR)", "the folder that holds leftImg8bit and gtFine")
-    found = [record for part in _PARTS for record in _part(root, part)]
-    return checked(found, root / "gtFine")
+    root = existing_folder(root, "dataset_dir (or CITYSCAPES_DIR)", "the folder that holds leftImg8bit and gtFine")
+    images: list[Record] = []
+    for part in _PARTS:
+        images += _part(root, part)
+    return check_records(images, root / "gtFine")
 
 
 def _part(root: Path, part: str) -> list[Record]:
+    """The images of one part, each with its mask."""
     images, masks = root / "leftImg8bit" / part, root / "gtFine" / part
     for folder in (images, masks):
         if not folder.is_dir():
             raise InputError(f"{folder} is not there: unpack leftImg8bit and gtFine, both in dataset_dir")
-    drawn = {(path.parent.name, path.name.removesuffix(_MASK)): path for path in _visible(masks, f"*{_MASK}")}
-    found = []
+    labels: dict[tuple[str, str], Path] = {}  # by city and stem
+    for path in _visible(masks, f"*{_MASK}"):
+        labels[path.parent.name, path.name.removesuffix(_MASK)] = path
+    result: list[Record] = []
     for path in _visible(images, f"*{_IMAGE}.*"):
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
             stem = path.stem.removesuffix(_IMAGE)
-            found.append(Record(stem, stem, path, drawn.pop((path.parent.name, stem), None), part=_PARTS[part]))
-    if not found:
+            result.append(Record(stem, stem, path, labels.pop((path.parent.name, stem), None), part=_PARTS[part]))
+    if not result:
         raise InputError(f"{images} holds no CITY/STEM{_IMAGE}.png: unpack the images of Cityscapes there")
-    if drawn:
-        log.warning("%d masks in %s have no image: left alone, e.g. %s", len(drawn), masks, min(drawn.values()).name)
-    return found
+    if labels:
+        log.warning("%d masks in %s have no image: left alone, e.g. %s", len(labels), masks, min(labels.values()).name)
+    return result
 
 
 def _visible(part: Path, pattern: str) -> list[Path]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, checked, given_folder
+from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
 from acdc_semicycle.runtime.errors import InputError
@@ -35,89 +35,132 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
         InputError: no such folder, no image, scans among pictures, two files with one name, a mask without an
             image, no mask at all, or an expression that is broken or finds nothing in a name.
     """
-    images = given_folder(images, "images", "the folder of your scans or pictures")
-    masks = given_folder(masks, "masks", "the folder of their masks") if masks else images
-    whose = _whose(patient)
-    shown, drawn = _told_apart(images, masks)
-    if not shown:
+    images = existing_folder(images, "images", "the folder of your scans or pictures")
+    masks = existing_folder(masks, "masks", "the folder of their masks") if masks else images
+    pattern = _pattern(patient)
+    image_files, mask_files = _images_and_masks(images, masks)
+    if not image_files:
         raise InputError(f"{images} holds no image: give a folder of {', '.join((*SCANS, *PICTURES))} files as images")
-    kinds = {path.name.lower().endswith(SCANS): path for path in [*shown.values(), *drawn.values()]}
+    _check_one_kind([*image_files.values(), *mask_files.values()])
+    labels = _labels(mask_files, image_files)
+    result: list[Record] = []
+    for case, path in image_files.items():
+        result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
+    return check_records(result, masks)
+
+
+def _check_one_kind(files: list[Path]) -> None:
+    """Refuse scans among pictures."""
+    kinds = {path.name.lower().endswith(SCANS): path for path in files}
     if len(kinds) == 2:
         raise InputError(f"{kinds[True]} is a scan and {kinds[False]} a picture: give folders of one kind")
-    labels = _labels(drawn, shown)
-    found = [Record(case, _patient(case, whose), path, labels.get(case)) for case, path in shown.items()]
-    return checked(found, masks)
 
 
-def _told_apart(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """The images and the masks by name, also where the masks lie among the images."""
-    shown = _files(images)
+    files = _files(images)
     if not masks.resolve().is_relative_to(images.resolve()):
-        return _named(shown, images), _named(_files(masks), masks)
-    own = images / masks.resolve().relative_to(images.resolve())
-    among = own != images
-    drawn = {path for path in shown if _stem(path.name).endswith(MASK_ENDINGS) or (among and path.is_relative_to(own))}
-    return _named([path for path in shown if path not in drawn], images), _named(sorted(drawn), own, images)
+        return _by_name(files, images), _by_name(_files(masks), masks)
+    mask_folder = images / masks.resolve().relative_to(images.resolve())
+    image_files: list[Path] = []
+    mask_files: list[Path] = []
+    for path in files:
+        inside = mask_folder != images and path.is_relative_to(mask_folder)
+        is_mask = inside or _stem(path.name).endswith(MASK_ENDINGS)
+        (mask_files if is_mask else image_files).append(path)
+    return _by_name(image_files, images), _by_name(mask_files, mask_folder, images)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The scans and pictures below, sorted."""
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(SCANS + PICTURES) and path.is_file())
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    """The scans and pictures below, sorted, without hidden ones."""
+    files: list[Path] = []
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.name.lower().endswith(SCANS + PICTURES) and path.is_file() and not hidden:
+            files.append(path)
+    return sorted(files)
 
 
 def _stem(name: str) -> str:
-    return next((name[: -len(end)] for end in SCANS + PICTURES if name.lower().endswith(end)), name)
+    """A file's name without .nii.gz or whatever it ends in."""
+    for end in SCANS + PICTURES:
+        if name.lower().endswith(end):
+            return name[: -len(end)]
+    return name
 
 
-def _named(files: list[Path], *folders: Path) -> dict[str, Path]:
+def _by_name(files: list[Path], *folders: Path) -> dict[str, Path]:
     """The files by their names without the suffix, relative to the first folder that holds them."""
     named: dict[str, Path] = {}
     for path in files:
         folder = next(folder for folder in folders if path.is_relative_to(folder))
-        if (other := named.setdefault(_stem(path.relative_to(folder).as_posix()), path)) is not path:
+        other = named.setdefault(_stem(path.relative_to(folder).as_posix()), path)
+        if other is not path:
             raise InputError(f"{other} and {path} have one name: rename one, or keep one")
     return named
 
 
 def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
-    """The mask of each image that has one."""
+    """The mask of each image that has one, by the image's name."""
     labels: dict[str, Path] = {}
-    strangers = []
+    unmatched: list[Path] = []
     for name, path in masks.items():
-        base = re.sub(f"({'|'.join(MASK_ENDINGS)})$", "", name)
-        case = next((case for case in (name, base, f"{name}_0000", f"{base}_0000") if case in images), None)
-        if case not in (None, name, base) and (second := f"{case[:-4]}0001") in images:
-            raise InputError(f"{images[second]} is a second channel of {images[case]}: keep one channel of each image")
+        case = _case_of(name, images)
         if case is None:
-            strangers.append(path)
-        elif (other := labels.setdefault(case, path)) is not path:
+            unmatched.append(path)
+            continue
+        other = labels.setdefault(case, path)
+        if other is not path:
             raise InputError(f"{images[case]} has two masks, {other} and {path}: keep one")
-    if strangers:
+    if unmatched:
         raise InputError(
-            f"{len(strangers)} masks match no image, e.g. {', '.join(map(str, strangers[:3]))}: give each the name of"
+            f"{len(unmatched)} masks match no image, e.g. {', '.join(map(str, unmatched[:3]))}: give each the name of"
             " its image, relative to the folder, or take it away"
         )
     return labels
 
 
-def _whose(patient: str | None) -> re.Pattern[str] | None:
+def _case_of(mask: str, images: dict[str, Path]) -> str | None:
+    """The image that a mask of this name belongs to; None where there is none.
+
+    Raises:
+        InputError: the image has several channels, as nnU-Net counts them.
+    """
+    base = re.sub(f"({'|'.join(MASK_ENDINGS)})$", "", mask)
+    for case in (mask, base):
+        if case in images:
+            return case
+    for stem in (mask, base):
+        case, second = f"{stem}_0000", f"{stem}_0001"
+        if case in images and second in images:
+            raise InputError(f"{images[second]} is a second channel of {images[case]}: keep one channel of each image")
+        if case in images:
+            return case
+    return None
+
+
+def _pattern(patient: str | None) -> re.Pattern[str] | None:
+    """The regular expression that takes the patient from a name; None where every image is its own patient."""
     if not patient:
         return None
     try:
-        whose = re.compile(patient)
+        pattern = re.compile(patient)
     except re.error as error:
         raise InputError(f"patient is {patient!r}, no regular expression ({error}): correct it") from error
-    if whose.groups != 1:
+    if pattern.groups != 1:
         raise InputError(
-            f"patient is {patient!r} with {whose.groups} groups: give one, around the patient: '^(p\\d+)_'"
+            f"patient is {patient!r} with {pattern.groups} groups: give one, around the patient: '^(p\\d+)_'"
         )
-    return whose
+    return pattern
 
 
-def _patient(case: str, whose: re.Pattern[str] | None) -> str:
-    if whose is None:
+def _patient(case: str, pattern: re.Pattern[str] | None) -> str:
+    """Whose image it is, by its name."""
+    if pattern is None:
         return case
-    if not ((found := whose.search(case)) and found[1]):
-        raise InputError(f"{case} has no patient by {whose.pattern!r}: give an expression that finds one in every name")
-    return found[1]
+    match = pattern.search(case)
+    if not match or not match[1]:
+        raise InputError(
+            f"{case} has no patient by {pattern.pattern!r}: give an expression that finds one in every name"
+        )
+    return match[1]

@@ -40,8 +40,8 @@ class Record:
     slice: int | None = None
 
 
-def given_folder(path: str | Path | None, name: str, what: str) -> Path:
-    """The folder that the setting ``name`` gives, as it was given; ``what`` says what it should hold.
+def existing_folder(path: str | Path | None, name: str, what: str) -> Path:
+    """The folder that the setting ``name`` gives, as it is given; ``what`` says what it should hold.
 
     Raises:
         InputError: nothing is given, or no folder is there.
@@ -53,8 +53,8 @@ def given_folder(path: str | Path | None, name: str, what: str) -> Path:
     return Path(str(path))
 
 
-def checked(records: Iterable[Record], masks: Path) -> list[Record]:
-    """These records sorted, once they make a data set; a warning counts the training images without a mask.
+def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
+    """The records sorted by case, if they make a data set; a warning counts the training images without a mask.
 
     Args:
         records: in any order.
@@ -63,26 +63,28 @@ def checked(records: Iterable[Record], masks: Path) -> list[Record]:
     Raises:
         InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
     """
-    found = sorted(records, key=lambda record: record.case)
-    refuse(
-        [
-            f"{one.case} is there twice, as {one.image} ({one.part}) and {other.image} ({other.part}):"
-            " keep one, an image is never both trained on and scored"
-            for one, other in pairwise(found)
-            if one.case == other.case
-        ],
-        "the data set",
-    )
-    if blind := [record for record in found if record.part == "testing" and record.label is None]:
+    records = sorted(records, key=lambda record: record.case)
+    faults: list[str] = []
+    for first, second in pairwise(records):
+        if first.case == second.case:
+            faults.append(
+                f"{first.case} is there twice, as {first.image} ({first.part}) and {second.image} ({second.part}):"
+                " keep one, an image is never both trained on and scored"
+            )
+    refuse(faults, "the data set")
+    unscored = [record for record in records if record.part == "testing" and record.label is None]
+    if unscored:
         raise InputError(
-            f"{blind[0].image} has no mask in {masks} ({len(blind)} such in the part that is scored): restore its mask"
+            f"{unscored[0].image} has no mask in {masks} ({len(unscored)} such in the part that is scored): restore its"
+            " mask"
         )
-    training = [record for record in found if record.part == "training"]
-    plain = sum(record.label is None for record in training)
-    if plain == len(training):
+    training = [record for record in records if record.part == "training"]
+    unlabelled = sum(record.label is None for record in training)
+    if unlabelled == len(training):
         raise InputError(
-            f"none of the {plain} training images has a mask in {masks}: there is nothing to learn from, give masks"
+            f"none of the {unlabelled} training images has a mask in {masks}: there is nothing to learn from, give"
+            " masks"
         )
-    if plain:
-        log.warning("%d of %d training images have no mask in %s: unlabelled", plain, len(training), masks)
-    return found
+    if unlabelled:
+        log.warning("%d of %d training images have no mask in %s: unlabelled", unlabelled, len(training), masks)
+    return records

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from acdc_semicycle.datasets.records import Record, checked, given_folder
+from acdc_semicycle.datasets.records import Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError, refuse, some
 
@@ -26,7 +26,11 @@ CLASSES = (
 
 def _colour(label: int) -> tuple[int, int, int]:
     """The devkit's rule: the label's bits go to red, green and blue in turn, each filled from its highest bit."""
-    red, green, blue = (sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3))
+    colour = [0, 0, 0]
+    for bit in range(3):
+        for channel in range(3):
+            colour[channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
+    red, green, blue = colour
     return red, green, blue
 
 
@@ -48,27 +52,34 @@ def records(root: str | Path | None) -> list[Record]:
         InputError: no such folder, a folder, list or image that is missing, an empty list, an image in both
             lists, or an image of ``val.txt`` without a mask.
     """
-    home = _home(given_folder(root, "dataset_dir (or VOC_DIR)", "the folder that holds VOCdevkit"))
+    home = _home(existing_folder(root, "dataset_dir (or VOC_DIR)", "the folder that holds VOCdevkit"))
     lists = home / "ImageSets" / "Segmentation"
-    drawn = [folder for name in ("SegmentationClass", "SegmentationClassAug") if (folder := home / name).is_dir()]
-    if not drawn:
+    folders = [home / name for name in ("SegmentationClass", "SegmentationClassAug") if (home / name).is_dir()]
+    if not folders:
         raise InputError(f"{home} has no SegmentationClass folder: unpack the masks (the segmentation task) there")
     scored = _names(lists / "val.txt")
-    trained = _names(lists / "train.txt") if drawn[-1].name == "SegmentationClass" else _sbd(lists, drawn[-1], scored)
-    listed = [_record(home, drawn[::-1], name, "training") for name in trained]
-    listed += [_record(home, drawn, name, "testing") for name in scored]
-    refuse(
-        [
-            f"{each.image} is not there, but listed for {each.part}: restore it, or take {each.case} out of the list"
-            for each in listed
-            if not each.image.is_file()
-        ],
-        str(lists),
-    )
-    return checked(listed, drawn[-1])
+    if folders[-1].name == "SegmentationClass":
+        trained = _names(lists / "train.txt")
+    else:
+        trained = _sbd(lists, folders[-1], scored)
+    listed: list[Record] = []
+    for name in trained:
+        listed.append(_record(home, folders[::-1], name, "training"))
+    for name in scored:
+        listed.append(_record(home, folders, name, "testing"))
+    faults: list[str] = []
+    for record in listed:
+        if not record.image.is_file():
+            faults.append(
+                f"{record.image} is not there, but listed for {record.part}: restore it, or take {record.case} out of"
+                " the list"
+            )
+    refuse(faults, str(lists))
+    return check_records(listed, folders[-1])
 
 
 def _home(root: Path) -> Path:
+    """The folder of VOC 2012, wherever below the root it is."""
     for home in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
         if (home / "JPEGImages").is_dir():
             return home
@@ -92,14 +103,23 @@ def _names(path: Path) -> list[str]:
         raise InputError(f"{path} is not there: restore it from the VOC 2012 archive")
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     words = [line.split()[0] for line in lines if line.strip()]
-    if bad := [word for word in words if ".." in word]:
-        raise InputError(f"{path} lists {some(bad)}: give names of images, without '..'")
+    outside = [word for word in words if ".." in word]
+    if outside:
+        raise InputError(f"{path} lists {some(outside)}: give names of images, without '..'")
     if not words:
         raise InputError(f"{path} is empty: restore it from the VOC 2012 archive, a name a line")
     return list(dict.fromkeys(PurePosixPath(word).stem for word in words))
 
 
-def _record(home: Path, drawn: list[Path], name: str, part: str) -> Record:
+def _record(home: Path, folders: list[Path], name: str, part: str) -> Record:
     """The image of this name, with its mask from the first folder that has one."""
-    label = next((mask for folder in drawn if (mask := folder / f"{name}.png").is_file()), None)
-    return Record(name, name, home / "JPEGImages" / f"{name}.jpg", label, part=part)
+    return Record(name, name, home / "JPEGImages" / f"{name}.jpg", _mask(folders, name), part=part)
+
+
+def _mask(folders: list[Path], name: str) -> Path | None:
+    """The mask of this name in the first folder that has one."""
+    for folder in folders:
+        mask = folder / f"{name}.png"
+        if mask.is_file():
+            return mask
+    return None

@@ -37,10 +37,16 @@ class Damaged(Exception):
 
 
 class Element(NamedTuple):
-    """Where one element is; its type is empty where it is implicit."""
+    """Where one element is.
+
+    Attributes:
+        at: the byte at which it begins.
+        start: the byte at which its value begins.
+        length: of the value, in bytes, or UNTIL_END.
+        depth: number of sequences and items of undefined length around it.
+    """
 
     tag: int
-    kind: bytes
     at: int
     start: int
     length: int
@@ -70,6 +76,7 @@ class Header:
     large: bool = False
 
     def text(self, tag: int) -> str:
+        """An element's value as text; empty where it is not there."""
         return self.values.get(tag, b"").decode("latin-1").strip(" \0")
 
     @property
@@ -83,9 +90,11 @@ class Header:
         return self.values.get(tag, b"")[:4] in (b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0")
 
     def number(self, tag: int, default: int = 0) -> int:
-        """A short one, or -1 where it is damaged."""
+        """An element's value as a number of two bytes; -1 where it is damaged."""
         value = self.values.get(tag, b"")
-        return int.from_bytes(value, self.order) if len(value) == 2 else -1 if value else default
+        if len(value) == 2:
+            return int.from_bytes(value, self.order)
+        return -1 if value else default
 
 
 def begins(head: bytes) -> int | None:
@@ -95,8 +104,11 @@ def begins(head: bytes) -> int | None:
     return 0 if BARE.match(head) else None
 
 
-def header(path: Path, wanted: frozenset[int]) -> Header | None:
+def read_header(path: Path, wanted: frozenset[int]) -> Header | None:
     """The header of a file as far as it goes; None where it is no DICOM.
+
+    Args:
+        wanted: tags of the elements whose values are kept.
 
     Raises:
         OSError: the file cannot be read.
@@ -105,56 +117,70 @@ def header(path: Path, wanted: frozenset[int]) -> Header | None:
         start = begins(stream.read(132))
         if start is None:
             return None
-        found, size = Header(), os.fstat(stream.fileno()).st_size
+        header = Header()
         try:
-            _walk(found, stream, size, start, wanted)
+            _fill(header, stream, os.fstat(stream.fileno()).st_size, start, wanted)
         except (Damaged, zlib.error):
-            found.whole = False
-    return found
+            header.whole = False
+    return header
 
 
-def stored(path: Path, found: Header, start: int, length: int) -> bytes:
+def stored(path: Path, header: Header, start: int, length: int) -> bytes:
     """So many bytes of a file, unpacked.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
-        if found.deflated is not None:
-            stream.seek(found.deflated)
+        if header.deflated is not None:
+            stream.seek(header.deflated)
             return _unpacked(stream)[start : start + length]
         stream.seek(start)
         return stream.read(length)
 
 
 def _unpacked(stream: io.BufferedIOBase) -> bytes:
+    """The elements of a deflated file from here on, as many as may be."""
     return zlib.decompressobj(-15).decompress(stream.read(LARGEST_UNPACKED), LARGEST_UNPACKED)
 
 
-def _walk(found: Header, stream: io.BufferedIOBase, size: int, start: int, wanted: frozenset[int]) -> None:
-    for element in _elements(stream, size, start, "little"):  # of the meta header
-        start = element.at
-        if element.tag >> 16 != 2:
-            break
-        found.values[element.tag] = _value(stream, element)
-        start = element.start + element.length
-    syntax = found.text(SYNTAX)
+def _fill(header: Header, stream: io.BufferedIOBase, size: int, start: int, wanted: frozenset[int]) -> None:
+    """Walk from element to element and keep in the header what is wanted of them."""
+    start = _read_meta(header, stream, size, start)
+    syntax = header.text(SYNTAX)
     stream.seek(start)
     if syntax == DEFLATED:
         content = _unpacked(stream)
-        found.deflated, stream, size, start = start, io.BytesIO(content), len(content), 0
-        found.large = size == LARGEST_UNPACKED
+        header.deflated, header.large = start, len(content) == LARGEST_UNPACKED
+        stream, size, start = io.BytesIO(content), len(content), 0
     elif syntax == BIG or (not syntax and stream.read(2) == b"\0\x08"):
-        found.order = "big"
-    for element in _elements(stream, size, start, found.order):
-        if found.pixels and element.depth == 0 and element.tag <= found.pixels.tag:
-            raise Damaged  # nothing of an image's stands behind its pixels
-        if element.depth == 0 and element.tag in wanted:
-            found.values[element.tag] = _value(stream, element)
-        elif element.depth == 0 and element.tag in (PIXELS, *FLOATS):
-            found.pixels = element
-        elif found.pixels and element.depth == 1 and element.tag == ITEM:
-            found.parts.append((element.start, element.length))
+        header.order = "big"
+    for element in _elements(stream, size, start, header.order):
+        _keep(header, stream, element, wanted)
+
+
+def _read_meta(header: Header, stream: io.BufferedIOBase, size: int, start: int) -> int:
+    """Keep the meta header, which is little-endian; the byte at which it ends."""
+    for element in _elements(stream, size, start, "little"):
+        if element.tag >> 16 != 2:
+            return element.at
+        header.values[element.tag] = _value(stream, element)
+        start = element.start + element.length
+    return start
+
+
+def _keep(header: Header, stream: io.BufferedIOBase, element: Element, wanted: frozenset[int]) -> None:
+    """Keep one element's value if it is wanted, or where it has pixels."""
+    pixels = header.pixels
+    if element.depth == 0:
+        if pixels and element.tag <= pixels.tag:
+            raise Damaged  # nothing of an image's stands after its pixels
+        if element.tag in wanted:
+            header.values[element.tag] = _value(stream, element)
+        elif element.tag in (PIXELS, *FLOATS):
+            header.pixels = element
+    elif pixels and element.depth == 1 and element.tag == ITEM:
+        header.parts.append((element.start, element.length))
 
 
 def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) -> Iterator[Element]:
@@ -171,27 +197,42 @@ def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) ->
             return
         stream.seek(start)
         head = stream.read(12)
-        tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
-        typed = head[4:6].isalpha() and head[4:6].isupper()
-        explicit = typed if explicit is None else explicit  # files are one or the other, whatever they say
-        kind = head[4:6] if explicit and typed and tag >> 16 != 0xFFFE else b""
-        lies = slice(8, 12) if kind in LONG else slice(6, 8) if kind else slice(4, 8)
-        length, at = int.from_bytes(head[lies], order), start
-        start += max(lies.stop, 8)
-        yield Element(tag, kind, at, start, length, depth)
-        if tag in (ITEM_END, SEQUENCE_END):
+        if explicit is None:
+            explicit = _has_type(head)  # files are one or the other, whatever they say
+        element = _element(head, start, depth, order, explicit)
+        yield element
+        start = element.start
+        if element.tag in (ITEM_END, SEQUENCE_END):
             depth -= 1
-        elif length == UNTIL_END:
+        elif element.length == UNTIL_END:
             depth += 1
         else:
-            start += length
+            start += element.length
         if start > size or depth < 0:
             raise Damaged
     raise Damaged
 
 
+def _has_type(head: bytes) -> bool:
+    """Whether two capital letters stand where an explicit element has its type."""
+    return head[4:6].isalpha() and head[4:6].isupper()
+
+
+def _element(head: bytes, at: int, depth: int, order: Order, explicit: bool) -> Element:
+    """The element that begins with these twelve bytes."""
+    tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    kind = head[4:6] if explicit and _has_type(head) and tag >> 16 != 0xFFFE else b""
+    if kind in LONG:
+        first, last = 8, 12
+    elif kind:
+        first, last = 6, 8
+    else:
+        first, last = 4, 8
+    return Element(tag, at, at + last, int.from_bytes(head[first:last], order), depth)
+
+
 def _value(stream: io.BufferedIOBase, element: Element) -> bytes:
-    """Of an element, nothing where it is cut; the beginning where it is long."""
+    """An element's value: nothing where it is cut, the beginning where it is long."""
     size = 4 if element.length == UNTIL_END else min(element.length, LONGEST_VALUE)
     stream.seek(element.start)
     value = stream.read(size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio.dicom_file import BIG, DEFLATED, PIXELS, UNTIL_END
+from acdc_semicycle.imageio.dicom_file import BIG, DEFLATED, PIXELS, UNTIL_END, Order
 
 PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG, DEFLATED)  # one that is not named is none of the packed
 RLE = "1.2.840.10008.1.2.5"
@@ -38,7 +37,7 @@ class Form:
     Attributes:
         rows, columns: of the slice.
         bits: that a pixel takes: 8, 16 or 32.
-        used: of these, the lowest; what is above may be anything.
+        used: of these the lowest so many; what is above may be anything.
         signed: whether they have a sign.
         inverse: whether large ones are dark.
         slope, intercept: to what was measured.
@@ -55,30 +54,30 @@ class Form:
 
     @property
     def size(self) -> int:
-        """In bytes, unpacked."""
+        """Bytes of the slice, unpacked."""
         return self.rows * self.columns * self.bits // 8
 
     @property
-    def kind(self) -> np.dtype:
-        """Of pixels as they are stored."""
+    def stored_type(self) -> np.dtype:
+        """The type of pixels as they are stored."""
         return np.dtype(f"{'i' if self.signed else 'u'}{self.bits // 8}")
 
     @property
-    def scaled(self) -> np.dtype:
-        """Of what was measured: whole numbers where these are."""
+    def measured_type(self) -> np.dtype:
+        """The type of what was measured: whole numbers where slope and intercept are."""
         if (self.slope, self.intercept) == (1, 0):
-            return self.kind
+            return self.stored_type
         whole = self.slope.is_integer() and self.intercept.is_integer()
         largest = abs(self.slope) * 2.0**self.used + abs(self.intercept)
         return np.dtype(np.int32 if whole and largest < 2**31 else np.float64)
 
 
-def known(syntax: str) -> bool:
+def can_read(syntax: str) -> bool:
     """Whether pixels of a transfer syntax can be read."""
     return syntax in (*PLAIN, RLE) or bool(JPEG.fullmatch(syntax) or JPEG_2000.fullmatch(syntax))
 
 
-def decoded(content: bytes, syntax: str, form: Form, order: str) -> NDArray:
+def decoded(content: bytes, syntax: str, form: Form, order: Order) -> NDArray:
     """[columns, rows] of what was measured.
 
     Args:
@@ -91,109 +90,131 @@ def decoded(content: bytes, syntax: str, form: Form, order: str) -> NDArray:
     if syntax in PLAIN:
         if len(content) != form.size:
             raise DamagedPixels
-        pixels = np.frombuffer(content, form.kind.newbyteorder("<" if order == "little" else ">")).astype(form.kind)
+        pixels = np.frombuffer(content, form.stored_type.newbyteorder(order)).astype(form.stored_type)
     elif syntax == RLE:
-        pixels = _unrolled(content, form)
+        pixels = _from_rle(content, form)
     else:
         _check_stream(content, syntax, form)
         pixels = _by_gdcm(content, syntax, form)
     if pixels.size != form.rows * form.columns:
         raise DamagedPixels
-    return _meant(pixels, form).reshape(form.rows, form.columns).T
+    return _measured(pixels, form).reshape(form.rows, form.columns).T
 
 
-def _meant(pixels: NDArray, form: Form) -> NDArray:
+def _measured(pixels: NDArray, form: Form) -> NDArray:
     """What was measured, from the bits that are used."""
     unused = form.bits - form.used
     if unused:
         pixels = pixels << unused >> unused
     if form.inverse:
-        pixels = ~pixels if form.signed else form.kind.type(2**form.used - 1) - pixels
-    if form.scaled == form.kind:
+        pixels = ~pixels if form.signed else form.stored_type.type(2**form.used - 1) - pixels
+    dtype = form.measured_type
+    if dtype == form.stored_type:
         return pixels
-    return pixels.astype(form.scaled) * form.scaled.type(form.slope) + form.scaled.type(form.intercept)
+    return pixels.astype(dtype) * dtype.type(form.slope) + dtype.type(form.intercept)
 
 
-def _unrolled(content: bytes, form: Form) -> NDArray:
+def _from_rle(content: bytes, form: Form) -> NDArray:
     """Pixels from RLE, which has one segment for each byte of a pixel, the highest first."""
-    starts = np.frombuffer(content[:64].ljust(64, b"\0"), "<u4")
-    count, places = form.bits // 8, starts[1:].tolist()
-    if len(content) < 64 or starts[0] != count:
+    if len(content) < 64:
         raise DamagedPixels
-    ends = [*places[1:count], len(content)]
+    count, *starts = np.frombuffer(content[:64], "<u4").tolist()
+    if count != form.bits // 8:
+        raise DamagedPixels
+    ends = [*starts[1:count], len(content)]
     planes = np.empty((form.rows * form.columns, count), np.uint8)
-    for n, (start, end) in enumerate(zip(places[:count], ends, strict=True)):
-        planes[:, count - 1 - n] = np.frombuffer(_segment(content[start:end], len(planes)), np.uint8)
-    return planes.view(form.kind.newbyteorder("<")).astype(form.kind).ravel()
+    for n, (start, end) in enumerate(zip(starts[:count], ends, strict=True)):
+        planes[:, count - 1 - n] = np.frombuffer(_from_segment(content[start:end], len(planes)), np.uint8)
+    return planes.view(form.stored_type.newbyteorder("<")).astype(form.stored_type).ravel()
 
 
-def _segment(packed: bytes, size: int) -> bytearray:
-    """So many bytes from one segment, behind which there may be zeros."""
-    found, place = bytearray(), 0
-    while len(found) < size and place < len(packed):
-        step = packed[place]
-        if step < 128:
-            found += packed[place + 1 : place + step + 2]
-            place += step + 2
+def _from_segment(packed: bytes, size: int) -> bytearray:
+    """So many bytes from one segment, after which there may be zeros."""
+    unpacked, position = bytearray(), 0
+    while len(unpacked) < size and position < len(packed):
+        step = packed[position]
+        if step < 128:  # so many bytes and one more as they are
+            unpacked += packed[position + 1 : position + step + 2]
+            position += step + 2
+        elif step > 128:  # one byte repeated
+            unpacked += packed[position + 1 : position + 2] * (257 - step)
+            position += 2
         else:
-            found += packed[place + 1 : place + 2] * (257 - step if step > 128 else 0)
-            place += 2 if step > 128 else 1
-    if len(found) != size or packed[place:].strip(b"\0"):
+            position += 1
+    if len(unpacked) != size or packed[position:].strip(b"\0"):
         raise DamagedPixels
-    return found
+    return unpacked
 
 
 def _check_stream(content: bytes, syntax: str, form: Form) -> None:
     """Refuse a stream of another size, before a decoder allocates that, and one that is cut."""
     try:
-        said = _jpeg_size(content) if JPEG.fullmatch(syntax) else _jpeg_2000_size(content)
+        size = _jpeg_size(content) if JPEG.fullmatch(syntax) else _jpeg_2000_size(content)
     except IndexError:
         raise DamagedPixels from None
-    if said != (form.rows, form.columns, 1):
+    if size != (form.rows, form.columns, 1):
         raise DamagedPixels
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int, int]:
     """Rows, columns and components of a JPEG or JPEG-LS stream that has its end."""
-    place = 2
+    position = 2
     if content[:2] != b"\xff\xd8" or b"\xff\xd9" not in content[-64:]:
         raise DamagedPixels
-    while content[place] == 0xFF and content[place + 1] != SCAN:
-        marker = content[place + 1]
+    while content[position] == 0xFF and content[position + 1] != SCAN:
+        marker = content[position + 1]
         if marker in SIZES:
-            return _number(content, place + 5, 2), _number(content, place + 7, 2), content[place + 9]
-        place += 1 if marker == 0xFF else 2 + _number(content, place + 2, 2)
+            return _number(content, position + 5, 2), _number(content, position + 7, 2), content[position + 9]
+        position += 1 if marker == 0xFF else 2 + _number(content, position + 2, 2)
     raise DamagedPixels
 
 
 def _jpeg_2000_size(content: bytes) -> tuple[int, int, int]:
     """Rows, columns and components of a JPEG 2000 stream that has all its tiles, and their parts up to its end."""
-    start = content[:4096].find(b"\xff\x4f\xff\x51")  # behind the boxes of a file, where it is one
+    start = content[:4096].find(b"\xff\x4f\xff\x51")  # after the boxes of a file, where it is one
     if start < 0:
         raise DamagedPixels
-    right, bottom, left, top, wide, high, first, uppermost = (_number(content, start + 8 + 4 * n, 4) for n in range(8))
-    if content[start + 43 : start + 45] != b"\1\1" or not wide * high:  # as many pixels as the grid has points
+    numbers = [_number(content, start + 8 + 4 * n, 4) for n in range(8)]
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = numbers
+    one_pixel_a_point = content[start + 43 : start + 45] == b"\1\1"  # of the grid
+    if not one_pixel_a_point or not tile_width * tile_height:
         raise DamagedPixels
-    tiles = math.ceil((right - first) / wide) * math.ceil((bottom - uppermost) / high)
-    place, found = start + 2, set()
-    while content[place : place + 2] != b"\xff\x90":
-        place += 2 + _number(content, place + 2, 2)
-    while content[place : place + 2] == b"\xff\x90":
-        found.add(_number(content, place + 4, 2))
-        length = _number(content, place + 6, 4)
-        place = place + length if length else content.rindex(b"\xff\xd9") if b"\xff\xd9" in content else 0
-    if content[place : place + 2] != b"\xff\xd9" or len(found) != tiles:
+    tiles = math.ceil((right - tile_left) / tile_width) * math.ceil((bottom - tile_top) / tile_height)
+    if _count_tiles(content, start + 2) != tiles:
         raise DamagedPixels
     return bottom - top, right - left, _number(content, start + 40, 2)
 
 
-def _number(content: bytes, place: int, size: int) -> int:
-    if place + size > len(content):
+def _count_tiles(content: bytes, position: int) -> int:
+    """The number of tiles of a JPEG 2000 stream, whose parts follow each other up to its end."""
+    while content[position : position + 2] != b"\xff\x90":
+        position += 2 + _number(content, position + 2, 2)
+    tiles = set()
+    while content[position : position + 2] == b"\xff\x90":
+        tiles.add(_number(content, position + 4, 2))
+        length = _number(content, position + 6, 4)
+        if length:
+            position += length
+        else:  # the last part, up to the mark of the end
+            position = max(0, content.rfind(b"\xff\xd9"))
+    if content[position : position + 2] != b"\xff\xd9":
+        raise DamagedPixels
+    return len(tiles)
+
+
+def _number(content: bytes, position: int, size: int) -> int:
+    """A number of so many bytes.
+
+    Raises:
+        IndexError: the stream ends before it.
+    """
+    if position + size > len(content):
         raise IndexError
-    return int.from_bytes(content[place : place + size], "big")
+    return int.from_bytes(content[position : position + size], "big")
 
 
 def _by_gdcm(content: bytes, syntax: str, form: Form) -> NDArray:
+    """Pixels from a compressed stream, decoded by GDCM."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -203,11 +224,11 @@ def _by_gdcm(content: bytes, syntax: str, form: Form) -> NDArray:
         path.write_bytes(_wrapped(content, syntax, form))
         reader.SetFileName(str(path))
         try:
-            found = sitk.GetArrayFromImage(reader.Execute()).ravel()
+            decoded = sitk.GetArrayFromImage(reader.Execute()).ravel()
         except RuntimeError:
             raise DamagedPixels from None
-    pixels = found.astype(form.kind)
-    if found.dtype.kind not in "iu" or (pixels != found).any():
+    pixels = decoded.astype(form.stored_type)
+    if decoded.dtype.kind not in "iu" or (pixels != decoded).any():
         raise DamagedPixels
     return pixels
 
@@ -221,39 +242,46 @@ def _wrapped(content: bytes, syntax: str, form: Form) -> bytes:
     meta += _element(0x00020010, b"UI", _even(syntax.encode()))
     body = _element(0x00080016, b"UI", kind) + _element(0x00080018, b"UI", uid)
     body += _element(0x00280002, b"US", _short(1)) + _element(0x00280004, b"CS", b"MONOCHROME2 ")
-    shape: Sequence[tuple[int, int]] = [
-        (0x00280010, form.rows),
-        (0x00280011, form.columns),
-        (0x00280100, form.bits),
-        (0x00280101, form.used),
-        (0x00280102, form.used - 1),
-        (0x00280103, int(form.signed)),
-    ]
-    body += b"".join(_element(tag, b"US", _short(value)) for tag, value in shape)
+    numbers = {
+        0x00280010: form.rows,
+        0x00280011: form.columns,
+        0x00280100: form.bits,
+        0x00280101: form.used,
+        0x00280102: form.used - 1,
+        0x00280103: int(form.signed),
+    }
+    for tag, value in numbers.items():
+        body += _element(tag, b"US", _short(value))
     body += _tag(PIXELS) + b"OB\0\0" + _long(UNTIL_END) + _item(b"") + _item(content) + _tag(0xFFFEE0DD) + _long(0)
     return bytes(128) + b"DICM" + _element(0x00020000, b"UL", _long(len(meta))) + meta + body
 
 
 def _even(text: bytes) -> bytes:
+    """A text of an even number of bytes, as DICOM wants it."""
     return text + b"\0" * (len(text) % 2)
 
 
 def _short(value: int) -> bytes:
+    """A number of two bytes."""
     return value.to_bytes(2, "little")
 
 
 def _long(value: int) -> bytes:
+    """A number of four bytes."""
     return value.to_bytes(4, "little")
 
 
 def _tag(tag: int) -> bytes:
+    """An element's tag: the group, then the number in it."""
     return _short(tag >> 16) + _short(tag & 0xFFFF)
 
 
 def _item(content: bytes) -> bytes:
+    """An item of a sequence."""
     return _tag(0xFFFEE000) + _long(len(content)) + content
 
 
 def _element(tag: int, kind: bytes, value: bytes) -> bytes:
+    """An explicit element of the type ``kind``."""
     size = b"\0\0" + _long(len(value)) if kind == b"OB" else _short(len(value))
     return _tag(tag) + kind + size + value

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from acdc_semicycle.imageio import nifti
-from acdc_semicycle.imageio.volumes import COARSEST_MM, FINEST_MM, NIFTI, Volume, ending, orthogonal
+from acdc_semicycle.imageio.checks import in_words
+from acdc_semicycle.imageio.nifti_geometry import corner_distance
+from acdc_semicycle.imageio.volume import COARSEST_MM, FINEST_MM, NIFTI, Volume, ending, orthogonal
 from acdc_semicycle.runtime.errors import InputError
 
 OFF_GRID = 0.1  # of the smallest spacing: how far a corner of two grids may be apart
@@ -25,25 +25,16 @@ def geometry(path: Path, affine: Any) -> tuple[Any, list[tuple[str, str]]]:
         affine: to mm, as the scan was read.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if ending(path) not in NIFTI:
-        return _absurd(spacing)
-    header = nifti.stored_header(path)
-    spacing, said = _absurd(spacing)
-    if header is not None and (unit := int(header["xyzt_units"]) & 7) in UNITS:
-        said = [("warning", f"says its spacing is in {UNITS[unit]}, so {words(spacing)} mm: store millimetres")]
-    return spacing, said
-
-
-def _absurd(spacing: Any) -> tuple[Any, list[tuple[str, str]]]:
+    if ending(path) in NIFTI:
+        header = nifti.stored_header(path)
+        unit = 0 if header is None else int(header["xyzt_units"]) & 7
+        if unit in UNITS:
+            text = f"says its spacing is in {UNITS[unit]}, so {in_words(spacing)} mm: store millimetres"
+            return spacing, [("warning", text)]
     if spacing.min() >= FINEST_MM and spacing.max() <= COARSEST_MM:
         return spacing, []
-    text = f"has a spacing of {words(spacing)} mm, not between {FINEST_MM:g} and {COARSEST_MM:g}: check its unit"
+    text = f"has a spacing of {in_words(spacing)} mm, not between {FINEST_MM:g} and {COARSEST_MM:g}: check its unit"
     return spacing, [("warning", text)]
-
-
-def words(numbers: Iterable[Any]) -> str:
-    """Numbers as 1.5 x 1.5 x 10."""
-    return " x ".join(f"{number:.4g}" for number in numbers)
 
 
 def shear(affine: Any) -> str | None:
@@ -51,20 +42,24 @@ def shear(affine: Any) -> str | None:
     return None if orthogonal(affine) else "its axes are not at right angles"
 
 
-def check_grids(one: Volume, other: Volume) -> None:
-    """Refuse a volume whose voxels do not lie where the other's do, with what is different."""
-    close = np.allclose(one.spacing_mm, other.spacing_mm, rtol=0.01)
-    if one.voxels.shape != other.voxels.shape or not close:
-        sizes = [f"{words(each.voxels.shape[:3])} voxels of {words(each.spacing_mm)} mm" for each in (one, other)]
+def check_grids(volume: Volume, reference: Volume) -> None:
+    """Refuse a volume whose voxels do not lie where the reference's do, with what is different."""
+    close = np.allclose(volume.spacing_mm, reference.spacing_mm, rtol=0.01)
+    if volume.voxels.shape != reference.voxels.shape or not close:
         raise InputError(
-            f"{one.path} is {sizes[0]}, but {other.path} is {sizes[1]}: give label maps on the scan's own grid"
+            f"{volume.path} is {_grid(volume)}, but {reference.path} is {_grid(reference)}: give label maps on the"
+            " scan's own grid"
         )
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in one.voxels.shape[:3]))])
-    apart = np.linalg.norm((corners @ (one.affine - other.affine).T), axis=1).max()
-    if apart > OFF_GRID * min(other.spacing_mm):
-        shifted = np.allclose(one.affine[:3, :3], other.affine[:3, :3], atol=1e-3)
+    apart_mm = corner_distance(volume.voxels.shape[:3], volume.affine, reference.affine)
+    if apart_mm > OFF_GRID * min(reference.spacing_mm):
+        shifted = np.allclose(volume.affine[:3, :3], reference.affine[:3, :3], atol=1e-3)
         what = "origin" if shifted else "axes' directions"
         raise InputError(
-            f"{one.path} lies up to {apart:.4g} mm off {other.path} (another {what} in the affine): give label maps on"
-            " the scan's own grid"
+            f"{volume.path} lies up to {apart_mm:.4g} mm off {reference.path} (another {what} in the affine): give"
+            " label maps on the scan's own grid"
         )
+
+
+def _grid(volume: Volume) -> str:
+    """A volume's size and spacing, in words."""
+    return f"{in_words(volume.voxels.shape[:3])} voxels of {in_words(volume.spacing_mm)} mm"

@@ -7,16 +7,18 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio import nrrd_meta_header
-from acdc_semicycle.imageio.nifti import COPY, check_size, exactly
-from acdc_semicycle.imageio.nrrd_meta_geometry import place
-from acdc_semicycle.imageio.nrrd_meta_header import Fields, true
+from acdc_semicycle.imageio.checks import COPY, check_size, read_exactly
+from acdc_semicycle.imageio.nrrd_meta_geometry import affine_and_frame_axis
+from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_true
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
 
 CHUNK = 1 << 20
@@ -25,122 +27,200 @@ MOST_LINES = 10**6  # before the voxels
 RAW, PACKED, TEXT, HEX = ("raw",), ("gzip", "gz"), ("ascii", "txt", "text"), ("hex",)  # NRRD's encodings
 
 
-def read(path: Path) -> tuple[NDArray, NDArray[np.float64], None]:
+class Storage(NamedTuple):
+    """Where the voxels are stored, and how.
+
+    Attributes:
+        file: that holds them, the header's own or one beside it.
+        name: of that file, for messages.
+        start: the byte from which lines and bytes are skipped.
+        lines, skipped: that are before the voxels; -1 bytes are all but the voxels.
+        last: whether they are the last bytes of the file, whatever is before them.
+        encoding: one of the four.
+    """
+
+    file: Path
+    name: Path | str
+    start: int
+    lines: int
+    skipped: int
+    last: bool
+    encoding: tuple[str, ...]
+
+
+def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
     """Voxels in the order of storage, but frames last, and the affine to RAS in mm.
+
+    Args:
+        policy: what the user allows beyond what is safe.
 
     Raises:
         InputError: not one real number a voxel, not what its header says, or voxels that are not beside the header.
         ValueError, zlib.error, OSError, EOFError: damaged.
     """
-    head, start = nrrd_meta_header.fields(path)
-    file = _voxels_file(path, head)
-    said = nrrd_meta_header.checked(path, head)
-    sizes, coded = nrrd_meta_header.sizes(path, said), _encoding(path, said)
-    kind = nrrd_meta_header.voxel_type(path, said, text=coded == TEXT)
-    affine, frames = place(path, said, sizes)
-    voxels = _voxels(path, file, 0 if file != path else start, said, kind, math.prod(sizes))
-    voxels = voxels.reshape(sizes, order="F")
-    voxels = voxels if frames is None else np.moveaxis(voxels, frames, -1)
-    return voxels[..., None] if voxels.ndim == 2 else voxels, affine, None
+    lines, header_end = nrrd_meta_header.read_lines(path)
+    file = _voxels_file(path, lines)
+    fields = nrrd_meta_header.fields_by_name(path, lines)
+    sizes, encoding = nrrd_meta_header.sizes(path, fields), _encoding(path, fields)
+    dtype = nrrd_meta_header.voxel_type(path, fields, text=encoding == TEXT)
+    affine, frame_axis = affine_and_frame_axis(path, fields, sizes, policy)
+    storage = _storage(path, fields, file, header_end, encoding)
+    count = math.prod(sizes)
+    check_size(path, count, count * dtype.itemsize + max(storage.skipped, 0), file.stat().st_size, policy)
+    _check_skips(path, storage)
+    voxels = _voxels(storage, dtype, count).reshape(sizes, order="F")
+    if frame_axis is not None:
+        voxels = np.moveaxis(voxels, frame_axis, -1)
+    if voxels.ndim == 2:
+        voxels = voxels[..., None]
+    return voxels, affine, None
 
 
 def detached(path: Path) -> list[str]:
     """The files that an NRRD's or MetaImage's header names for its voxels; none where they follow it."""
-    return _named(nrrd_meta_header.fields(path)[0])
+    lines, _ = nrrd_meta_header.read_lines(path)
+    return _file_names(lines)
 
 
-def _named(head: Fields) -> list[str]:
-    found = [value for key, value in head if key in ("elementdatafile", "datafile")]
-    return [name.removeprefix("./") for name in found if name.upper() != "LOCAL"]
+def _file_names(lines: list[tuple[str, str]]) -> list[str]:
+    """The names of files in a header's lines; LOCAL, the header's own, is none."""
+    names = [value for key, value in lines if key in ("elementdatafile", "datafile")]
+    return [name.removeprefix("./") for name in names if name.upper() != "LOCAL"]
 
 
-def _voxels_file(path: Path, head: Fields) -> Path:
+def _voxels_file(path: Path, lines: list[tuple[str, str]]) -> Path:
     """The file with the voxels, which may be the header's own; refused are all but plain names beside it."""
-    names = _named(head)
+    names = _file_names(lines)
     if path.name in names:
         raise InputError(f"{path} says that its voxels are the header itself: {COPY}")
     for name in names:
         if len(name) > LONGEST_NAME:
             raise InputError(f"{path} takes its voxels from a file with a name of {len(name):,} characters: {COPY}")
-        if name != Path(name).name or "\\" in name or "%" in name or name.upper().startswith("LIST"):
+        plain = name == Path(name).name and "\\" not in name and "%" not in name
+        if not plain or name.upper().startswith("LIST"):
             raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
         if not (path.parent / name).is_file():
             raise InputError(f"{path} takes its voxels from {name!r}, which is no file beside it: copy both")
     return path.parent / names[-1] if names else path
 
 
-def _voxels(path: Path, file: Path, start: int, said: dict[str, str], kind: np.dtype, count: int) -> NDArray:
-    """All of them, in a row, from a file that holds nothing else behind ``start`` but what the header says to skip."""
-    coded, size, name = _encoding(path, said), count * kind.itemsize, path if file == path else f"{path} ({file.name})"
-    lines, skipped, header = (_skipped(path, said, key) for key in ("lineskip", "byteskip", "headersize"))
-    check_size(path, count, size + max(skipped, 0), file.stat().st_size)
-    if not 0 <= lines <= MOST_LINES or (skipped < 0 and coded != RAW):
-        raise InputError(
-            f"{path} has a line skip or a byte skip that is no number of lines or bytes before its voxels: {COPY}"
-        )
-    with file.open("rb") as stream:
-        stream.seek(header if header > 0 else start)  # a MetaImage counts from the file's begin
-        for _ in range(lines):
-            if not stream.readline(CHUNK).endswith(b"\n"):
-                raise InputError(f"{name} is truncated, or has no lines, and {lines:,} are to be skipped: {COPY}")
-        # the last bytes, behind what nobody describes
-        if coded == RAW and (skipped < 0 or (header < 0 and file != path)):
-            stream.seek(max(file.stat().st_size - size, stream.tell()))
-        content = _unpacked(stream) if coded == PACKED else stream
-        while skipped > 0 and (piece := content.read(min(skipped, CHUNK))):
-            skipped -= len(piece)
-        if coded == TEXT:
-            return _numbers(name, content, kind, count)
-        if coded == HEX:
-            content = io.BytesIO(_bytes(content, size))
-        return np.ndarray(count, kind, exactly(name, content, b"", size))
+def _encoding(path: Path, fields: Fields) -> tuple[str, ...]:
+    """How the voxels are encoded: one of the four."""
+    if nrrd_meta_header.is_nrrd(path):
+        for encoding in (RAW, PACKED, TEXT, HEX):
+            if fields.get("encoding", "").lower() in encoding:
+                return encoding
+        raise InputError(f"{path} has its voxels in an encoding that is not known: store it as raw, gzip, ascii or hex")
+    if is_true(fields, "compresseddata"):
+        return PACKED
+    return RAW if is_true(fields, "binarydata", "T") else TEXT
 
 
-def _numbers(name: Path | str, stream: IO[bytes], kind: np.dtype, count: int) -> NDArray:
-    """All that are written there, and as many; no more is kept of what is longer."""
-    found: list[NDArray] = []
-    total, rest = 0, b""
-    while total <= count:
-        piece = stream.read(CHUNK)
-        words = (rest + piece.replace(b",", b" ") + b"|" * bool(piece)).split()
-        rest = words.pop()[:-1] if piece else b""  # which may go on
-        if max(map(len, [*words, rest]), default=0) > LONGEST_NUMBER or b"_" in piece:
-            raise InputError(f"{name} is damaged: what should be its voxels are no numbers: {COPY}")
-        total += len(words)
-        if words and total <= count:
-            found.append(np.array(words).astype(kind))
-        if not piece:
-            break
-    if total != count:
-        what = "truncated" if total < count else "longer than its header says"
-        raise InputError(f"{name} is {what}: {total:,} numbers, not {count:,}: {COPY}")
-    return np.concatenate(found)
+def _storage(path: Path, fields: Fields, file: Path, header_end: int, encoding: tuple[str, ...]) -> Storage:
+    """Where the header says that the voxels are."""
+    beside = file != path
+    lines, skipped = _skip(path, fields, "lineskip"), _skip(path, fields, "byteskip")
+    header_size = _skip(path, fields, "headersize")
+    start = 0 if beside else header_end
+    if header_size > 0:  # a MetaImage counts from the file's begin
+        start = header_size
+    last = encoding == RAW and (skipped < 0 or (header_size < 0 and beside))
+    name = f"{path} ({file.name})" if beside else path
+    return Storage(file, name, start, lines, skipped, last, encoding)
 
 
-def _bytes(stream: IO[bytes], size: int) -> bytes:
-    """What hexadecimal digits say, lines of them or not; no more than one byte more than there should be."""
-    digits = bytearray()
-    while len(digits) <= 2 * size and (piece := stream.read(CHUNK)):
-        digits += piece.translate(None, b" \t\r\n\v\f")
-    return bytes.fromhex(digits[: 2 * size + 2].decode("ascii"))
-
-
-def _encoding(path: Path, said: dict[str, str]) -> tuple[str, ...]:
-    """Of the voxels: one of the four."""
-    if not nrrd_meta_header.is_nrrd(path):
-        return PACKED if true(said, "compresseddata") else RAW if true(said, "binarydata", "T") else TEXT
-    for known in (RAW, PACKED, TEXT, HEX):
-        if said.get("encoding", "").lower() in known:
-            return known
-    raise InputError(f"{path} has its voxels in an encoding that is not known: store it as raw, gzip, ascii or hex")
-
-
-def _skipped(path: Path, said: dict[str, str], key: str) -> int:
+def _skip(path: Path, fields: Fields, key: str) -> int:
     """How many lines or bytes are before the voxels; of bytes -1 for all but the voxels'."""
-    word = said.get(key, "0")
+    word = fields.get(key, "0")
     if not re.fullmatch(r"-1|\d{1,18}", word):
         raise InputError(f"{path} has a {key} that is no number of lines or bytes: {COPY}")
     return int(word)
+
+
+def _check_skips(path: Path, storage: Storage) -> None:
+    """Refuse to skip what cannot be skipped."""
+    if not 0 <= storage.lines <= MOST_LINES or (storage.skipped < 0 and storage.encoding != RAW):
+        raise InputError(
+            f"{path} has a line skip or a byte skip that is no number of lines or bytes before its voxels: {COPY}"
+        )
+
+
+def _voxels(storage: Storage, dtype: np.dtype, count: int) -> NDArray:
+    """All voxels, in a row, from a file that holds nothing else after what the header says to skip."""
+    size = count * dtype.itemsize
+    with storage.file.open("rb") as stream:
+        stream.seek(storage.start)
+        _skip_lines(storage, stream)
+        if storage.last:
+            stream.seek(max(storage.file.stat().st_size - size, stream.tell()))
+        content = _unpacked(stream) if storage.encoding == PACKED else stream
+        _skip_bytes(content, storage.skipped)
+        if storage.encoding == TEXT:
+            return _numbers(storage.name, content, dtype, count)
+        if storage.encoding == HEX:
+            content = io.BytesIO(_hex_bytes(content, size))
+        return np.ndarray(count, dtype, read_exactly(storage.name, content, b"", size))
+
+
+def _skip_lines(storage: Storage, stream: IO[bytes]) -> None:
+    """Read the lines before the voxels."""
+    for _ in range(storage.lines):
+        if not stream.readline(CHUNK).endswith(b"\n"):
+            raise InputError(
+                f"{storage.name} is truncated, or has no lines, and {storage.lines:,} are to be skipped: {COPY}"
+            )
+
+
+def _skip_bytes(content: Any, count: int) -> None:
+    """Read the bytes before the voxels, as many as there are, in pieces that are not kept."""
+    while count > 0:
+        piece = content.read(min(count, CHUNK))
+        if not piece:
+            return
+        count -= len(piece)
+
+
+def _numbers(name: Path | str, stream: IO[bytes], dtype: np.dtype, count: int) -> NDArray:
+    """All numbers of a text, which are as many; no more is kept of what is longer."""
+    parts: list[NDArray] = []
+    total = 0
+    for words in _words(name, stream):
+        total += len(words)
+        if total > count:
+            break
+        parts.append(np.array(words).astype(dtype))
+    if total != count:
+        what = "truncated" if total < count else "longer than its header says"
+        raise InputError(f"{name} is {what}: {total:,} numbers, not {count:,}: {COPY}")
+    return np.concatenate(parts)
+
+
+def _words(name: Path | str, stream: IO[bytes]) -> Iterator[list[bytes]]:
+    """The words of a text, piece by piece, each short enough for a number."""
+    rest = b""
+    while True:
+        piece = stream.read(CHUNK)
+        text = rest + piece.replace(b",", b" ")
+        words, rest = text.split(), b""
+        if piece and words and not text[-1:].isspace():
+            rest = words.pop()  # the next piece may continue it
+        if b"_" in piece or any(len(word) > LONGEST_NUMBER for word in (*words, rest)):
+            raise InputError(f"{name} is damaged: what should be its voxels are no numbers: {COPY}")
+        if words:
+            yield words
+        if not piece:
+            return
+
+
+def _hex_bytes(stream: IO[bytes], size: int) -> bytes:
+    """What hexadecimal digits say, lines of them or not; no more than one byte more than there should be."""
+    digits = bytearray()
+    while len(digits) <= 2 * size:
+        piece = stream.read(CHUNK)
+        if not piece:
+            break
+        digits += piece.translate(None, b" \t\r\n\v\f")
+    return bytes.fromhex(digits[: 2 * size + 2].decode("ascii"))
 
 
 def _unpacked(stream: Any) -> Any:
@@ -149,7 +229,7 @@ def _unpacked(stream: Any) -> Any:
 
 
 class _Inflated(io.RawIOBase):
-    """What a zlib stream holds, behind which is nothing; gzip.GzipFile is as much for gzip's."""
+    """What a zlib stream holds, and nothing after it; gzip.GzipFile is the same for gzip's."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.reader = stream, zlib.decompressobj()
@@ -162,7 +242,8 @@ class _Inflated(io.RawIOBase):
             packed = self.reader.unconsumed_tail or self.stream.read(CHUNK)
             if not packed:
                 raise EOFError("it ends before its checksum")
-            if piece := self.reader.decompress(packed, len(buffer)):
+            piece = self.reader.decompress(packed, len(buffer))
+            if piece:
                 buffer[: len(piece)] = piece
                 return len(piece)
         if self.reader.unused_data or self.stream.read(1):

@@ -9,23 +9,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio.nrrd_meta_header import is_nrrd, one_number
+from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_nrrd, one_number
+from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
 RESTORE = "restore it from its source"
-SPACES = {  # NRRD's that are a patient's, and what leads from each to RAS
+SPACES = {  # NRRD's that are a patient's, and the signs that lead from each to RAS
     "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
     "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
 }
-SPACES |= {"".join(word[0] for word in name.split("-")): signs for name, signs in SPACES.items()}
 ITK = "lps"  # DICOM's, too
-NRRD = ("space directions", "space origin")
+WITH_TIME = ("-time", "rast", "last", "lpst")  # what the name of a space of four axes ends in
+NRRD: tuple[str, ...] = ("space directions", "space origin")
 META = {"TransformMatrix": ("rotation", "orientation"), "Offset": ("position", "origin"),
         "ElementSpacing": ("elementsize",)}  # with the other names of each  # fmt: skip
-UNITS = {1.0: "mm millimeter millimeters millimetre millimetres ?", 0.001: "um µm μm micron microns", 10.0: "cm"}
-IN_MM = {"": 1.0, "m": 1000.0} | {word: factor for factor, words in UNITS.items() for word in words.split()}
+IN_MM = {
+    "": 1.0, "?": 1.0, "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "millimetres": 1.0,
+    "um": 0.001, "µm": 0.001, "μm": 0.001, "micron": 0.001, "microns": 0.001, "cm": 10.0, "m": 1000.0,
+}  # fmt: skip
 NOT_ONE = 1e-3  # as much longer or shorter may a direction be
 LONGEST = 1000  # characters of a field
 UNKNOWN = ("???", "none")  # kinds of axes that say nothing
@@ -35,62 +41,73 @@ VECTOR = re.compile(r"none|\([^()]*\)")  # ``none`` is the direction of an axis 
 Vector = NDArray[np.float64]
 
 
-def place(path: Path, said: dict[str, str], sizes: tuple[int, ...]) -> tuple[NDArray[np.float64], int | None]:
-    """The affine to RAS in mm of the axes that are space's, in their order, and the axis of the frames.
+def affine_and_frame_axis(
+    path: Path, fields: Fields, sizes: tuple[int, ...], policy: ReadingPolicy
+) -> tuple[NDArray[np.float64], int | None]:
+    """The affine to RAS in mm of the axes of space, in their order, and the axis of the frames.
 
     Args:
-        said: the header's fields, names in lower case and without spaces.
+        fields: the header's, names in lower case and without spaces.
         sizes: of the axes.
+        policy: what the user allows beyond what is safe.
 
     Raises:
         InputError: the header says no place and the user takes none that is made up, or one that cannot be.
     """
-    nrrd = is_nrrd(path)
-    space = _space(said) if nrrd else ITK
-    if not nrrd:
-        said = {_key(name): said[other] for name, others in META.items() for other in others if other in said} | said
-    _check_spacings(path, said, "spacings" if nrrd else "elementspacing")
-    needed = NRRD if nrrd else tuple(META)
-    missing = [name for name in needed if _key(name) not in said] + ([] if space in SPACES else ["anatomical space"])
-    kinds = _kinds(path, said, sizes)
-    if missing and not environment.geometry():
+    if is_nrrd(path):
+        space, required, spacing_field = _space(fields), NRRD, "spacings"
+    else:
+        space, required, spacing_field = ITK, tuple(META), "elementspacing"
+        fields = _with_first_names(fields)
+    _check_spacings(path, fields, spacing_field)
+    kinds = _axis_kinds(path, fields, sizes)
+    missing = [name for name in required if _key(name) not in fields]
+    if space not in SPACES:
+        missing.append("anatomical space")
+    if missing and not policy.geometry:
         raise InputError(
             f"{path} does not say where it lies in the patient (no {', no '.join(missing)}): {RESTORE}, or set"
-            f" {environment.NAMES[1]} to sform, and left may be right"
+            f" {environment.GEOMETRY} to sform, and left may be right"
         )
-    steps = _nrrd_steps(path, said, kinds) if nrrd else _meta_steps(path, said, len(sizes))
-    origin = _origin(path, said, needed[1], steps)
-    frames, in_space = _split(path, steps, needed)
-    if frames is not None and frames == 0 and kinds[0] in UNKNOWN:
+    steps = _nrrd_steps(path, fields, kinds) if is_nrrd(path) else _meta_steps(path, fields, len(sizes))
+    origin = _origin(path, fields, required, steps)
+    frame_axis, space_steps = _split(path, steps, required)
+    if frame_axis == 0 and kinds[0] in UNKNOWN:
         one_number(path, sizes[0])  # as colours are stored
-    if any(kinds[axis] in FRAMES for axis in in_space):
+    if any(kinds[axis] in FRAMES for axis in space_steps):
         raise InputError(f"{path} has directions in space for an axis that is a list or time: {RESTORE}")
-    affine = np.eye(4)
-    for column, axis in enumerate(in_space):
-        affine[:3, column] = _padded(steps[axis])
-    if len(in_space) == 2 and len(origin) > 2:  # a slice in space, of no thickness
-        normal = np.cross(affine[:3, 0], affine[:3, 1])
-        affine[:3, 2] = normal / (np.linalg.norm(normal) or 1)
-    affine[:3, 3] = _padded(origin)
-    affine[:3] *= _unit_mm(path, said, len(origin))
-    return np.diag([*SPACES.get(space, SPACES[ITK]), 1.0]) @ affine, frames
+    affine = _affine(list(space_steps.values()), origin)
+    affine[:3] *= _unit_mm(path, fields, len(origin))
+    return np.diag([*SPACES.get(space, SPACES[ITK]), 1.0]) @ affine, frame_axis
 
 
 def _key(name: str) -> str:
+    """A field's name as the dictionary of fields has it."""
     return name.lower().replace(" ", "")
 
 
-def _space(said: dict[str, str]) -> str:
-    """Of an NRRD; ITK names none where it writes two or four axes."""
-    if "space" in said:
-        return said["space"].lower().removesuffix("-time").removesuffix("t")
-    return ITK if said.get("spacedimension") in ("2", "4") else ""
+def _with_first_names(fields: Fields) -> Fields:
+    """A MetaImage's fields, those of another name also under the first one, unless that is there."""
+    renamed: Fields = {}
+    for name, others in META.items():
+        for other in others:
+            if other in fields:
+                renamed[_key(name)] = fields[other]
+    return renamed | fields
 
 
-def _kinds(path: Path, said: dict[str, str], sizes: tuple[int, ...]) -> list[str]:
-    """Of the axes; refused are those of several numbers a voxel."""
-    kinds = said.get("kinds", "")[:LONGEST].lower().split() if is_nrrd(path) else []
-    kinds = kinds or [UNKNOWN[0]] * len(sizes)
+def _space(fields: Fields) -> str:
+    """The space of an NRRD, without its time; ITK names none where it writes two or four axes."""
+    if "space" in fields:
+        return fields["space"].lower().removesuffix("-time").removesuffix("t")
+    return ITK if fields.get("spacedimension") in ("2", "4") else ""
+
+
+def _axis_kinds(path: Path, fields: Fields, sizes: tuple[int, ...]) -> list[str]:
+    """What an NRRD calls its axes; refused are those of several numbers a voxel."""
+    kinds = fields.get("kinds", "")[:LONGEST].lower().split() if is_nrrd(path) else []
+    if not kinds:
+        return [UNKNOWN[0]] * len(sizes)
     if len(kinds) != len(sizes):
         raise _wrong_count(path, "kinds")
     for kind, size in zip(kinds, sizes, strict=True):
@@ -99,37 +116,57 @@ def _kinds(path: Path, said: dict[str, str], sizes: tuple[int, ...]) -> list[str
     return kinds
 
 
-def _nrrd_steps(path: Path, said: dict[str, str], kinds: list[str]) -> list[Vector | None]:
+def _nrrd_steps(path: Path, fields: Fields, kinds: list[str]) -> list[Vector | None]:
     """Along each axis from one voxel to the next, in space; None where the axis is none of space's."""
-    axes, spacings = len(kinds), [float(word) for word in said.get("spacings", "").split()]
-    if "spacings" in said and len(spacings) != axes:
+    spacings = [float(word) for word in fields.get("spacings", "").split()]
+    if "spacings" in fields and len(spacings) != len(kinds):
         raise _wrong_count(path, "spacings")
-    if "spacedirections" not in said:  # and the user takes what is made up
-        lists = [axis for axis, kind in enumerate(kinds) if kind in FRAMES]
-        frames = None if axes < 4 else lists[0] if len(lists) == 1 else axes - 1
-        in_space = [axis for axis in range(axes) if axis != frames]
-        of_one = np.nan_to_num(spacings or [1.0] * axes, nan=1.0)
-        unit = np.eye(max(len(in_space), 2))
-        return [None if axis == frames else of_one[axis] * unit[in_space.index(axis)] for axis in range(axes)]
-    text = said["spacedirections"][: LONGEST + 1]
-    if len(text) > LONGEST or VECTOR.sub("", text).strip():
-        raise InputError(f"{path} has other than finite numbers in its {NRRD[0]}: {RESTORE}")
-    steps = [None if word == "none" else _numbers(path, word, NRRD[0]) for word in VECTOR.findall(text)]
-    lengths = {len(step) for step in steps if step is not None}
-    with_time = said.get("space", "").lower().endswith(("-time", "rast", "last", "lpst"))
-    numbers = said.get("spacedimension", "4" if with_time else "3")
-    if len(steps) != axes or {str(length) for length in lengths} != {numbers}:
+    if "spacedirections" not in fields:
+        return _made_up_steps(kinds, spacings or [1.0] * len(kinds))
+    steps = _directions(path, fields)
+    if len(steps) != len(kinds):
         raise _wrong_count(path, ", ".join(NRRD))
-    pairs = zip(spacings, steps, strict=True) if spacings else []
-    if any(step is not None and not np.isnan(spacing) for spacing, step in pairs):
-        raise InputError(f"{path} has both spacings and space directions: {RESTORE}")
+    for spacing, step in zip(spacings, steps, strict=False):
+        if step is not None and not math.isnan(spacing):
+            raise InputError(f"{path} has both spacings and space directions: {RESTORE}")
     return steps
 
 
-def _meta_steps(path: Path, said: dict[str, str], axes: int) -> list[Vector | None]:
-    given = [_numbers(path, said[_key(name)], name) if _key(name) in said else None for name in META]
-    matrix = np.eye(axes).ravel() if given[0] is None else given[0]
-    spacing = np.ones(axes) if given[2] is None else given[2]
+def _made_up_steps(kinds: list[str], spacings: list[float]) -> list[Vector | None]:
+    """Steps along the axes of space, one after the other, where an NRRD has no directions and the user takes that."""
+    frame_axis = None
+    if len(kinds) > 3:
+        lists = [axis for axis, kind in enumerate(kinds) if kind in FRAMES]
+        frame_axis = lists[0] if len(lists) == 1 else len(kinds) - 1
+    directions = iter(np.eye(max(2, min(len(kinds), 3))))
+    steps: list[Vector | None] = []
+    for axis, spacing in enumerate(np.nan_to_num(spacings, nan=1.0)):
+        steps.append(None if axis == frame_axis else spacing * next(directions))
+    return steps
+
+
+def _directions(path: Path, fields: Fields) -> list[Vector | None]:
+    """The space directions of an NRRD, one of each axis, all of as many numbers as the space has axes."""
+    text = fields["spacedirections"]
+    if len(text) > LONGEST or VECTOR.sub("", text).strip():
+        raise InputError(f"{path} has other than finite numbers in its {NRRD[0]}: {RESTORE}")
+    dimension = "4" if fields.get("space", "").lower().endswith(WITH_TIME) else "3"
+    dimension = fields.get("spacedimension", dimension)
+    steps: list[Vector | None] = []
+    for word in VECTOR.findall(text):
+        steps.append(None if word == "none" else _numbers(path, word, NRRD[0]))
+    if {str(len(step)) for step in steps if step is not None} != {dimension}:
+        raise _wrong_count(path, ", ".join(NRRD))
+    return steps
+
+
+def _meta_steps(path: Path, fields: Fields, axes: int) -> list[Vector | None]:
+    """Along each axis of a MetaImage from one voxel to the next, in space."""
+    matrix, spacing = np.eye(axes).ravel(), np.ones(axes)
+    if "transformmatrix" in fields:
+        matrix = _numbers(path, fields["transformmatrix"], "TransformMatrix")
+    if "elementspacing" in fields:
+        spacing = _numbers(path, fields["elementspacing"], "ElementSpacing")
     if [len(matrix), len(spacing)] != [axes**2, axes]:
         raise _wrong_count(path, ", ".join(META))
     directions = matrix.reshape(axes, axes)  # each along one axis of the image
@@ -138,66 +175,92 @@ def _meta_steps(path: Path, said: dict[str, str], axes: int) -> list[Vector | No
     return list(directions * spacing[:, None])
 
 
-def _origin(path: Path, said: dict[str, str], name: str, steps: list[Vector | None]) -> Vector:
-    length = next((len(step) for step in steps if step is not None), 0)
-    origin = _numbers(path, said[_key(name)], name) if _key(name) in said else np.zeros(length)
+def _origin(path: Path, fields: Fields, required: tuple[str, ...], steps: list[Vector | None]) -> Vector:
+    """Where the first voxel is, in as many numbers as the steps have; 0 where that is made up."""
+    lengths = [len(step) for step in steps if step is not None]
+    length = lengths[0] if lengths else 0
+    name = required[1]
+    if _key(name) not in fields:
+        return np.zeros(length)
+    origin = _numbers(path, fields[_key(name)], name)
     if len(origin) != length:
-        raise _wrong_count(path, ", ".join(NRRD if is_nrrd(path) else META))
+        raise _wrong_count(path, ", ".join(required))
     return origin
 
 
-def _split(path: Path, steps: list[Vector | None], needed: tuple[str, ...]) -> tuple[int | None, list[int]]:
-    """The axis of the frames, if there is one, and those of space."""
-    beside = [axis for axis, step in enumerate(steps) if step is None or (len(step) > 3 and not step[:3].any())]
-    in_space = [axis for axis in range(len(steps)) if axis not in beside]
-    if len(in_space) != min(len(steps), 3):
-        raise _wrong_count(path, ", ".join(needed))
-    if any(step is not None and step[3:].any() for axis, step in enumerate(steps) if axis in in_space):
+def _split(path: Path, steps: list[Vector | None], required: tuple[str, ...]) -> tuple[int | None, dict[int, Vector]]:
+    """The axis of the frames, if there is one, and the axes of space with their steps."""
+    frame_axes: list[int] = []
+    space_steps: dict[int, Vector] = {}
+    for axis, step in enumerate(steps):
+        if step is None or (len(step) > 3 and not step[:3].any()):
+            frame_axes.append(axis)
+        else:
+            space_steps[axis] = step
+    if len(space_steps) != min(len(steps), 3):
+        raise _wrong_count(path, ", ".join(required))
+    if any(step[3:].any() for step in space_steps.values()):
         raise InputError(f"{path} has directions that are of space and of time at once: {RESTORE}")
-    return (beside[0] if beside else None), in_space
+    return frame_axes[0] if frame_axes else None, space_steps
 
 
-def _padded(vector: Vector | None) -> Vector:
-    assert vector is not None
+def _affine(steps: list[Vector], origin: Vector) -> NDArray[np.float64]:
+    """The affine of two or three steps and an origin; a slice in space has no thickness, which is set to 1."""
+    affine = np.eye(4)
+    for column, step in enumerate(steps):
+        affine[:3, column] = _padded(step)
+    if len(steps) == 2 and len(origin) > 2:
+        normal = np.cross(affine[:3, 0], affine[:3, 1])
+        affine[:3, 2] = normal / (np.linalg.norm(normal) or 1)
+    affine[:3, 3] = _padded(origin)
+    return affine
+
+
+def _padded(vector: Vector) -> Vector:
+    """Three numbers of a vector of two, three or four: without time, with 0 for what is not there."""
     return np.pad(vector[:3], (0, max(0, 3 - len(vector))))
 
 
-def _check_spacings(path: Path, said: dict[str, str], name: str) -> None:
-    for word in said.get(name, "")[:LONGEST].split():
+def _check_spacings(path: Path, fields: Fields, name: str) -> None:
+    """Refuse spacings that are no numbers above 0; of an NRRD's axes that are none of space's they are NaN."""
+    for word in fields.get(name, "")[:LONGEST].split():
         try:
             spacing = float(word)
         except ValueError:  # not repeated: it may name the patient
             raise InputError(f"{path} has a spacing that is no number: {RESTORE}") from None
-        if not (spacing > 0 or (is_nrrd(path) and math.isnan(spacing))):  # for axes that are none of space's
+        unknown = is_nrrd(path) and math.isnan(spacing)
+        if not (spacing > 0 or unknown):
             raise InputError(f"{path} has a spacing of {spacing:g} in its header: {RESTORE}")
-    if len(said.get(name, "")) > LONGEST:
+    if len(fields.get(name, "")) > LONGEST:
         raise _wrong_count(path, name)
 
 
 def _numbers(path: Path, text: str, name: str) -> Vector:
-    """All of a field."""
-    words = [word for word in re.split(r"[\s,()]+", text[: LONGEST + 1]) if word]
+    """All numbers of a field."""
+    words = re.split(r"[\s,()]+", text[: LONGEST + 1])
     try:
-        found = np.array(words, float)
+        numbers = np.array([word for word in words if word], float)
     except ValueError:
-        found = np.array([np.nan])
-    if len(text) > LONGEST or not np.isfinite(found).all():
+        numbers = np.array([np.nan])
+    if len(text) > LONGEST or not np.isfinite(numbers).all():
         raise InputError(f"{path} has other than finite numbers in its {name}: {RESTORE}")
-    return found
+    return numbers
 
 
 def _wrong_count(path: Path, names: str) -> InputError:
+    """The error of fields that do not have as many numbers as there are axes."""
     return InputError(f"{path} has too few or too many numbers in its {names}: {RESTORE}")
 
 
-def _unit_mm(path: Path, said: dict[str, str], axes: int) -> float:
-    """What lengths are multiplied by; of NRRD's units one for each axis of space."""
-    words = [said.get("distanceunits", "")[:LONGEST]]
-    if "spaceunits" in said:
-        words = re.findall(r'"([^"]*)"', said["spaceunits"][:LONGEST])
+def _unit_mm(path: Path, fields: Fields, axes: int) -> float:
+    """What lengths are multiplied by; of NRRD's units there is one for each axis of space."""
+    words = [fields.get("distanceunits", "")[:LONGEST]]
+    if "spaceunits" in fields:
+        words = re.findall(r'"([^"]*)"', fields["spaceunits"][:LONGEST])
         if len(words) != axes:
             raise _wrong_count(path, "space units")
-    found = {IN_MM.get(word.strip().lower()) for word in words[:3]}
-    if len(found) > 1 or None in found:
+    factors = {IN_MM.get(word.strip().lower()) for word in words[:3]}
+    factor = factors.pop()
+    if factors or factor is None:
         raise InputError(f"{path} has lengths in units that differ or are not known: store millimetres")
-    return float(found.pop() or 1)
+    return factor

@@ -8,12 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from acdc_semicycle.imageio.nifti import COPY
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.imageio.checks import COPY
+from acdc_semicycle.runtime.errors import InputError, many
 
 LONGEST_HEADER = 1 << 20
 AXES = (2, 3, 4)
-Fields = list[tuple[str, str]]
+Fields = dict[str, str]
+NRRD_MAGIC = re.compile(rb"NRRD\d\d\.?\d\d[ \t]*\r?(\n|\Z)")
+NRRD_END = re.compile(rb"\r?\n\r?\n")
+META_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)", re.MULTILINE | re.IGNORECASE)
 
 # names in lower case and without spaces
 ENCODED = {"encoding", "endian", "lineskip", "byteskip", "datafile"}  # an NRRD's, which in a MetaImage are a user's
@@ -52,83 +55,123 @@ META_TYPES = {
     "f4": "met_float",
     "f8": "met_double",
 }
-TYPES = {name: code for types in (NRRD_TYPES, META_TYPES) for code, names in types.items() for name in names.split("|")}
 
 
 def is_nrrd(path: Path) -> bool:
+    """Whether a file is an NRRD by its name, and no MetaImage."""
     return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
-def fields(path: Path) -> tuple[Fields, int]:
-    """The header's fields, names in lower case and without spaces, and where it ends.
+def read_lines(path: Path) -> tuple[list[tuple[str, str]], int]:
+    """The header's lines as names, in lower case and without spaces, and values; and the byte at which it ends.
 
     Raises:
         InputError: no header, or with a line that is none of one.
     """
     with path.open("rb") as stream:
         block = stream.read(LONGEST_HEADER)
-    nrrd = is_nrrd(path)
-    last = rb"\r?\n\r?\n" if nrrd else rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)"
-    end = re.search(last, block, re.MULTILINE | re.IGNORECASE)
-    if not (re.match(rb"NRRD\d\d\.?\d\d[ \t]*\r?(\n|\Z)", block) if nrrd else end):
+    return _nrrd_lines(path, block) if is_nrrd(path) else _meta_lines(path, block)
+
+
+def _nrrd_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
+    """The lines of an NRRD's header, which ends with an empty one or with the file."""
+    if not NRRD_MAGIC.match(block):
         raise InputError(_damaged(path))
+    end = NRRD_END.search(block)
     size = end.end() if end else len(block)
-    found = []
-    for line in block[:size].split(b"\n")[1 if nrrd else 0 :]:
-        if not line.strip() or (nrrd and line.startswith(b"#")):
+    lines: list[tuple[str, str]] = []
+    for line in block[:size].split(b"\n")[1:]:
+        key, colon, value = line.partition(b":")
+        note = line.startswith(b"#") or value.startswith(b"=")  # KEY:=VALUE, which may say anything
+        if note or not line.strip():
             continue
-        key, between, value = line.partition(b":" if nrrd else b"=")
-        if nrrd and value.startswith(b"="):  # KEY:=VALUE, which may say anything
-            continue
-        if not between or (nrrd and value[:1] not in (b" ", b"\t")):
+        if not colon or value[:1] not in (b" ", b"\t"):
             raise InputError(_damaged(path, "its header has a line that is no field"))
-        name = key.decode("latin-1").lower().strip().replace(" ", "")
-        if nrrd or name not in ENCODED:
-            found.append((name, value.strip(b" \t\r").decode("utf-8", "surrogateescape")))
-            if found[-1][0] == "datafile" and found[-1][1].upper() == "LIST":  # whose lines follow
-                break
-    return found, size
+        lines.append((_name(key), _text(value)))
+        if lines[-1][0] == "datafile" and lines[-1][1].upper() == "LIST":  # the files' lines follow
+            break
+    return lines, size
 
 
-def checked(path: Path, head: Fields) -> dict[str, str]:
-    """The fields by their names, each said once.
+def _meta_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
+    """The lines of a MetaImage's header, which ends with that of ElementDataFile."""
+    end = META_END.search(block)
+    if not end:
+        raise InputError(_damaged(path))
+    lines: list[tuple[str, str]] = []
+    for line in block[: end.end()].split(b"\n"):
+        if not line.strip():
+            continue
+        key, equals, value = line.partition(b"=")
+        if not equals:
+            raise InputError(_damaged(path, "its header has a line that is no field"))
+        if _name(key) not in ENCODED:
+            lines.append((_name(key), _text(value)))
+    return lines, end.end()
+
+
+def _name(key: bytes) -> str:
+    """A field's name in lower case and without spaces."""
+    return key.decode("latin-1").lower().strip().replace(" ", "")
+
+
+def _text(value: bytes) -> str:
+    """A field's value; bytes that are no UTF-8 are kept, as in names of files."""
+    return value.strip(b" \t\r").decode("utf-8", "surrogateescape")
+
+
+def fields_by_name(path: Path, lines: list[tuple[str, str]]) -> Fields:
+    """The header's fields, each said once.
 
     Raises:
         InputError: says which is said twice; no other word of the header, which may name the patient.
     """
-    said: dict[str, str] = {}
     nrrd = is_nrrd(path)
-    for name, value in head:
-        if nrrd and name not in NRRD:
+    known = NRRD if nrrd else META
+    fields: Fields = {}
+    for name, value in lines:
+        if nrrd and name not in known:
             raise InputError(_damaged(path, "its header has a field that NRRD does not have"))
-        if name in (NRRD if nrrd else META) and said.get(name, value) != value:
+        if name in known and fields.get(name, value) != value:
             raise InputError(_damaged(path, f"its header says {name} twice, and not the same"))
-        said[name] = value
-    if said.get("objecttype", "image").lower() != "image" and not nrrd:
+        fields[name] = value
+    if fields.get("objecttype", "image").lower() != "image" and not nrrd:
         raise InputError(f"{path} is no image by its ObjectType: give a scan")
-    return said
+    return fields
 
 
-def sizes(path: Path, said: dict[str, str]) -> tuple[int, ...]:
-    """Of the axes, in the order of storage."""
-    names = ("dimension", "sizes") if is_nrrd(path) else ("ndims", "dimsize")
-    [axes] = _whole(path, said, names[0], 1)
+def sizes(path: Path, fields: Fields) -> tuple[int, ...]:
+    """The number of voxels along each axis, in the order of storage."""
+    dimension, names = ("dimension", "sizes") if is_nrrd(path) else ("ndims", "dimsize")
+    [axes] = _whole_numbers(path, fields, dimension, 1)
     if axes not in AXES:
         raise InputError(f"{path} has {axes} axes: give a 3D volume, or a cine of such frames")
-    return tuple(_whole(path, said, names[1], axes))
+    return tuple(_whole_numbers(path, fields, names, axes))
 
 
-def voxel_type(path: Path, said: dict[str, str], text: bool) -> np.dtype:
-    """Of one voxel, with the order of its bytes; ``text`` has none."""
-    name = said.get("type" if is_nrrd(path) else "elementtype", "").lower()
-    name = name if is_nrrd(path) else name.removesuffix("_array")  # of one number, as is looked at below
-    if name not in TYPES or name.startswith("met_") == is_nrrd(path):
+def voxel_type(path: Path, fields: Fields, text: bool) -> np.dtype:
+    """The type of one voxel, with the order of its bytes; where voxels are stored as text there is none."""
+    if is_nrrd(path):
+        code = _code(NRRD_TYPES, fields.get("type", ""))
+    else:
+        code = _code(META_TYPES, fields.get("elementtype", "").lower().removesuffix("_array"))
+    if code is None:
         raise InputError(_damaged(path, "its header says no type of voxels that is known"))
-    if not is_nrrd(path):
-        [channels] = _whole(path, {"elementnumberofchannels": "1"} | said, "elementnumberofchannels", 1)
+    if not is_nrrd(path) and "elementnumberofchannels" in fields:
+        [channels] = _whole_numbers(path, fields, "elementnumberofchannels", 1)
         one_number(path, channels)
-    kind = np.dtype(TYPES[name])
-    return kind if text or kind.itemsize == 1 else kind.newbyteorder(_order(path, said))
+    dtype = np.dtype(code)
+    if text or dtype.itemsize == 1:
+        return dtype
+    return dtype.newbyteorder(_byte_order(path, fields))
+
+
+def _code(types: dict[str, str], name: str) -> str | None:
+    """NumPy's code of a type's name; None where there is none."""
+    for code, names in types.items():
+        if name.lower() in names.split("|"):
+            return code
+    return None
 
 
 def one_number(path: Path, numbers: int) -> None:
@@ -137,29 +180,38 @@ def one_number(path: Path, numbers: int) -> None:
         raise InputError(f"{path} has {numbers} numbers a voxel: give a scan of one channel")
 
 
-def true(said: dict[str, str], key: str, default: str = "") -> bool:
-    return said.get(key, default)[:1] in ("T", "t", "1")  # as MetaImage's own library has it
+def is_true(fields: Fields, key: str, default: str = "") -> bool:
+    """Whether a MetaImage's switch is on, as its own library reads it."""
+    return fields.get(key, default)[:1] in ("T", "t", "1")
 
 
-def _order(path: Path, said: dict[str, str]) -> Literal["<", ">"]:
+def _byte_order(path: Path, fields: Fields) -> Literal["<", ">"]:
+    """The order of a voxel's bytes; a MetaImage that does not say so is little-endian."""
+    orders = set()
     if is_nrrd(path):
-        found = {said.get("endian", "").lower()}
+        orders.add(fields.get("endian", "").lower())
     else:
-        keys = [key for key in ("binarydatabyteordermsb", "elementbyteordermsb") if key in said]
-        found = {"big" if true(said, key) else "little" for key in keys} or {"little"}
-    if len(found) > 1 or not found <= {"big", "little"}:
-        raise InputError(_damaged(path, "its header does not say the order of the voxels' bytes, or says two"))
-    return ">" if found == {"big"} else "<"
+        for key in ("binarydatabyteordermsb", "elementbyteordermsb"):
+            if key in fields:
+                orders.add("big" if is_true(fields, key) else "little")
+    if orders == {"big"}:
+        return ">"
+    if orders == {"little"} or not orders:
+        return "<"
+    raise InputError(_damaged(path, "its header does not say the order of the voxels' bytes, or says two"))
 
 
-def _whole(path: Path, said: dict[str, str], name: str, count: int) -> list[int]:
+def _whole_numbers(path: Path, fields: Fields, name: str, count: int) -> list[int]:
     """As many whole numbers above 0."""
-    words = said.get(name, "")[:100].split()
-    if len(words) != count or not all(re.fullmatch(r"[0-9]{1,15}", word) and int(word) for word in words):
-        raise InputError(_damaged(path, f"its {name} is not {count} whole number{'s' * (count > 1)} above 0"))
-    return [int(word) for word in words]
+    words = fields.get(name, "")[:100].split()
+    numbers = [int(word) for word in words if re.fullmatch(r"[0-9]{1,15}", word)]
+    if not len(numbers) == len(words) == count or 0 in numbers:
+        raise InputError(_damaged(path, f"its {name} is not {many(count, 'whole number')} above 0"))
+    return numbers
 
 
 def _damaged(path: Path, why: str = "") -> str:
+    """The words for a file that is not what its name says, with the reason if it is known."""
     kind = "NRRD" if is_nrrd(path) else "MetaImage"
-    return f"{path} is truncated, damaged or no {kind}{f' ({why})' if why else ''}: {COPY}"
+    reason = f" ({why})" if why else ""
+    return f"{path} is truncated, damaged or no {kind}{reason}: {COPY}"

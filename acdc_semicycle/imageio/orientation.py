@@ -46,6 +46,7 @@ class Layout(NamedTuple):
 
     @property
     def _steps(self) -> tuple[slice, ...]:
+        """What flips the axes when an array is indexed with it."""
         return tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
 
 
@@ -72,20 +73,21 @@ def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:
     spacing = np.linalg.norm(columns, axis=1)
     directions = columns / spacing[:, None]
     third = _slice_axis(spacing, shape[:3], directions)
-    best: tuple[Any, ...] | None = None
-    for pair in permutations(axis for axis in range(3) if axis != third):
+    best_key: tuple[float, ...] = ()
+    best = Layout()
+    for first, second in permutations(axis for axis in range(3) if axis != third):
         for signs in product((1, -1), repeat=2):
-            plane = directions[list(pair)] * np.array(signs)[:, None]
-            key = (round(float((plane * TARGETS).sum()), 6), *np.round(plane, 3).ravel().tolist())
-            if best is None or key > best[0]:
-                best = key, pair, signs, plane
-    assert best is not None
-    _, pair, signs, plane = best
-    backward = bool(np.cross(*plane) @ directions[third] < 0)
-    return Layout((*pair, third), (signs[0] < 0, signs[1] < 0, backward))
+            plane = directions[[first, second]] * np.array(signs)[:, None]
+            fit = round(float((plane * TARGETS).sum()), 6)
+            key = (fit, *np.round(plane, 3).ravel().tolist())
+            if key > best_key:
+                backward = bool(np.cross(*plane) @ directions[third] < 0)
+                best_key, best = key, Layout((first, second, third), (signs[0] < 0, signs[1] < 0, backward))
+    return best
 
 
 def _slice_axis(spacing: NDArray[Any], shape: Sequence[int], directions: NDArray[Any]) -> int:
+    """The axis of the slices, by the rules of ``layout``."""
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]

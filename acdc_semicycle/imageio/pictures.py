@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from acdc_semicycle.imageio import volumes
-from acdc_semicycle.runtime import environment
+from acdc_semicycle.imageio.checks import DAMAGE
+from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -26,35 +26,41 @@ def is_picture(path: str | Path) -> bool:
     return str(path).lower().endswith(PICTURES)
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image:
     """A picture that is complete, turned as its EXIF note says.
+
+    Args:
+        policy: what the user allows beyond what is safe; None is the environment's.
 
     Raises:
         InputError: missing, truncated, damaged, no picture, or one that would fill the memory.
     """
+    if policy is None:
+        policy = from_environment()
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a picture ({' '.join(PICTURES)})")
-    limit = _limit_pixels()
+    limit = _limit_pixels(policy)
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            pages, turned = getattr(picture, "n_frames", 1), ImageOps.exif_transpose(picture)
+            pages = getattr(picture, "n_frames", 1)
+            upright = ImageOps.exif_transpose(picture)
     except BOMB as error:
         raise InputError(
             f"{path} has more than {limit} pixels: give a smaller picture, or, if you trust it and have the memory, set"
             " SEMICYCLE_MAX_VOXELS higher"
         ) from error
-    except (*volumes.DAMAGE, SyntaxError) as error:
+    except (*DAMAGE, SyntaxError) as error:
         raise InputError(
             f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
         ) from error
     if pages > 1:
         raise InputError(f"{path} has {pages} pages: give one picture a file")
-    return turned
+    return upright
 
 
-def _limit_pixels() -> int:
+def _limit_pixels(policy: ReadingPolicy) -> int:
     """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
-    limit = environment.most_voxels(MOST_PIXELS)
+    limit = policy.max_voxels or MOST_PIXELS
     if limit != Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on
@@ -83,26 +89,39 @@ def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, .
     Raises:
         InputError: a colour picture with a colour that is no class's.
     """
-    if picture.mode not in ("P", "RGB", "RGBA"):
-        if len(picture.getbands()) > 1:
-            raise InputError(
-                f"{path} is a {picture.mode} picture: give a mask of one number a pixel, or of colours (RGB)"
-            )
-        return np.asarray(picture)[..., None], False
-    numbers = np.asarray(picture.convert("RGB")) if picture.mode != "P" else np.asarray(picture)
     if picture.mode == "P":
-        palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
-        used = [value for value in np.unique(numbers) if value < len(palette)]
-        of = {colours.get(tuple(palette[value].tolist())): value for value in used}
-        if None in of or len(of) < len(np.unique(numbers)):
+        return _from_palette(picture, colours)
+    if picture.mode in ("RGB", "RGBA"):
+        return _from_colours(path, picture, colours), True
+    if len(picture.getbands()) > 1:
+        raise InputError(f"{path} is a {picture.mode} picture: give a mask of one number a pixel, or of colours (RGB)")
+    return np.asarray(picture)[..., None], False
+
+
+def _from_palette(picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:
+    """Classes, if each number that occurs has the colour of another class; else the numbers as they are."""
+    numbers = np.asarray(picture)
+    palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
+    table, classes = np.arange(256), set()
+    for number in np.unique(numbers):
+        colour = tuple(palette[number].tolist()) if number < len(palette) else ()
+        label = colours.get(colour)
+        if label is None or label in classes:
             return numbers[..., None], False
-        table = np.arange(256)
-        table[list(of.values())] = [place for place in of if place is not None]
-        return table[numbers][..., None], True
-    flat, where = np.unique(numbers.reshape(-1, 3), axis=0, return_inverse=True)
-    if unknown := [tuple(colour) for colour in flat.tolist() if tuple(colour) not in colours]:
-        raise InputError(
-            f"{path} holds the colour {unknown[0]}, no class's: give class indices, or colours of the classes"
-        )
-    places = np.array([colours[tuple(colour)] for colour in flat.tolist()])
-    return places[where].reshape(*numbers.shape[:2], 1), True
+        classes.add(label)
+        table[number] = label
+    return table[numbers][..., None], True
+
+
+def _from_colours(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> np.ndarray:
+    """The classes that have the pixels' colours."""
+    pixels = np.asarray(picture.convert("RGB"))
+    present, inverse = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    classes = []
+    for colour in map(tuple, present.tolist()):
+        if colour not in colours:
+            raise InputError(
+                f"{path} holds the colour {colour}, no class's: give class indices, or colours of the classes"
+            )
+        classes.append(colours[colour])
+    return np.array(classes)[inverse].reshape(*pixels.shape[:2], 1)

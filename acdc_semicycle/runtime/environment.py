@@ -6,42 +6,52 @@
                           without an anatomical space, directions or origin, a MetaImage without TransformMatrix,
                           Offset or ElementSpacing), and Analyze files, whose sides are anybody's guess
 ``SEMICYCLE_REPAIR``      ``1``: NaN and infinite voxels of images become the image's lowest number
+
+The readers see none of these: :func:`acdc_semicycle.imageio.policy.from_environment` makes of them one object.
 """
 
 import os
 
 from acdc_semicycle.runtime.errors import InputError
 
-NAMES = ("SEMICYCLE_MAX_VOXELS", "SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR")
+MAX_VOXELS, GEOMETRY, REPAIR = "SEMICYCLE_MAX_VOXELS", "SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR"
+NAMES = (MAX_VOXELS, GEOMETRY, REPAIR)
 
 
 def chosen() -> dict[str, str]:
-    """Those that are set, as they change what is read.
+    """The variables that are set, as they change what is read.
 
     Raises:
         InputError: one is set to what it cannot be.
     """
-    most_voxels(), geometry(), repair()
-    return {name: value for name in NAMES if (value := os.environ.get(name))}
+    max_voxels(), geometry(), repair()
+    values = {name: os.environ.get(name) for name in NAMES}
+    return {name: value for name, value in values.items() if value}
 
 
-def most_voxels(default: int = 2**30) -> int:
-    given = os.environ.get(NAMES[0]) or str(default)
-    if not given.isdecimal() or not int(given):
-        raise InputError(f"{NAMES[0]} is {given!r}: give a whole number, such as {default}")
-    return int(given)
+def max_voxels() -> int | None:
+    """The most voxels that an image may have; None where the variable is not set."""
+    value = os.environ.get(MAX_VOXELS)
+    if not value:
+        return None
+    if not value.isdecimal() or not int(value):
+        raise InputError(f"{MAX_VOXELS} is {value!r}: give a whole number, such as {2**30}")
+    return int(value)
 
 
 def geometry() -> str | None:
-    return _one_of(NAMES[1], "sform", "qform")
+    """The form of a NIfTI to take, ``"sform"`` or ``"qform"``; None where the variable is not set."""
+    return _one_of(GEOMETRY, "sform", "qform")
 
 
 def repair() -> bool:
-    return _one_of(NAMES[2], "1", "0") == "1"
+    """Whether NaN and infinite voxels are repaired."""
+    return _one_of(REPAIR, "1", "0") == "1"
 
 
 def _one_of(name: str, *words: str) -> str | None:
-    given = os.environ.get(name) or None
-    if given not in (None, *words):
-        raise InputError(f"{name} is {given!r}: give {' or '.join(words)}")
-    return given
+    """The variable's value, one of these words; None where it is not set."""
+    value = os.environ.get(name) or None
+    if value not in (None, *words):
+        raise InputError(f"{name} is {value!r}: give {' or '.join(words)}")
+    return value

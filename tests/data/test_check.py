@@ -2,7 +2,6 @@
 
 import codecs
 import contextlib
-import gzip
 import os
 import shutil
 import struct
@@ -14,15 +13,41 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
-from acdc_semicycle.data import check
-from acdc_semicycle.datasets import acdc, phantom, voc
-from acdc_semicycle.datasets import folder as pictures_of
+from acdc_semicycle.data import check, check_cases, check_findings, check_report
+from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
-
-FAULT, WARNING = "fault", "warning"
+from tests.data.spoil import (
+    FAULT,
+    WARNING,
+    a_slice_less,
+    both,
+    both_parts,
+    cut,
+    file,
+    files_of,
+    flip_a_bit,
+    gone,
+    image,
+    in_unit,
+    info,
+    late,
+    mask,
+    moved,
+    patch,
+    put,
+    rewrite,
+    rgb,
+    same_voxels,
+    stray_mask,
+    swapped,
+    text_in,
+    turned,
+    two_geometries,
+    without,
+    without_masks,
+)
 
 
 @pytest.fixture
@@ -31,161 +56,6 @@ def root(phantom_dir, tmp_path) -> Path:
     for patient in ("patient001", "patient002"):
         shutil.copytree(phantom_dir / "training" / patient, tmp_path / "data" / "training" / patient)
     return tmp_path / "data"
-
-
-def file(root: Path, patient: int, end: str) -> Path:
-    return root / "training" / f"patient{patient:03d}" / f"patient{patient:03d}_{end}"
-
-
-def image(root: Path, patient: int) -> Path:
-    return file(root, patient, "frame01.nii.gz")
-
-
-def mask(root: Path, patient: int) -> Path:
-    return file(root, patient, "frame01_gt.nii.gz")
-
-
-def info(root: Path, patient: int) -> Path:
-    return image(root, patient).with_name("Info.cfg")
-
-
-def rewrite(path: Path, change=lambda voxels: voxels, affine=lambda affine: affine, dtype=None) -> Path:
-    """Store a volume again with other voxels or another affine, its header otherwise kept."""
-    old = nib.load(path)
-    voxels = change(np.asanyarray(old.dataobj).copy())
-    header = nib.Nifti1Header() if voxels.dtype.fields else old.header.copy()
-    header.set_data_dtype(dtype or voxels.dtype)
-    new = nib.Nifti1Image(voxels, None, header)
-    new.set_sform(affine(old.affine.copy()), 1)
-    new.set_qform(affine(old.affine.copy()), 1)
-    nib.save(new, path)
-    return path
-
-
-def put(path: Path, place: tuple[int, int, int], value: float) -> Path:
-    """One voxel set to another value."""
-
-    def change(voxels):
-        voxels = voxels.astype(np.float32)
-        voxels[place] = value
-        return voxels
-
-    return rewrite(path, change)
-
-
-def patch(path: Path, at: int, content: bytes) -> Path:
-    """Bytes of a compressed file's header overwritten, its checksum made anew."""
-    raw = bytearray(gzip.decompress(path.read_bytes()))
-    raw[at : at + len(content)] = content
-    path.write_bytes(gzip.compress(bytes(raw)))
-    return path
-
-
-def cut(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[:-200])
-    return path
-
-
-def flip_a_bit(path: Path) -> Path:
-    content = bytearray(path.read_bytes())
-    content[-6] ^= 4  # in the checksum: the voxels inflate as they should
-    path.write_bytes(content)
-    return path
-
-
-def text_in(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-def gone(path: Path) -> Path:
-    path.unlink()
-    return path
-
-
-def moved(affine):
-    affine[:3, 3] += affine[:3, 0] / np.linalg.norm(affine[:3, 0]) * 15
-    return affine
-
-
-def turned(affine):
-    affine[:3, 0] *= -1
-    return affine
-
-
-def swapped(voxels):
-    return voxels.swapaxes(0, 1)
-
-
-def without(label: int):
-    return lambda voxels: np.where(voxels == label, 0, voxels).astype(voxels.dtype)
-
-
-def rgb(voxels):
-    return np.zeros(voxels.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
-
-
-def mask_of(path: Path) -> Path:
-    return path.with_name(path.name.replace(".nii", "_gt.nii"))
-
-
-def late(path: Path) -> Path:
-    """The ES file beside the ED file."""
-    return path.with_name(path.name.replace("frame01", "frame10"))
-
-
-def both(path: Path, change) -> Path:
-    """The same change to an image and its mask."""
-    for each in (path, mask_of(path)):
-        change(each)
-    return path
-
-
-def in_unit(path: Path, factor: float, code: int) -> Path:
-    def scaled(affine):
-        return affine * [[factor] * 3 + [1]]
-
-    return both(path, lambda each: patch(rewrite(each, affine=scaled), 123, bytes([code])))
-
-
-def two_geometries(path: Path) -> Path:
-    """An sform 15 mm away from the qform."""
-    old = nib.load(path)
-    old.set_qform(old.affine, 1)
-    old.set_sform(moved(old.affine.copy()), 1)
-    nib.save(old, path)
-    return path
-
-
-def files_of(root: Path, source: int, n: int) -> Path:
-    """Image and mask of another patient, whose voxels have another size."""
-    shutil.copy(mask(root, source), mask(root, n))
-    return Path(shutil.copy(image(root, source), image(root, n)))
-
-
-def without_masks(root: Path, source: int, n: int) -> Path:
-    """The image of another patient, whose own masks are gone."""
-    for path in (mask(root, n), late(mask(root, n))):
-        path.unlink()
-    return same_voxels(image(root, source), image(root, n))
-
-
-def a_slice_less(path: Path) -> None:
-    rewrite(path, lambda voxels: voxels[..., :-1])
-
-
-def both_parts(root: Path, n: int) -> Path:
-    name = f"patient{n:03d}"
-    return Path(shutil.copytree(root / "training" / name, root / "testing" / name))
-
-
-def stray_mask(root: Path, n: int) -> Path:
-    return Path(shutil.copy(mask(root, n), file(root, n, "frame05_gt.nii.gz")))
-
-
-def same_voxels(source: Path, target: Path, dtype=None) -> Path:
-    voxels = np.asanyarray(nib.load(source).dataobj)
-    return rewrite(target, lambda _: voxels, dtype=dtype)
 
 
 # what is planted in patient n of a root, with another patient at hand; severity and words of the one finding
@@ -291,7 +161,7 @@ def test_a_patient_drawn_twice_is_one_warning_for_all_frames_and_under_one_mask_
     for frame in (lambda path: path, late):
         same_voxels(frame(image(root, 1)), frame(image(root, 2)))
     [found] = check.check(root, progress=iter)
-    assert (found.severity, found.path, check.status([found])) == (WARNING, image(root, 2), 0)
+    assert (found.severity, found.path, check_report.status([found])) == (WARNING, image(root, 2), 0)
     assert str(image(root, 1)) in found.text and "a split can put them on both sides, keep one" in found.text
     same_voxels(late(mask(root, 1)), late(mask(root, 2)))
     found = check.check(root, progress=iter)
@@ -354,7 +224,7 @@ def test_what_may_not_be_read_is_named(root, what):
 
 
 def test_a_phantom_has_nothing_wrong_and_every_case_goes_through_the_progress(phantom_dir):
-    counts, seen = check.Counts(), []
+    counts, seen = check_findings.Counts(), []
 
     def progress(cases):
         for case in cases:
@@ -363,15 +233,15 @@ def test_a_phantom_has_nothing_wrong_and_every_case_goes_through_the_progress(ph
 
     assert check.check(phantom_dir, progress=progress, counts=counts) == []
     assert seen == acdc.records(phantom_dir)
-    assert check.report([], counts).splitlines() == ["ACDC: 8 patients, 16 images, 16 masks", "nothing found"]
+    assert check_report.report([], counts).splitlines() == ["ACDC: 8 patients, 16 images, 16 masks", "nothing found"]
 
 
 def test_lost_spacing_is_said_once_and_is_no_finding(root):
     for end in ("frame01.nii.gz", "frame01_gt.nii.gz", "frame10.nii.gz", "frame10_gt.nii.gz"):
         rewrite(file(root, 1, end), affine=lambda _: np.eye(4))
-    counts = check.Counts()
+    counts = check_findings.Counts()
     assert check.check(root, progress=iter, counts=counts) == []
-    assert check.report([], counts).count("note: 2 of 4 images have a spacing of 1 x 1 x 1 mm") == 1
+    assert check_report.report([], counts).count("note: 2 of 4 images have a spacing of 1 x 1 x 1 mm") == 1
 
 
 def test_an_absurd_spacing_is_a_warning_and_so_is_that_the_other_frame_has_another(root):
@@ -383,122 +253,12 @@ def test_an_absurd_spacing_is_a_warning_and_so_is_that_the_other_frame_has_anoth
 
 def test_a_report_gives_each_finding_a_line_and_the_status_follows_the_faults(root):
     cut(image(root, 1)), gone(mask(root, 2))
-    counts = check.Counts()
+    counts = check_findings.Counts()
     found = check.check(root, progress=iter, counts=counts)
-    lines = check.report(found, counts).splitlines()
+    lines = check_report.report(found, counts).splitlines()
     assert lines[1].startswith(f"fault: {image(root, 1)} is truncated") and lines[2].startswith("warning: ")
     assert lines[-1] == "1 fault, 1 warning" and len(lines) == 4
-    assert (check.status(found), check.status(found[1:]), check.status([])) == (1, 0, 0)
-
-
-def pictures(folder: Path, masks: dict[str, np.ndarray]) -> Path:
-    """A picture of noise for each mask, in images and masks."""
-    for n, (name, values) in enumerate(masks.items()):
-        for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(n).integers(0, 255, (*values.shape, 3), np.uint8)
-        Image.fromarray(noise).save(folder / "images" / f"{name}.png")
-        Image.fromarray(values).save(folder / "masks" / f"{name}.png")
-    return folder
-
-
-def drawn(label: int) -> np.ndarray:
-    values = np.zeros((8, 8), np.uint8)
-    values[2:5, 1:label + 2] = label  # fmt: skip
-    return values
-
-
-def test_a_folder_without_classes_takes_their_number_from_its_masks(tmp_path):
-    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check.Counts()
-    assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
-    assert "number is taken from the masks: 3 (0 in 2, 1 in 1, 2 in 1 masks)" in check.report([], counts)
-    assert check.report([], counts).count("note") == 1
-
-
-def test_a_folder_with_classes_has_no_others(tmp_path):
-    folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check.Counts()
-    [found] = check.check(folder / "images", folder / "masks", ["background", "cell"], None, iter, counts)
-    assert found.path == folder / "masks" / "b.png" and "label 2: expected whole numbers 0 to 1" in found.text
-    assert "note" not in check.report([], counts)
-
-
-def test_a_class_that_is_in_no_mask_is_a_warning_at_a_trainings_start_too(tmp_path, caplog):
-    folder, classes = pictures(tmp_path, {"a": drawn(1), "b": drawn(1)[::-1]}), ["background", "cell", "nucleus"]
-    said = f"{folder / 'masks'}: no mask holds class 2, nucleus: check classes, mask_values and the masks"
-    [found] = check.check(folder / "images", folder / "masks", classes, None, iter)
-    assert (found.severity, found.path, found.text) == (WARNING, folder / "masks", said)
-    assert not check.check(folder / "images", folder / "masks", classes[:2], None, iter)
-    records = pictures_of.records(folder / "images", folder / "masks")
-    rules = {"classes": classes, "colours": None, "values": None, "intensity_range": (0, 255)}
-    check.before_training(records, tmp_path / "kept", "own_pictures", **rules)
-    assert said in caplog.text
-
-
-def test_values_of_masks_are_read_as_in_a_training(tmp_path):
-    folder = pictures(tmp_path, {"a": drawn(1) * 255, "b": drawn(2) * 100})
-    counts = check.Counts()
-    assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
-    said = check.report([], counts).splitlines()
-    assert "these are not 0 to 2: a training needs mask_values" in said[-2] and said[-1] == "nothing else found"
-    [found] = check.check(folder / "images", folder / "masks", None, {"0": 0, "255": 1}, iter)
-    assert found.path == folder / "masks" / "b.png" and "holds the label 200" in found.text
-    with pytest.raises(InputError, match="mask_values"):
-        check.check(folder / "images", folder / "masks", None, {"a": 0}, iter)
-
-
-def test_where_the_layout_is_at_fault_the_files_are_read_all_the_same(tmp_path):
-    folder = pictures(tmp_path, {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
-    gone(folder / "images" / "a.png"), cut(folder / "images" / "b.png")
-    counts = check.Counts()
-    found = check.check(folder / "images", folder / "masks", progress=iter, counts=counts)
-    assert [finding.path for finding in found] == [folder / "images", folder / "images" / "b.png"]
-    assert str(folder / "masks" / "a.png") in found[0].text
-    assert check.report(found, counts).splitlines()[0] == "a folder of images: not counted", "images and masks alike"
-
-
-def test_an_empty_folder_is_a_fault_and_none_at_all_an_error(tmp_path):
-    [found] = check.check(tmp_path, progress=iter)
-    assert (found.severity, found.path) == (FAULT, tmp_path) and "holds no image" in found.text
-    with pytest.raises(InputError, match="is not a folder"):
-        check.check(tmp_path / "nowhere", progress=iter)
-
-
-def test_a_devkit_is_read_by_its_own_classes(tmp_path):
-    home = tmp_path / "VOCdevkit" / "VOC2012"
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (home / folder).mkdir(parents=True)
-    for n, name in enumerate("abcd"):
-        noise = np.random.default_rng(n).integers(0, 255, (8, 8, 3), np.uint8)
-        Image.fromarray(noise).save(home / "JPEGImages" / f"{name}.jpg")
-        picture = Image.fromarray(drawn(n + 1) if name != "b" else drawn(1)[:4])
-        picture.putpalette([value for colour in voc.COLOURS for value in colour])
-        picture.save(home / "SegmentationClass" / f"{name}.png")
-    Image.fromarray(drawn(22)).save(home / "SegmentationClass" / "c.png")
-    text_in(home / "ImageSets" / "Segmentation" / "train.txt", "a\nb\n")
-    text_in(home / "ImageSets" / "Segmentation" / "val.txt", "c\nd\n")
-    assert check.kind(tmp_path) == check.kind(home) == "voc"
-    shape, label = check.check(tmp_path, progress=iter)
-    assert shape.path.name == "b.png" and "its image (8, 8, 1)" in shape.text
-    assert label.path.name == "c.png" and "label 22" in label.text
-
-
-@pytest.mark.slow
-def test_real_acdc_has_nothing_wrong_but_one_scan_under_two_names(acdc_dir):
-    counts = check.Counts()
-    found = check.check(acdc_dir, counts=counts)
-    if any(acdc_dir.glob("**/patient076")):  # the same images as patient074's, byte for byte, drawn by hand twice
-        [twins] = found
-        assert twins.severity == WARNING and twins.path.name == "patient076_frame01.nii.gz"
-        assert "patient074_frame01.nii.gz" in twins.text
-    assert check.status(found) == 0 and len(found) <= 1
-    assert check.kind(acdc_dir) == "acdc" and counts.images == counts.masks == 2 * counts.patients >= 160
-    assert ("160 of 160 images have a spacing of 1 x 1 x 1 mm" in check.report(found, counts)) == (counts.lost == 160)
-
-
-@pytest.mark.slow
-def test_real_pictures_have_nothing_wrong(voc_dir, cityscapes_dir):
-    assert (check.kind(voc_dir), check.kind(cityscapes_dir)) == ("voc", "cityscapes")
-    assert check.check(voc_dir) == check.check(cityscapes_dir) == []
+    assert (check_report.status(found), check_report.status(found[1:]), check_report.status([])) == (1, 0, 0)
 
 
 def test_an_image_that_is_its_own_mask_is_named(tmp_path):
@@ -563,9 +323,11 @@ def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(ro
     rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
     check.before_training(records, kept, "acdc", **rules)
     [stamp] = kept.iterdir()
-    reads, whole = [], check.LoadCheckedd.__call__
+    reads, whole = [], check_cases.LoadCheckedd.__call__
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(check.LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item))
+        patched.setattr(
+            check_cases.LoadCheckedd, "__call__", lambda self, item: reads.append(item) or whole(self, item)
+        )
         check.before_training(records, kept, "acdc", **rules)
         assert not reads
         stamp.write_text("[")  # damaged: as if it were not there

@@ -94,7 +94,7 @@ def test_what_is_not_understood_is_one_line(run, capsys, arguments, words, tmp_p
 
 
 def test_a_misspelt_key_is_named_before_anything_is_printed(capsys, tmp_path):
-    for word, meant in (("sseds", "seeds"), ("epoch", "epochs"), ("xyzzy", "take it out")):
+    for word, meant in (("sseds", "seeds"), ("epoch", "epochs"), ("xyzzy", "remove it")):
         assert command.main(["--data", f"acdc={tmp_path}", f"--{word}", "1", "--dry-run"]) == 2
         said = capsys.readouterr()
         assert f"--{word} is no key of the bundle" in said.err and meant in said.err and not said.out

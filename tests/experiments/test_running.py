@@ -259,7 +259,7 @@ def test_submitit_that_is_absent_or_refuses_is_one_line(run, capsys, monkeypatch
 def test_a_table_of_the_real_bundle(phantom_dir, tmp_path):
     """Two methods through training, evaluation and the tables, as a user does it."""
     small = {"image_size": "[32,32]", "filters": "4", "blocks": "1", "d_filters": "4", "epochs": "1", "batch_size": "2"}
-    options = [word for key, value in (small | {"steps_an_epoch": "2"}).items() for word in (f"--{key}", value)]
+    options = [word for key, value in (small | {"steps_per_epoch": "2"}).items() for word in (f"--{key}", value)]
     words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle"]
     ran = subprocess.run(
         [sys.executable, "-m", "acdc_semicycle", "table", *words, "--out", str(tmp_path / "out"), *options],

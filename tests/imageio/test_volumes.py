@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio import label_maps, volumes
 from acdc_semicycle.imageio.orientation import Layout, layout
 from acdc_semicycle.runtime.errors import InputError
 
@@ -211,7 +211,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(volumes.nibabel, "save", fill)
+    monkeypatch.setattr(label_maps.nibabel, "save", fill)
     with pytest.raises(OSError, match="No space"):
         volumes.save(tmp_path / "a.nii.gz", voxels + 1, like)
     assert (tmp_path / "a.nii.gz").read_bytes() == before

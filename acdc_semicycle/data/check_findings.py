@@ -1,0 +1,58 @@
+"""What a check of a data set goes by, what it counts, and what it finds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: ``"fault"`` or ``"warning"``, the file, and a sentence that names it and says what to do."""
+
+    severity: str
+    path: Path
+    text: str
+
+
+@dataclass
+class Counts:
+    """What was looked at, for ``report``.
+
+    Attributes:
+        unmatched: the layout is at fault, so which file belongs to which is not known.
+        scans: images with a spacing.
+        lost: those of them where it is 1 x 1 x 1 mm.
+        values: in how many masks each is, where no classes are given.
+    """
+
+    kind: str = "folder"
+    patients: int = 0
+    images: int = 0
+    masks: int = 0
+    unmatched: bool = False
+    scans: int = 0
+    lost: int = 0
+    values: Counter[int] = field(default_factory=Counter)
+
+
+class Rules(NamedTuple):
+    """How a training reads one kind of data set.
+
+    Attributes:
+        background: whether the first class is the background.
+        everywhere: whether every structure is in every volume.
+        own: whether its owner names the classes.
+    """
+
+    title: str
+    classes: Sequence[str] | None = None
+    colours: Sequence[Sequence[int]] | None = None
+    values: Mapping[Any, Any] | None = None
+    intensity_range: Sequence[int] | None = None
+    background: bool = True
+    everywhere: bool = False
+    own: bool = False

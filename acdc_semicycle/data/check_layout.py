@@ -1,0 +1,130 @@
+"""Whose layout a data set has, and what is wrong with its folders and names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from acdc_semicycle.data.check_cases import Cases
+from acdc_semicycle.data.check_findings import Rules
+from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio.pictures import PICTURES
+from acdc_semicycle.imageio.volumes import NIFTI, SCANS
+from acdc_semicycle.runtime.errors import InputError
+
+KINDS = {
+    "acdc": Rules("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
+    "voc": Rules("PASCAL VOC", voc.CLASSES, voc.COLOURS, voc.VALUES, (0, 255)),
+    "cityscapes": Rules("Cityscapes", cityscapes.CLASSES, cityscapes.COLOURS, cityscapes.VALUES, (0, 255), False),
+    "folder": Rules("a folder of images", own=True),
+}
+
+
+def kind(root: str | Path) -> str:
+    """Whose layout a folder has, by the names in it: a key of KINDS, ``"folder"`` where it is that of no data set."""
+    root = Path(root)
+    try:
+        acdc.patients(root)
+        return "acdc"
+    except (InputError, OSError):
+        pass
+    for home in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (home / "JPEGImages").is_dir():
+            return "voc"
+    if (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir():
+        return "cityscapes"
+    return "folder"
+
+
+def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
+    """The records; where the layout itself is at fault, every file below by itself."""
+    try:
+        if cases.counts.kind == "voc":
+            return voc.records(root)
+        if cases.counts.kind == "cityscapes":
+            return cityscapes.records(root)
+        return folder.records(root, masks)
+    except (InputError, OSError) as error:
+        cases.fault(root, error)
+    cases.unmatched = cases.counts.unmatched = True
+    files = set(root.rglob("*"))
+    if masks and Path(masks).is_dir():
+        files |= set(Path(masks).rglob("*"))
+    records: list[Record] = []
+    for path in sorted(files):
+        hidden = path.name.startswith(".")
+        if path.name.lower().endswith((*SCANS, *PICTURES)) and not hidden and path.is_file():
+            records.append(Record(path.stem, path.stem, path))
+    return records
+
+
+def acdc_records(root: Path, cases: Cases) -> list[Record]:
+    """The records of every patient; of a broken one whatever is there."""
+    records: list[Record] = []
+    folders: dict[str, Path] = {}
+    for path, text in acdc.ignored_folders(root).items():
+        cases.add("warning", path, text)
+    for part, patient in acdc.patients(root):
+        other = folders.setdefault(patient.name, patient)
+        if other is not patient:
+            text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"
+            cases.add("fault", patient, text)
+        files = cases.attempt(patient, os.listdir, patient)
+        if files is not None:
+            records += _patient_records(patient, part, sorted(files), cases)
+    if records and not any(record.label for record in records):
+        cases.add("fault", root, f"{root} holds no mask of any image: there is nothing to learn from, give masks")
+    return sorted(records)
+
+
+def _patient_records(patient: Path, part: str, files: Sequence[str], cases: Cases) -> list[Record]:
+    """The records of one patient, and what is wrong with the folder's names."""
+    records: list[Record] = []
+    expected: list[str] = []
+    for phase, frame in _frames(patient, files, cases):
+        case = f"{patient.name}_frame{frame:02d}"
+        expected.append(case)
+        record = cases.attempt(patient / f"{case}.nii.gz", acdc.record, patient, phase, frame, part)
+        if record:
+            records.append(record)
+    _find_missing_masks(patient, records, cases)
+    _find_stray_masks(patient, files, expected, cases)
+    return records
+
+
+def _frames(patient: Path, files: Sequence[str], cases: Cases) -> list[tuple[str | None, int]]:
+    """The phases and their frames; without a usable Info.cfg the frames that are there."""
+    named = cases.attempt(patient / "Info.cfg", acdc.frames, patient)
+    if named:
+        return list(named.items())
+    frames: dict[int, None] = {}  # each once, though it may be there twice, compressed and not
+    for name in files:
+        match = re.fullmatch(rf"{patient.name}_frame(\d\d+)\.nii(\.gz)?", name)
+        if match:
+            frames[int(match[1])] = None
+    return [(None, frame) for frame in frames]
+
+
+def _find_missing_masks(patient: Path, records: Sequence[Record], cases: Cases) -> None:
+    """A patient is labelled whole or not at all."""
+    if not any(record.label for record in records):
+        return
+    for record in records:
+        if record.label is None:
+            path = patient / f"{record.case}_gt.nii.gz"
+            text = f"{path} is not there, but the mask of another frame: all of {record.patient} counts as unlabelled"
+            cases.add("warning", path, text)
+
+
+def _find_stray_masks(patient: Path, files: Sequence[str], expected: Sequence[str], cases: Cases) -> None:
+    """Masks without an image, but for images that are missed already."""
+    for name in files:
+        match = re.fullmatch(r"(.+)_gt\.nii(\.gz)?", name)
+        if not match or match[1] in expected:
+            continue
+        if not any(match[1] + end in files for end in NIFTI):
+            text = f"{patient / name} is a mask without an image: restore {match[1]}.nii.gz, or remove the mask"
+            cases.add("warning", patient / name, text)

@@ -1,0 +1,58 @@
+"""What a check of a data set found, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from acdc_semicycle.data.check_findings import Counts, Finding
+from acdc_semicycle.data.check_layout import KINDS
+from acdc_semicycle.runtime.errors import many
+
+VALUES = "a training needs mask_values, the class of each value"
+
+
+def report(findings: Sequence[Finding], counts: Counts) -> str:
+    """The findings as lines of text, with what was looked at above and their number below."""
+    notes = _notes(counts)
+    lines = [f"{KINDS[counts.kind].title}: {_what_was_counted(counts)}"]
+    lines += [f"{finding.severity}: {finding.text}" for finding in findings]
+    lines += notes
+    if findings:
+        tally = Counter(finding.severity for finding in findings)
+        lines.append(f"{many(tally['fault'], 'fault')}, {many(tally['warning'], 'warning')}")
+    elif notes and notes[-1].endswith(VALUES):
+        lines.append("nothing else found")
+    else:
+        lines.append("nothing found")
+    return "\n".join(lines)
+
+
+def _what_was_counted(counts: Counts) -> str:
+    """The number of patients where they are known, of images and of masks."""
+    if counts.unmatched:
+        return "not counted"
+    patients = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
+    return f"{patients}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"
+
+
+def _notes(counts: Counts) -> list[str]:
+    """What is no fault and no warning, a line each."""
+    notes: list[str] = []
+    if counts.lost:
+        notes.append(
+            f"note: {counts.lost} of {counts.scans} images have a spacing of 1 x 1 x 1 mm, as of files that have lost"
+            " theirs: Dice is fine, millilitres and millimetres are withheld"
+        )
+    if counts.values:
+        classes = len(counts.values)
+        masks = ", ".join(f"{value} in {n}" for value, n in sorted(counts.values.items()))
+        notes.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({masks} masks)")
+        if max(counts.values) >= classes:
+            notes.append(f"note: these are not 0 to {classes - 1}: {VALUES}")
+    return notes
+
+
+def status(findings: Iterable[Finding]) -> int:
+    """The exit code: 1 with a fault, 0 with warnings at most."""
+    return int(any(finding.severity == "fault" for finding in findings))

@@ -1,0 +1,291 @@
+"""One DICOM file as an image: what its header says of a slice, and its pixels.
+
+Of the headers only UIDs, the series' number, geometry, times and the pixels' form are looked at: no text of the
+patient's is ever read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_semicycle.imageio import dicom_file, dicom_pixels
+from acdc_semicycle.imageio.checks import COPY
+from acdc_semicycle.imageio.dicom_file import Header
+from acdc_semicycle.imageio.dicom_pixels import Form
+from acdc_semicycle.runtime.errors import InputError
+
+KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
+POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
+THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
+CLOCK = 0x00080032  # AcquisitionTime, the one of the times that is a time of day
+TIMES = (0x00181060, 0x00200100, CLOCK, 0x00200013)  # trigger, temporal position, acquisition, instance
+ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
+CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
+ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
+INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
+WANTED = frozenset(
+    [dicom_file.CLASS, KIND, INSTANCE, SERIES, NUMBER, POSITION, ORIENTATION, SPACING, *THICKNESS, *TIMES, *ECHOES]
+    + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
+)
+SAME_COSINE = 1e-3
+# CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
+IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
+# what is made of scans and lies beside them: segmentations, doses and portal images of radiotherapy
+MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
+ENDINGS = (".dcm", ".ima")
+PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
+UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {COPY}"
+DAMAGED = "is truncated, damaged or empty: copy it again from its source"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What one file's header says; empty tuples and None where it does not.
+
+    Attributes:
+        uid, number: of its series.
+        instance: its own UID.
+        size: columns, rows, frames.
+        channels: numbers a pixel.
+        kind: the ImageType.
+        position, orientation, spacing, thickness: as DICOM has them, in mm; 0 for a thickness that is unknown.
+        times: by TIMES, that of the clock in seconds.
+        echoes: by ECHOES.
+    """
+
+    path: Path
+    header: Header = field(repr=False)
+    uid: str
+    instance: str
+    number: int | None
+    size: tuple[int, int, int]
+    channels: int
+    kind: str
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    thickness: float
+    times: tuple[float | None, ...]
+    echoes: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """A file that should be an image and cannot be read; ``doubtful`` where only its name may say so."""
+
+    path: Path
+    reason: str
+    doubtful: bool = False
+
+
+def read_image(path: Path) -> Image | DamagedFile | None:
+    """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
+    unnamed, hidden = path.suffix.lower() not in ENDINGS, path.name.startswith(".")
+    try:
+        header = dicom_file.read_header(path, WANTED)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}): allow that, or take it out"
+        return None if hidden else DamagedFile(path, reason, doubtful=unnamed)
+    if header is None:
+        return None if hidden else DamagedFile(path, DAMAGED, doubtful=unnamed)
+    if _is_no_scan(header):
+        return None
+    if header.large:
+        return DamagedFile(
+            path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed"
+        )
+    if header.pixels is None or not header.whole or header.number(ROWS) <= 0 or header.number(COLUMNS) <= 0:
+        return DamagedFile(path, DAMAGED)
+    return _image(path, header)
+
+
+def _is_no_scan(header: Header) -> bool:
+    """Whether a DICOM file is made of scans, or of a class without pixels."""
+    if not header.kind:
+        return False
+    if MADE_OF_SCANS.fullmatch(header.kind):
+        return True
+    return header.pixels is None and not IMAGES.fullmatch(header.kind)
+
+
+def _image(path: Path, header: Header) -> Image:
+    """The image that a header describes."""
+    text = header.text
+    number = re.fullmatch(r"\d{1,5}", text(NUMBER))  # longer ones may be dates
+    frames = re.fullmatch(r"[+]?0*([1-9]\d{0,8})", text(FRAMES))
+    grey = text(MEANING).upper() in ("MONOCHROME1", "MONOCHROME2", "")
+    return Image(
+        path=path,
+        header=header,
+        uid=text(SERIES),
+        instance=text(INSTANCE),
+        number=int(number[0]) if number else None,
+        size=(header.number(COLUMNS), header.number(ROWS), int(frames[1]) if frames else 1),
+        channels=header.number(CHANNELS, 1) if grey else 3,
+        kind=text(KIND),
+        position=_numbers(text(POSITION), 3),
+        orientation=_numbers(text(ORIENTATION), 6),
+        spacing=_numbers(text(SPACING), 2),
+        thickness=_thickness_mm(header),
+        times=tuple(_time(header, tag) for tag in TIMES),
+        echoes=tuple(_number(text(tag)) for tag in ECHOES),
+    )
+
+
+def _thickness_mm(header: Header) -> float:
+    """From one slice to the next, or else through one, whatever its sign; 0 where neither is known."""
+    for tag in THICKNESS:
+        thickness = _number(header.text(tag))
+        if thickness:
+            return abs(thickness)
+    return 0.0
+
+
+def _time(header: Header, tag: int) -> float | None:
+    """One of the times, that of the clock in seconds."""
+    text = header.text(tag)
+    return _seconds(text) if tag == CLOCK else _number(text)
+
+
+def _numbers(text: str, count: int) -> tuple[float, ...]:
+    """So many finite numbers, or none."""
+    try:
+        values = tuple(map(float, text.replace("_", "?").split("\\")))  # Python would allow 1_0
+    except ValueError:
+        return ()
+    return values if len(values) == count and all(map(math.isfinite, values)) else ()
+
+
+def _number(text: str) -> float | None:
+    """One finite number, or None."""
+    numbers = _numbers(text, 1)
+    return numbers[0] if numbers else None
+
+
+def _seconds(text: str) -> float | None:
+    """The seconds of a time of day, HHMMSS.FFF or with colons."""
+    match = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?", text)
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def check_values(image: Image) -> None:
+    """Refuse pixels that are not what they seem."""
+    header, name, kind = image.header, image.path.name, image.header.kind
+    if kind and not IMAGES.fullmatch(kind):
+        raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
+    if header.pixels is None or header.pixels.tag != dicom_file.PIXELS:
+        raise InputError(f"{name} has floating-point pixels, which are not read here: export it as whole numbers")
+    _check_scaling(name, header)
+    _check_bits(image)
+    _check_length(image)
+
+
+def _check_scaling(name: str, header: Header) -> None:
+    """Refuse values whose way to what was measured is not known."""
+    slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
+    if slope and not _number(slope):
+        raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
+    if intercept and _number(intercept) is None:
+        raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
+    if header.holds(TABLE):
+        raise InputError(
+            f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
+            " RescaleSlope and RescaleIntercept"
+        )
+
+
+def _check_bits(image: Image) -> None:
+    """Refuse pixels of other sizes than 8, 16 or 32 bits, and those that do not use the lowest bits."""
+    form = form_of(image)
+    highest, sign = image.header.number(HIGHEST, form.used - 1), image.header.number(SIGN)
+    lowest_used = 1 <= form.used <= form.bits and highest == form.used - 1
+    if form.bits not in (8, 16, 32) or not lowest_used or sign not in (0, 1):
+        raise InputError(
+            f"{image.path.name} says that {form.used} of {form.bits} bits are used, the highest being {highest}: give"
+            " pixels of 8, 16 or 32 bits with the lowest in use (HighBit one less than BitsStored)"
+        )
+
+
+def _check_length(image: Image) -> None:
+    """Refuse fewer bytes than the pixels need, far more than compressed ones can need, and unknown compression."""
+    header, needed = image.header, form_of(image).size
+    pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
+    assert pixels
+    packed = pixels.length == dicom_file.UNTIL_END
+    if not dicom_pixels.can_read(syntax) or packed == (syntax in dicom_pixels.PLAIN):
+        raise InputError(f"{image.path.name} is {UNKNOWN}")
+    if not packed and pixels.length < needed:
+        raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {COPY}")
+    if packed and stored_bytes(image) > 2 * needed + PACKED_MORE:
+        raise InputError(f"{image.path.name} has more than twice the {needed:,} bytes of its pixels: {COPY}")
+
+
+def check_geometry(image: Image) -> None:
+    """Refuse an image that does not say where it lies, or lies in no plane."""
+    for word in ("position", "orientation", "spacing"):
+        if not getattr(image, word):
+            raise InputError(f"{image.path.name} has no {word} in the patient: export the series with its geometry")
+    axes = np.array(image.orientation).reshape(2, 3)
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
+        raise InputError(f"{image.path.name} has an orientation or spacing that is none: export the series again")
+
+
+def form_of(image: Image) -> Form:
+    """How the pixels are stored, and what they mean."""
+    header = image.header
+    return Form(
+        rows=image.size[1],
+        columns=image.size[0],
+        bits=header.number(BITS),
+        used=header.number(USED, header.number(BITS)),
+        signed=header.number(SIGN) == 1,
+        inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
+        slope=_number(header.text(SLOPE)) or 1.0,
+        intercept=_number(header.text(INTERCEPT)) or 0.0,
+    )
+
+
+def stored_bytes(image: Image) -> int:
+    """Bytes that the pixels take in the file."""
+    header = image.header
+    if header.deflated is not None:
+        return image.path.stat().st_size
+    if header.parts:
+        return sum(length for _, length in header.parts)
+    return header.pixels.length if header.pixels else 0
+
+
+def reread_image(path: Path) -> Image:
+    """The header of a file that was an image when the series was found.
+
+    Raises:
+        InputError: it is none any more, or its pixels are not what they seem.
+    """
+    image = read_image(path)
+    if not isinstance(image, Image):
+        raise InputError(f"{path} {image.reason if image else DAMAGED}")
+    check_values(image)
+    return image
+
+
+def read_pixels(image: Image) -> NDArray:
+    """[columns, rows] of one file, slope and intercept applied."""
+    header, form = image.header, form_of(image)
+    assert header.pixels
+    parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]
+    try:
+        content = b"".join(dicom_file.stored(image.path, header, *part) for part in parts)
+        return dicom_pixels.decoded(content, header.text(dicom_file.SYNTAX), form, header.order)
+    except OSError as error:
+        raise InputError(f"{image.path} cannot be read ({error.strerror}): {COPY}") from error
+    except dicom_pixels.DamagedPixels:
+        raise InputError(f"{image.path} is {UNKNOWN}") from None

@@ -1,0 +1,130 @@
+"""The order of a DICOM series: slices along their normal, the frames of each by time, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_semicycle.imageio.dicom_image import CLOCK, TIMES, Image
+from acdc_semicycle.runtime.errors import InputError
+
+SAME_MM = 0.01  # positions that differ by less are one; so much, or 1 %, may steps differ
+SAME_ECHO = 0.01  # of the longest
+DAY = 24 * 3600.0  # seconds
+RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's patient axes, which point left and back
+
+
+def arranged(images: Sequence[Image]) -> tuple[list[list[Path]], NDArray[np.float64], str | None]:
+    """The files [frame][slice], the affine to RAS in mm, and what was assumed of the slices' thickness.
+
+    Args:
+        images: parallel slices of one size and spacing.
+
+    Raises:
+        InputError: slices are missing, doubled or beside each other, or no time tells the frames apart.
+    """
+    right, down = np.array(images[0].orientation).reshape(2, 3)
+    right, down = right / np.linalg.norm(right), down / np.linalg.norm(down)
+    normal = np.cross(right, down)
+    slices = _by_position(images, normal)
+    _check_counts(slices)
+    positions = np.array([group[0].position for group in slices])
+    step, note = _step(positions, normal, images[0].thickness)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([right * images[0].spacing[1], down * images[0].spacing[0], step, positions[0]])
+    files: list[list[Path]] = []
+    for frame in zip(*_by_time(slices), strict=True):
+        files.append([image.path for image in frame])
+    return files, RAS @ affine, note
+
+
+def _by_position(images: Sequence[Image], normal: NDArray) -> list[list[Image]]:
+    """The images of each slice, slices along the normal."""
+    slices: list[list[Image]] = []
+    for image in sorted(images, key=lambda image: float(normal @ image.position)):
+        if slices:
+            offset = np.subtract(image.position, slices[-1][0].position)
+            if normal @ offset < SAME_MM:
+                if np.linalg.norm(offset) > SAME_MM:
+                    raise InputError("slices beside each other in one plane: give a series of parallel slices")
+                slices[-1].append(image)
+                continue
+        slices.append([image])
+    return slices
+
+
+def _check_counts(slices: Sequence[Sequence[Image]]) -> None:
+    """Refuse slices of which some have more images than others, and images of a slice that are no frames of a cine."""
+    counts = [len(group) for group in slices]
+    if len(set(counts)) > 1:
+        raise InputError(
+            f"{min(counts)} images of one slice and {max(counts)} of another: copy it whole, take doubled images out"
+        )
+    for group in slices:
+        if len({image.kind for image in group}) > 1:
+            raise InputError("images of several kinds (ImageType), such as magnitude and phase: give each in a folder")
+        _check_echoes(group)
+
+
+def _check_echoes(images: Sequence[Image]) -> None:
+    """Refuse images of one slice that are different echoes."""
+    for n, word in enumerate(("EchoTime", "EchoNumbers")):
+        echoes = [image.echoes[n] or 0.0 for image in images]
+        if max(echoes) - min(echoes) > SAME_ECHO * max(echoes):
+            raise InputError(f"images of several echoes of one slice ({word}): give each echo in a folder of its own")
+
+
+def _by_time(slices: list[list[Image]]) -> list[list[Image]]:
+    """The images of each slice in order of the first of the times that tells them all apart."""
+    if len(slices[0]) == 1:
+        return slices
+    for n in range(len(TIMES)):
+        ordered = [_ordered(group, n) for group in slices]
+        if all(ordered):
+            return ordered
+    raise InputError("several images of one slice that no time or number tells apart: take the doubled ones out")
+
+
+def _ordered(images: list[Image], n: int) -> list[Image]:
+    """The images of one slice in order of one of the times; none where it does not tell them apart."""
+    times: list[float] = []
+    for image in images:
+        time = image.times[n]
+        if time is None:
+            return []
+        times.append(time)
+    if TIMES[n] == CLOCK:
+        times = _unwrapped(times)
+    if len(set(times)) < len(images):
+        return []
+    order = sorted(range(len(images)), key=times.__getitem__)
+    return [images[k] for k in order]
+
+
+def _unwrapped(times: list[float]) -> list[float]:
+    """Times of day in seconds, those after midnight later than those before it."""
+    if max(times) - min(times) <= DAY / 2:
+        return times
+    return [time + DAY if time < DAY / 2 else time for time in times]
+
+
+def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArray, str | None]:
+    """From one slice to the next, in mm, and what was assumed."""
+    if len(positions) == 1:
+        note = None if thickness else "its slice thickness is unknown and taken as 1 mm: no volume in ml is true"
+        return normal * (thickness or 1.0), note
+    steps = np.diff(positions, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    deviations = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
+    if (deviations > max(SAME_MM, 0.01 * float(np.median(lengths)))).any():
+        worst = max(range(len(steps)), key=lambda n: (round(deviations[n], 3), lengths[n]))
+        usual = float(np.median(np.delete(lengths, worst)))
+        fault = "the missing slice" if lengths[worst] > usual else "the extra or misplaced slice"
+        raise InputError(
+            f"uneven steps: slices {worst + 1} and {worst + 2} of {len(positions)} lie {lengths[worst]:.4g} mm apart,"
+            f" others {usual:.4g} mm: find {fault}"
+        )
+    return (positions[-1] - positions[0]) / (len(positions) - 1), None

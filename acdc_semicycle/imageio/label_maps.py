@@ -1,0 +1,109 @@
+"""Label maps, written on the grid of their scan: whole or not at all, and marked as written here."""
+
+from __future__ import annotations
+
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_semicycle.imageio.checks import DAMAGE
+from acdc_semicycle.imageio.nifti_geometry import IN_MM
+from acdc_semicycle.imageio.volume import NIFTI, Volume, ending, orthogonal
+from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
+
+FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
+MARK = "acdc_semicycle label map"  # in the header of what is written here
+GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
+GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"]
+
+
+def save(target: Path, voxels: NDArray, like: Volume) -> None:
+    """Write voxels on the grid of ``like`` and nothing else of its header; the file appears whole or not at all.
+
+    Args:
+        target: ends in one of FORMATS.
+        voxels: [X, Y, Z] or with a fourth axis (frames, or classes of probabilities), in the order of storage.
+
+    Raises:
+        InputError: NRRD or MetaImage of a sheared grid, which they cannot hold.
+    """
+    if voxels.shape[:3] != like.voxels.shape[:3]:
+        raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
+    remove_leftovers(target.parent, escape(target.name))
+    with part_file(target) as part:
+        if ending(target) in NIFTI:
+            _save_nifti(part, voxels, like)
+        else:
+            _save_itk(part, target, voxels, like)
+        move_into_place(part, target)
+
+
+def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
+    """Write a NIfTI with the geometry of ``like``: that of its header field by field where it has one."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    header["descrip"] = MARK.encode()
+    if isinstance(like.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
+        frames = voxels.shape[3:] == like.voxels.shape[3:]  # and not classes
+        _copy_geometry(like.header, header, frames)
+        affine = like.affine.copy()
+        affine[:3] /= IN_MM.get(int(like.header["xyzt_units"]) & 7, 1.0)
+        image = nibabel.Nifti1Image(voxels, affine, header)
+    else:
+        image = nibabel.Nifti1Image(voxels, like.affine, header)
+        image.set_sform(like.affine, code=1)
+        sheared = not orthogonal(like.affine)  # which a qform cannot be
+        image.set_qform(like.affine, code=0 if sheared else 1, strip_shears=True)
+        image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def _copy_geometry(source: Any, target: Any, frames: bool) -> None:
+    """Copy a header's fields as they are, those of time for frames; to compute them fails where one of them is odd."""
+    for name in GEOMETRY:
+        target[name] = source[name]
+    target["pixdim"][:4] = source["pixdim"][:4]
+    space, time = int(source["xyzt_units"]) & 7, int(source["xyzt_units"]) & 24
+    target["xyzt_units"] = space if space in (1, 2, 3) else 0
+    if frames:
+        target["pixdim"][4] = source["pixdim"][4]
+        target["xyzt_units"] += time
+
+
+def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
+    """Write NRRD or MetaImage to ``path``; ``target`` is what it will be called."""
+    import SimpleITK as sitk
+
+    if not orthogonal(like.affine):
+        raise InputError(
+            f"{like.path} has a sheared grid, which {target.name} cannot hold: write NIfTI (--format nii.gz)"
+        )
+    affine = LPS @ like.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = np.eye(voxels.ndim)
+    direction[:3, :3] = affine[:3, :3] / spacing
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose()), isVector=False)
+    image.SetSpacing([*spacing.tolist(), 1.0][: voxels.ndim])
+    image.SetOrigin([*affine[:3, 3].tolist(), 0.0][: voxels.ndim])
+    image.SetDirection(direction.ravel().tolist())
+    image.SetMetaData("Software", MARK)
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def ours(path: Path) -> bool:
+    """Whether a label map was written here."""
+    try:
+        if ending(path) in NIFTI:
+            header: Any = nibabel.load(path).header
+            return bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
+        with path.open("rb") as stream:
+            return MARK.encode() in stream.read(1 << 12)
+    except (*DAMAGE, KeyError):
+        return False
