@@ -18,9 +18,9 @@ from acdc_semicycle.config.tasks import (
     required,
     train,
 )
-from acdc_semicycle.data.cache import contents
 from acdc_semicycle.data.check import read_acdc
-from acdc_semicycle.data.pairs import EpochSampler
+from acdc_semicycle.data.digests import contents
+from acdc_semicycle.data.sampling import EpochSampler
 from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.data.splits import records_of, scored, units
 from acdc_semicycle.datasets import acdc, cityscapes, folder, voc

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from acdc_semicycle.data import splits
-from acdc_semicycle.data.pairs import EpochSampler
+from acdc_semicycle.data.sampling import EpochSampler
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import BY_SLICE, Record
 from acdc_semicycle.imageio.pictures import IGNORED

@@ -38,7 +38,7 @@ from torch.utils.data import RandomSampler
 from tqdm import tqdm
 
 from acdc_semicycle.data.augment import Augment
-from acdc_semicycle.data.pairs import Slices, as_dicts
+from acdc_semicycle.data.slices import Slices, as_dicts
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import acdc, phantom
 

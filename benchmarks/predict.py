@@ -52,7 +52,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import trange
 
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.data.pairs import Slices
+from acdc_semicycle.data.slices import Slices
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.methods.networks import ResidualGenerator

@@ -12,8 +12,8 @@ HOMES = {
     "LoadCheckedd": "transforms",
     "Pairs": "pairs",
     "ScaleImaged": "transforms",
-    "Slices": "pairs",
-    "read": "pairs",
+    "Slices": "slices",
+    "read": "slices",
     "split": "splits",
 }
 __getattr__ = exports(__name__, HOMES)

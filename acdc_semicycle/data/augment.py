@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from acdc_semicycle.data.cache import unpacked
+from acdc_semicycle.data.slice_records import unpacked
 
 ELASTIC_SPACING = 32  # pixels between the points that an elastic change moves
 INTENSITIES = slice(8, 12)  # of a slice's draws, those that decide its gain and offset
@@ -73,27 +73,28 @@ class Augment:
         """
         if not (any(self.flips) or self.moves or self.gain or self.offset):
             return unpacked(rows)
-        rows, device = dict(rows), rows["image"].device
         random = [np.random.default_rng((*seed, index)) for index in indices]
-        draws = np.array([each.random(12) for each in random])
+        draws = np.array([generator.random(12) for generator in random])
         if view:
             draws[:, INTENSITIES] = [np.random.default_rng((*seed, index, view)).random(4) for index in indices]
-        if self.gain or self.offset:  # of the values that are stored: no pass over the pixels
-            gain, offset = torch.as_tensor(self._intensity(draws), dtype=torch.float32).to(device, non_blocking=True)
-            rows |= {"scale": rows["scale"] * gain, "offset": rows["offset"] * gain + offset}
+        rows = self._brightened(rows, draws)
         flips = draws[:, :2] < self.flips
-        if self.moves:
-            batch = unpacked(rows)
-            grid = self._grid(draws, flips, random, batch["image"])
-            modes = {"image": "bilinear", "label": "nearest"}
-            return {key: _sampled(value, grid, modes[key]) for key, value in batch.items()}
-        for axes, chosen in (((-2,), (True, False)), ((-1,), (False, True)), ((-2, -1), (True, True))):
-            if len(which := np.flatnonzero((flips == chosen).all(1))):
-                place = torch.as_tensor(which).to(device, non_blocking=True)
-                for key in {"image", "label"} & set(rows):
-                    turned = rows[key].index_select(0, place).flip(axes)
-                    rows[key] = rows[key].index_copy(0, place, turned)
-        return unpacked(rows)
+        if not self.moves:
+            return unpacked(_flipped(rows, flips))
+        batch = unpacked(rows)
+        grid = self._grid(draws, flips, random, batch["image"])
+        moved = {"image": _sampled(batch["image"], grid, "bilinear")}
+        if "label" in batch:
+            moved["label"] = _sampled(batch["label"], grid, "nearest")
+        return moved
+
+    def _brightened(self, rows: Mapping[str, Tensor], draws: NDArray) -> dict[str, Tensor]:
+        """Records with other scales and offsets: a gain and an offset of the image, without a pass over its pixels."""
+        if not (self.gain or self.offset):
+            return dict(rows)
+        device = rows["image"].device
+        gain, offset = torch.as_tensor(self._intensity(draws), dtype=torch.float32).to(device, non_blocking=True)
+        return {**rows, "scale": rows["scale"] * gain, "offset": rows["offset"] * gain + offset}
 
     def _intensity(self, draws: NDArray) -> NDArray:
         """Gain and offset [2, B]."""
@@ -125,6 +126,20 @@ class Augment:
         return grid + pull.movedim(1, -1)
 
 
+def _flipped(rows: Mapping[str, Tensor], flips: NDArray) -> dict[str, Tensor]:
+    """Records with the rows, the columns or both of some slices turned round; ``flips`` [B, 2] says of which."""
+    result, device = dict(rows), rows["image"].device
+    for axes, chosen in (((-2,), (True, False)), ((-1,), (False, True)), ((-2, -1), (True, True))):
+        indices = np.flatnonzero((flips == chosen).all(1))
+        if not len(indices):
+            continue
+        place = torch.as_tensor(indices).to(device, non_blocking=True)
+        for key in {"image", "label"} & set(result):
+            turned = result[key].index_select(0, place).flip(axes)
+            result[key] = result[key].index_copy(0, place, turned)
+    return result
+
+
 def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
     """torch's ``affine_grid(align_corners=False)`` of ``theta`` [2, 3, B], in a fifth of its time on a CPU."""
     across, down = ((torch.arange(n, device=theta.device) * 2 + 1) / n - 1 for n in (width, height))
@@ -134,5 +149,6 @@ def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
 
 
 def _sampled(values: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """Values at the places of a grid; beyond the edge is what is at the edge."""
     taken = grid_sample(values.to(grid.dtype), grid, mode=mode, padding_mode="border", align_corners=False)
     return taken.to(values.dtype)

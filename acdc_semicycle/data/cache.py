@@ -1,48 +1,28 @@
-"""Prepared slices, compact, in one file that any number of processes map into memory.
+"""Prepared slices in one file that any number of processes map into memory.
 
-A NumPy ``.npy`` of one record a slice: ``image`` [C, H, W] int16 (its value is ``scale`` * stored + ``offset``, wrong
-by half a step of 65,535 between the slice's own lowest and highest value at most) and ``label`` [1, H, W] uint8, with
-the place of the file among those that were given (``record``) and of the slice in it, from 0. The file's name is a hash
-of all that decides what is in it: the bytes of every scan and mask, the transforms with their settings, this package's
-code that reads, and the versions below it, and behind that a checksum, which is looked at each time. A file of that
-name is complete, and never changes.
+A NumPy ``.npy`` of one record a slice (:mod:`acdc_semicycle.data.slice_records`). The file's name is a hash of all that
+decides what is in it: the bytes of every scan and mask, the transforms with their settings, this package's code that
+reads, and the versions below it. A checksum follows it, which is compared each time. A file of that name is complete,
+and never changes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import logging
-import os
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from acdc_semicycle.data.splits import Split
-from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.imageio import nrrd_meta, volumes
-from acdc_semicycle.runtime import environment, locks
+from acdc_semicycle.data.slice_records import Slice, in_memory, write_stream
+from acdc_semicycle.runtime import locks
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
-from acdc_semicycle.runtime.versions import versions
 
 log = logging.getLogger("semicycle")
-
-STEPS = 65535
-PASSING = (np.random.RandomState, threading.local)  # what MONAI's transforms hold that is no setting of theirs
-BELOW = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  # whose versions matter
-Slice = Mapping[str, Tensor]  # image [C, H, W] and label [1, H, W], or the image alone
 
 
 def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[], Iterator[Slice]]) -> NDArray:
@@ -56,64 +36,80 @@ def kept(folder: Path | None, digest: Callable[[], str | None], make: Callable[[
         digest: of what the slices are made of; None if that cannot be told.
         make: gives the slices.
     """
-    called = digest() if folder is not None else None
-    if folder is None or called is None:
-        return _in_memory(make)
-    path = folder / f"slices-{called}.npy"
-    unread: list[OSError] = []  # not the file's own faults, but what is to be in it
-
-    def slices() -> Iterator[Slice]:
-        try:
-            yield from make()
-        except OSError as error:
-            unread.append(error)
-            raise
-
+    name = digest() if folder is not None else None
+    if folder is None or name is None:
+        return in_memory(make)
+    path = folder / f"slices-{name}.npy"
+    reading = _Reading(make)
     try:
-        if (found := _mapped(path)) is not None:  # without the lock: it may be another user's, read only
-            log.info("%s from %s", many(len(found), "prepared slice"), path)
-            return found
-        with _alone(path):
-            if (found := _mapped(path)) is None:  # nobody made it meanwhile
-                found = _read(_write(path, slices))
-        return found
+        return _mapped_or_made(path, reading)
     except OSError as error:
-        if error in unread:
+        if error is reading.fault:  # of a scan, not of the file
             raise
         log.warning("%s cannot be used (%s): the slices are kept in memory", path, error.strerror or error)
-        return _in_memory(make)
+        return in_memory(make)
+
+
+class _Reading:
+    """Makes slices, and remembers the system's error that ended it: it is about a scan that is read."""
+
+    def __init__(self, make: Callable[[], Iterator[Slice]]) -> None:
+        self.make = make
+        self.fault: OSError | None = None
+
+    def __call__(self) -> Iterator[Slice]:
+        """The slices."""
+        try:
+            yield from self.make()
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+def _mapped_or_made(path: Path, make: Callable[[], Iterator[Slice]]) -> NDArray:
+    """The slices of the file, which is made first if it is not there."""
+    slices = _mapped(path)  # without the lock: the folder may be another user's, read only
+    if slices is not None:
+        log.info("%s from %s", many(len(slices), "prepared slice"), path)
+        return slices
+    with _alone(path):
+        slices = _mapped(path)  # another process may have made it meanwhile
+        return _read(_write(path, make)) if slices is None else slices
 
 
 def _mapped(path: Path) -> NDArray | None:
     """The file, if there is one whose content has the checksum in its name."""
-    for made in path.parent.glob(f"{path.stem}-*{path.suffix}"):
-        _check_file(made)
+    for candidate in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        _check_file(candidate)
         with suppress(FileNotFoundError, ValueError, EOFError):
-            if made.stem.endswith(_checksum(made)):
-                return _read(made)
+            if candidate.stem.endswith(_checksum(candidate)):
+                return _read(candidate)
     return None
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is there and is no file, a pipe that would be waited for, or a folder."""
+    """Refuse something else than a file: a folder, or a pipe that would be waited for."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is there and is no file: take it away, or give another cache_dir")
+        raise InputError(f"{path} is there and is no file: remove it, or give another cache_dir")
 
 
 def _read(path: Path) -> NDArray:
+    """The array in a file, mapped."""
     return np.load(path, mmap_mode="c")  # "c": torch wants to be allowed to write; the file stays as it is
 
 
 def _checksum(path: Path) -> str:
-    found = 0
+    """A file's CRC-32 in hexadecimal."""
+    checksum = 0
     with path.open("rb") as stream:
         while piece := stream.read(1 << 22):
-            found = zlib.crc32(piece, found)
-    return f"{found:08x}"
+            checksum = zlib.crc32(piece, checksum)
+    return f"{checksum:08x}"
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
+    """Hold the folder's lock; wait for a process that has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_file(path.with_name(".lock"))
     with locks.lock_file(path.with_name(".lock")) as lock:
@@ -124,168 +120,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> Path:
+    """Make the slices and write them; the file with its checksum in its name."""
     damaged = list(path.parent.glob(f"{path.stem}-*{path.suffix}"))
     for each in damaged:
         log.warning("%s is damaged: it is made anew", each)
     remove_leftovers(path.parent, "slices-*.npy")
     with part_file(path) as part:
         with part.open("w+b") as stream:
-            _stream(stream, make())
-        made = path.with_name(f"{path.stem}-{_checksum(part)}{path.suffix}")
-        move_into_place(part, made)
-    for each in set(damaged) - {made}:
+            write_stream(stream, make())
+        target = path.with_name(f"{path.stem}-{_checksum(part)}{path.suffix}")
+        move_into_place(part, target)
+    for each in set(damaged) - {target}:
         each.unlink(missing_ok=True)
-    return made
-
-
-def _in_memory(make: Callable[[], Iterator[Slice]]) -> NDArray:
-    stream = io.BytesIO()
-    _stream(stream, make())
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def _stream(stream: io.BufferedIOBase, slices: Iterator[Slice]) -> None:
-    """Write one slice after the other; the header, rewritten at the end, has room for any number of them."""
-    kind, count = np.dtype([]), 0
-    for item in slices:
-        packed = pack(item)
-        if not count:
-            kind = packed.dtype
-            _header(stream, kind, 0)
-        if packed.dtype != kind:
-            given, first = (tuple(d["image"].shape) for d in (packed.dtype, kind))
-            raise InputError(f"slices have the shapes {first} and {given}: let the transforms give all the same")
-        stream.write(packed.tobytes())
-        count += 1
-    stream.seek(0)
-    _header(stream, kind, count)
-
-
-def _header(stream: io.BufferedIOBase, kind: np.dtype, count: int) -> None:
-    about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_2_0(stream, about)
-
-
-def pack(item: Slice) -> NDArray:
-    """One slice as a record."""
-    image = item["image"].numpy().astype(np.float64)
-    low, high = image.min(), image.max()
-    fields: dict[str, Any] = {
-        "image": (np.round((image - low) * (STEPS / (high - low or 1.0))) - 2**15).astype("<i2"),
-        "scale": np.float32((high - low) / STEPS),
-        "offset": np.float32(low + (high - low) / STEPS * 2**15),
-        "record": np.int32(item.get("record", 0)),
-        "slice": np.int32(item.get("slice", 0)),
-    }
-    if "label" in item:
-        fields["label"] = item["label"].numpy().astype(np.uint8)
-        if not np.array_equal(fields["label"], item["label"].numpy()):
-            raise InputError("masks hold more than whole numbers 0 to 255: let the transforms give class indices")
-    kind = np.dtype([(key, value.dtype, value.shape) for key, value in fields.items()], align=True)
-    record = np.zeros((), kind)
-    for key, value in fields.items():
-        record[key] = value
-    return record
-
-
-def unpacked(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Records [B] as a batch: ``image`` [B, C, H, W] float, and ``label`` [B, 1, H, W] uint8 if there are any."""
-    scale, offset = (rows[key].view(-1, 1, 1, 1) for key in ("scale", "offset"))
-    image = torch.addcmul(offset, rows["image"].float(), scale)
-    return {"image": image} | ({"label": rows["label"]} if "label" in rows else {})
-
-
-def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
-    """A hash of all that decides what these records' slices are; None where a file is missing or a transform cannot be
-    described.
-
-    Where files lie makes no difference, and neither do their times.
-    """
-    files = [file for record in records for file in _files(record, keys)]
-    try:
-        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-            contents = list(pool.map(_hash, files))
-        code = [_hash(path) for path in sorted(_code())]
-        about = [contents, [r.slice for r in records], list(keys), description(transform), code]
-    except OSError:
-        return None  # reading it says what is wrong
-    except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
-        log.warning("the slices are kept in memory only: %s", error)
-        return None
-    about += [versions(*BELOW), environment.chosen()]
-    return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
-
-
-def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
-    """A hash of each file that a training sees, by what it is there: ``"mask of patient001_frame01"``.
-
-    The masks of the unlabelled are not looked at. Where files lie makes no difference.
-    """
-    seen: dict[Path, str] = {}
-    for part in ("labelled", "validation", "unlabelled"):
-        for record in split.records(part, records):
-            seen.setdefault(record.image, f"image of {record.case}")
-            if record.label is not None and part != "unlabelled":
-                seen.setdefault(record.label, f"mask of {record.case}")
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda path: "".join(map(_hash, [path, *_voxels_of(path)])), seen)
-        return dict(zip(seen.values(), hashes, strict=True))
-
-
-def _code() -> list[Path]:
-    """The modules of this package that decide what a prepared slice is."""
-    package = Path(__file__).parents[1]
-    return [path for folder in ("imageio", "datasets", "data") for path in (package / folder).glob("*.py")]
-
-
-def _files(record: Record, keys: Sequence[str]) -> list[Path]:
-    given = [Path(path) for key in keys if (path := getattr(record, key)) is not None]
-    return [*given, *(file for path in given for file in _voxels_of(path))]
-
-
-def _voxels_of(path: Path) -> list[Path]:
-    """The files beside a header that hold its voxels."""
-    return [path.parent / name for name in nrrd_meta.detached(path)] if path.name.lower().endswith(volumes.ITK) else []
-
-
-def _hash(path: Path) -> str:
-    status = path.stat()
-    return _hash_of(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _hash_of(path: Path, size: int, changed: int) -> str:
-    """Once a process: the check before a training and both its data sets ask for the same files."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def description(value: Any) -> Any:
-    """A transform and its settings in plain words, the same in every process.
-
-    Only of MONAI's classes and this package's are the settings all there is to tell; what a function computes may hang
-    on anything.
-
-    Raises:
-        TypeError: something in it cannot be described.
-    """
-    if value is None or isinstance(value, bool | int | float | str | bytes | os.PathLike):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return [[description(key), description(item)] for key, item in value.items()]
-    if isinstance(value, set | frozenset):
-        return ["set", *sorted(repr(description(item)) for item in value)]
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(description, value)]
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        return [str(value.dtype), value.tolist()]
-    if isinstance(value, type | torch.dtype | torch.device | np.dtype):
-        return repr(value)
-    kind = type(value)
-    if kind.__module__.split(".")[0] not in ("monai", "acdc_semicycle") or not hasattr(value, "__dict__"):
-        raise TypeError(f"a {kind.__name__} among the transforms is none of MONAI's or of this package")
-    set_up = {name: each for name, each in vars(value).items() if not isinstance(each, PASSING)}
-    return [repr(kind), description(set_up)]
+    return target

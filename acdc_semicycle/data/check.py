@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from acdc_semicycle.data import cache
+from acdc_semicycle.data import digests
 from acdc_semicycle.data.check_cases import Cases
 from acdc_semicycle.data.check_findings import Counts, Finding
 from acdc_semicycle.data.check_layout import KINDS, acdc_records, kind, other_records
@@ -110,7 +110,7 @@ def before_training(
     if distributed.rank() == 0:
         records = list({(record.image, record.label): record for record in records}.values())  # split by slice: once
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
-        digest = cache.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
+        digest = digests.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"
         warnings = _warnings(stamp) if digest else None
         if warnings is None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from acdc_semicycle.artifacts.model import stored_card
 from acdc_semicycle.artifacts.weights import load_network
-from acdc_semicycle.data.pairs import read
+from acdc_semicycle.data.slices import read
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou, mean_and_std, without_class
 from acdc_semicycle.imageio import volumes

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
-from acdc_semicycle.data.pairs import Slices
+from acdc_semicycle.data.slices import Slices
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.objective import Objective, softmax
 from acdc_semicycle.runtime import distributed

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
 from acdc_semicycle.data.augment import Augment
-from acdc_semicycle.data.cache import unpacked
+from acdc_semicycle.data.slice_records import unpacked
 
 MOVES = {"rotate": 0.3, "scale": 0.2, "shift": 6.0, "geometry": 1.0}
 SHAPE = (40, 56)

@@ -14,7 +14,7 @@ import SimpleITK
 import torch
 from monai.transforms import CastToTyped, Compose, Lambdad, Resized
 
-from acdc_semicycle.data import cache
+from acdc_semicycle.data import cache, digests, slice_records
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.splits import Split
@@ -69,9 +69,9 @@ def test_the_stored_image_is_the_prepared_one_to_half_a_step(records, tmp_path):
 
 def test_values_of_eight_bits_are_stored_exactly():
     image = torch.arange(256.0).view(1, 16, 16) / 127.5 - 1
-    (row,) = (np.asarray([cache.pack({"image": image})]),)
+    (row,) = (np.asarray([slice_records.pack({"image": image})]),)
     rows = {key: torch.from_numpy(np.ascontiguousarray(row[key])) for key in ("image", "scale", "offset")}
-    torch.testing.assert_close(cache.unpacked(rows)["image"][0], image, atol=2e-7, rtol=0)
+    torch.testing.assert_close(slice_records.unpacked(rows)["image"][0], image, atol=2e-7, rtol=0)
 
 
 def test_a_second_time_no_file_is_read_and_all_is_the_same(records, tmp_path, monkeypatch):
@@ -129,8 +129,10 @@ def test_other_settings_slices_or_order_are_another_file(transform, keys, part, 
 
 
 def test_a_description_is_the_same_for_the_same_settings_alone():
-    assert cache.description(preparing(16)) == cache.description(preparing(16)) != cache.description(preparing(20))
-    assert cache.description({"b", "a"}) == cache.description({"a", "b"})
+    assert (
+        digests.description(preparing(16)) == digests.description(preparing(16)) != digests.description(preparing(20))
+    )
+    assert digests.description({"b", "a"}) == digests.description({"a", "b"})
 
 
 def halved(image, by=0.5):
@@ -153,21 +155,23 @@ class Foreign:
 
 @pytest.mark.parametrize("what", ["code", "version"])
 def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
-    before = cache.digest_of(records, preparing(), BOTH)
+    before = digests.digest_of(records, preparing(), BOTH)
     if what == "code":
-        whole = cache._hash
-        monkeypatch.setattr(cache, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
+        whole = digests._hash
+        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
     else:
-        monkeypatch.setattr(cache, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names})
-    assert cache.digest_of(records, preparing(), BOTH) != before
+        monkeypatch.setattr(
+            digests, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names}
+        )
+    assert digests.digest_of(records, preparing(), BOTH) != before
 
 
 @pytest.mark.parametrize("name", ["SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR", "SEMICYCLE_MAX_VOXELS"])
 def test_what_a_user_allows_the_reader_makes_another_file(name, records, monkeypatch):
     monkeypatch.delenv(name, raising=False)
-    before = cache.digest_of(records, preparing(), BOTH)
+    before = digests.digest_of(records, preparing(), BOTH)
     monkeypatch.setenv(name, {"SEMICYCLE_GEOMETRY": "sform", "SEMICYCLE_REPAIR": "1"}.get(name, "99999999"))
-    assert cache.digest_of(records, preparing(), BOTH) != before
+    assert digests.digest_of(records, preparing(), BOTH) != before
 
 
 def test_masks_that_are_not_kept_may_be_broken(records, tmp_path):
@@ -197,17 +201,17 @@ def test_a_complete_file_is_used_where_nothing_can_be_written(records, tmp_path,
 def test_what_a_training_sees_is_told_by_content(records, tmp_path):
     names = sorted({record.patient for record in records})
     split = Split((names[0],), (names[1],), (), ())
-    before = cache.contents(split, records)
+    before = digests.contents(split, records)
     seen, unseen = (next(r for r in records if r.patient == name) for name in names[:2])
     assert {f"image of {seen.case}", f"mask of {seen.case}", f"image of {unseen.case}"} < before.keys()
     assert len(before) == 6
     unseen.label.write_bytes(b"other")
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = acdc.records(tmp_path / "moved")
-    assert cache.contents(split, moved) == before
+    assert digests.contents(split, moved) == before
     path = next(r for r in moved if r.case == seen.case).label
     path.write_bytes(path.read_bytes() + b"0")
-    after = cache.contents(split, moved)
+    after = digests.contents(split, moved)
     assert [name for name in before if before[name] != after[name]] == [f"mask of {seen.case}"]
 
 
@@ -232,7 +236,7 @@ def test_voxels_beside_their_header_count(ending, tmp_path):
         SimpleITK.WriteImage(image, str(tmp_path / f"scan{'.nhdr' if ending == '.nrrd' else ending}"))
         if ending == ".nrrd":
             (tmp_path / "scan.nhdr").replace(path)
-        names.append(cache.digest_of([record], preparing(), ["image"]))
+        names.append(digests.digest_of([record], preparing(), ["image"]))
     assert len({*names}) == 2 and len(nrrd_meta.detached(path)) == 1
 
 
@@ -271,7 +275,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(make, name, records, tmp_
     for each in (path, folder / ".lock"):
         each.unlink()
     make(path if name == "slices" else folder / name)
-    with pytest.raises(InputError, match="is there and is no file: take it away, or give another cache_dir"):
+    with pytest.raises(InputError, match="is there and is no file: remove it, or give another cache_dir"):
         made(records, folder)
 
 
@@ -309,7 +313,7 @@ def test_slices_of_different_sizes_are_refused(records):
 
 def test_intensities_that_are_no_numbers_are_refused(records):
     broken = preparing(16, Lambdad("image", lambda image: image / 0))
-    with pytest.raises(InputError, match=f"{records[0].case}: the transforms gave NaN or infinite intensities"):
+    with pytest.raises(InputError, match=f"{records[0].case}: a transform gave NaN or infinite intensities"):
         made(records, None, broken)
 
 
@@ -373,5 +377,5 @@ def test_what_does_not_fit_on_the_device_stays_where_it_is(records, monkeypatch)
 
 
 def test_a_package_that_is_not_installed_does_not_end_training(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "BELOW", (*cache.BELOW, "no-such-package"))
-    assert cache.digest_of(records, preparing(), BOTH)
+    monkeypatch.setattr(digests, "PACKAGES", (*digests.PACKAGES, "no-such-package"))
+    assert digests.digest_of(records, preparing(), BOTH)

@@ -399,7 +399,7 @@ def test_a_phantom_is_checked_as_the_hearts_it_shows(root, tmp_path, caplog):
 
 
 def test_what_has_no_digest_is_checked_each_time(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(check.cache, "digest_of", lambda *_: None)
+    monkeypatch.setattr(check.digests, "digest_of", lambda *_: None)
     rules = {"classes": acdc.CLASSES, "colours": None, "values": None, "intensity_range": None}
     check.before_training(acdc.records(root), tmp_path / "kept", "acdc", **rules)
     put(mask(root, 1), (0, 0, 0), 9)

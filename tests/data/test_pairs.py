@@ -16,7 +16,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import RandFlipd, RandGaussianNoised, RandRotated
 
-from acdc_semicycle.data.pairs import Pairs, Slices, as_dicts
+from acdc_semicycle.data.pairs import Pairs
+from acdc_semicycle.data.slices import Slices, as_dicts
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime.errors import InputError
 

@@ -9,8 +9,9 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, decollate_batch
 from PIL import Image
 
-from acdc_semicycle.data import pairs, splits
+from acdc_semicycle.data import splits
 from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.slices import as_dicts
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import cityscapes, voc
 from acdc_semicycle.datasets.records import Record
@@ -171,11 +172,11 @@ def test_by_slice_every_slice_is_there_once_as_its_own_patient(tmp_path):
 def test_by_slice_the_right_slice_is_loaded_of_image_and_mask(tmp_path):
     record = Record("a", "a", staircase(tmp_path, "a", 4, 100), staircase(tmp_path, "a_gt", 4))
     load = LoadCheckedd(["image", "label"])
-    items = [load(item) for item in pairs.as_dicts(splits.units([record], "slice"))]
+    items = [load(item) for item in as_dicts(splits.units([record], "slice"))]
     assert [item["image"].shape for item in items] == [(1, 8, 12, 1)] * 4
     assert [item["image"].unique().tolist() for item in items] == [[100], [101], [102], [103]]
     assert [item["label"].unique().tolist() for item in items] == [[0], [1], [2], [3]]
-    (whole,) = (load(item) for item in pairs.as_dicts([record]))
+    (whole,) = (load(item) for item in as_dicts([record]))
     assert whole["image"].shape == whole["label"].shape == (1, 8, 12, 4)
 
 
@@ -294,9 +295,7 @@ def test_by_slice_a_damaged_scan_is_refused(tmp_path):
 def test_by_slice_a_mask_of_another_depth_is_refused(tmp_path):
     record = Record("a", "a", staircase(tmp_path, "a", 2), staircase(tmp_path, "a_gt", 3))
     load, check = LoadCheckedd(["image", "label"]), CheckLabeld("label", 9)
-    refused(
-        lambda: [check(load(item)) for item in pairs.as_dicts(splits.units([record], "slice"))], "a_gt.nii.gz", "grid"
-    )
+    refused(lambda: [check(load(item)) for item in as_dicts(splits.units([record], "slice"))], "a_gt.nii.gz", "grid")
 
 
 @pytest.mark.parametrize("values", [{0.5: 1, 1: 0}, {0: 0.5, 1: 1}])

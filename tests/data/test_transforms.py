@@ -16,8 +16,8 @@ from monai.transforms import Resize
 
 from acdc_semicycle.artifacts.card import CARD
 from acdc_semicycle.config.locations import folder
-from acdc_semicycle.data import pairs
 from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.slices import as_dicts
 from acdc_semicycle.data.transforms import AntiAliasd, LoadCheckedd
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
@@ -441,7 +441,7 @@ def test_both_resolutions_are_measured_against_their_own_truth(tmp_path, heart):
 
 def test_a_real_scan_goes_there_and_back(acdc_dir):
     record = acdc.records(acdc_dir)[0]
-    (data,) = pairs.as_dicts([record])
+    (data,) = as_dicts([record])
     item = train((96, 96), data)
     assert item["image"].shape[1:3] == (96, 96) and item["image"].abs().max() <= 1 + 1e-5
     coarse = item["label"].as_tensor()[0].long()

@@ -1,0 +1,148 @@
+"""What a prepared slice is made of, as hashes: files by their content, transforms by their settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc_semicycle.data.splits import Split
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio import nrrd_meta, volumes
+from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.versions import versions
+
+log = logging.getLogger("semicycle")
+
+NO_SETTINGS = (np.random.RandomState, threading.local)  # what MONAI's transforms hold that is no setting of theirs
+PLAIN = bool | int | float | str | bytes | os.PathLike | type | torch.dtype | torch.device | np.dtype
+PACKAGES = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  # whose versions matter
+
+
+def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
+    """A hash of all that decides what these records' slices are.
+
+    Where files lie makes no difference, and neither do their times.
+
+    Returns:
+        None where a file is missing or a transform cannot be described.
+    """
+    files: list[Path] = []
+    for record in records:
+        files += _files(record, keys)
+    try:
+        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+            contents = list(pool.map(_hash, files))
+        code = [_hash(path) for path in sorted(_code())]
+        settings = description(transform)
+    except OSError:
+        return None  # reading it says what is wrong
+    except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
+        log.warning("the slices are kept in memory only: %s", error)
+        return None
+    slices = [record.slice for record in records]
+    about = [contents, slices, list(keys), settings, code, versions(*PACKAGES), environment.chosen()]
+    return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
+
+
+def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
+    """A hash of each file that a training sees, by what it is there: ``"mask of patient001_frame01"``.
+
+    The masks of the unlabelled are not read. Where files lie makes no difference.
+    """
+    names: dict[Path, str] = {}
+    for part in ("labelled", "validation", "unlabelled"):
+        for record in split.records(part, records):
+            names.setdefault(record.image, f"image of {record.case}")
+            if record.label is not None and part != "unlabelled":
+                names.setdefault(record.label, f"mask of {record.case}")
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(_hash_with_voxels, names)
+        return dict(zip(names.values(), hashes, strict=True))
+
+
+def _code() -> list[Path]:
+    """The modules of this package that decide what a prepared slice is."""
+    package, modules = Path(__file__).parents[1], []
+    for folder in ("imageio", "datasets", "data"):
+        modules += list((package / folder).glob("*.py"))
+    return modules
+
+
+def _files(record: Record, keys: Sequence[str]) -> list[Path]:
+    """The files of a record's image, mask or both, with those that hold the voxels beside a header."""
+    files = []
+    for key in keys:
+        path = getattr(record, key)
+        if path is not None:
+            files += [Path(path), *_voxels_of(Path(path))]
+    return files
+
+
+def _voxels_of(path: Path) -> list[Path]:
+    """The files beside a header that hold its voxels."""
+    if not path.name.lower().endswith(volumes.ITK):
+        return []
+    return [path.parent / name for name in nrrd_meta.detached(path)]
+
+
+def _hash_with_voxels(path: Path) -> str:
+    """The hashes of a file and of those that hold its voxels, one after the other."""
+    return "".join(map(_hash, [path, *_voxels_of(path)]))
+
+
+def _hash(path: Path) -> str:
+    """The hash of a file's content."""
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, size: int, changed: int) -> str:
+    """The same, once a process: the check before a training and both its data sets ask for the same files."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def description(value: Any) -> Any:
+    """A transform and its settings in plain words, the same in every process.
+
+    The settings of MONAI's classes and this package's are all that decides what they compute. What a function computes
+    may hang on anything.
+
+    Raises:
+        TypeError: something in it cannot be described.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if value is None or isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, Mapping | set | frozenset | list | tuple):
+        return _description_of_items(value)
+    kind = type(value)
+    if kind.__module__.split(".")[0] not in ("monai", "acdc_semicycle") or not hasattr(value, "__dict__"):
+        raise TypeError(f"a {kind.__name__} among the transforms is none of MONAI's or of this package")
+    settings = {name: setting for name, setting in vars(value).items() if not isinstance(setting, NO_SETTINGS)}
+    return [repr(kind), description(settings)]
+
+
+def _description_of_items(items: Any) -> list[Any]:
+    """The same of a dict, a set, a list or a tuple."""
+    if isinstance(items, Mapping):
+        return [[description(key), description(item)] for key, item in items.items()]
+    if isinstance(items, set | frozenset):
+        return ["set", *sorted(repr(description(item)) for item in items)]
+    return [type(items).__name__, *map(description, items)]

@@ -1,0 +1,214 @@
+"""Every slice of some volumes, prepared once, and changed at random each time it is drawn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, apply_transform
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+from tqdm import tqdm
+
+from acdc_semicycle.data import cache, digests
+from acdc_semicycle.data.augment import Augment
+from acdc_semicycle.data.slice_records import unpacked
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.runtime import distributed
+from acdc_semicycle.runtime.errors import InputError, many
+
+log = logging.getLogger("semicycle")
+
+
+def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Records as MONAI's transforms take them; no ``label`` where there is no mask."""
+    items = []
+    for record in records:
+        item: dict[str, Any] = {
+            "image": str(record.image), "case": record.case, "patient": record.patient, "phase": record.phase or "",
+        }  # fmt: skip
+        if record.label:
+            item["label"] = str(record.label)
+        if record.slice is not None:
+            item["slice"] = record.slice
+        items.append(item)
+    return items
+
+
+def read(records: Sequence[Record], transform: Callable) -> list[Any]:
+    """Every volume, image and mask, through ``transform``."""
+    return list(reading(records, transform, ("image", "label")))
+
+
+def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str]) -> Iterator[Any]:
+    """Every volume through ``transform``, one by one in this thread; what is not in ``keys`` is not even read.
+
+    MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
+    interpreter then sometimes aborts.
+    """
+    log.info("reading %s", many(len(records), "image"))
+    for item in tqdm(as_dicts(records), "reading", disable=bool(distributed.rank()) or None):
+        if "label" not in keys:
+            item.pop("label", None)
+        yield transform(item)
+
+
+class Slices(Dataset):
+    """Every slice of some volumes, prepared once and kept compact (:mod:`acdc_semicycle.data.cache`).
+
+    An index past the end means the same slices again, changed at random in another way.
+
+    Args:
+        records: the volumes.
+        transform: from a volume's dict to tensors [C, H, W, slices], the same each time.
+        random_transform: MONAI's, one, several or by their names, on one slice's tensors [C, H, W], each time it is
+            drawn; its random state depends on the seed, the epoch and the index alone, so workers and resumes change
+            nothing.
+        keys: what is kept of each slice: ("image", "label"), or ("image",) where masks stay unseen.
+        augment: random changes of whole batches, after ``random_transform`` and much faster.
+        cache_dir: folder in which the prepared slices wait for the next run; None keeps them in memory.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        transform: Callable,
+        random_transform: Mapping[str, Callable] | Callable | Sequence[Callable] = (),
+        keys: Sequence[str] = ("image", "label"),
+        seed: int = 0,
+        augment: Augment | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        self.seed, self.epoch = seed, 0
+        self.keys, self.augment = tuple(keys), augment or Augment()
+        if isinstance(random_transform, Mapping):
+            random_transform = list(random_transform.values())
+        self.random = Compose(random_transform)
+        self.files = [(record.image, record.slice or 0) for record in records]
+        self.stored = cache.kept(
+            Path(str(cache_dir)) if cache_dir is not None and records else None,
+            lambda: digests.digest_of(records, transform, keys),
+            lambda: self._slices_of(reading(records, transform, keys)),
+        )
+        self.held: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return len(self.stored)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Each slice once; Python's own iteration would never end, as any index is one of a slice."""
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One slice as training sees it: image [C, H, W] and, unless it stays unseen, label [1, H, W]."""
+        item = self.finished(self.__getitems__([index]), "cpu")
+        return {key: value[0] for key, value in item.items() if key != "index"}
+
+    def plain(self, index: int) -> dict[str, Tensor]:
+        """One slice without random changes."""
+        return {key: value[0] for key, value in unpacked(self._rows([index])).items()}
+
+    def hold(self, device: torch.device) -> None:
+        """Keep the slices on a CUDA device, if they take no more than a quarter of what is free there."""
+        if device.type != "cuda" or self.random_by_slice:
+            return
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.stored.nbytes > free / 4:
+            return
+        self.held = {key: value.to(device) for key, value in self._tensors(self.stored).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The records of a batch, as workers give them; ``finished`` or ``views`` make it a batch."""
+        index = torch.as_tensor(indices)
+        if self.held:
+            return {"index": index}
+        if not self.random_by_slice:
+            return self._rows(indices) | {"index": index}
+        plain = unpacked(self._rows(indices))
+        items = [{key: value[n] for key, value in plain.items()} for n in range(len(index))]
+        return self._changed(items, indices) | {"index": index}
+
+    def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+        """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
+        index = batch["index"]
+        return self.augment(self._moved(batch, device), index.tolist(), self.seed, self.epoch) | {"index": index}
+
+    def views(
+        self, batch: dict[str, Tensor], device: str | torch.device, augments: Mapping[str, Augment]
+    ) -> dict[str, Tensor]:
+        """The batch's images [B, C, H, W] by the name of each view, on the device, without the labels."""
+        index, rows = batch["index"], self._moved(batch, device)
+        rows = {key: value for key, value in rows.items() if key != "label"}
+        views = {"index": index}
+        for number, (name, augment) in enumerate(augments.items()):
+            views[name] = augment(rows, index.tolist(), self.seed, self.epoch, view=number)["image"]
+        return views
+
+    def _moved(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+        """The batch's records on the device; taken from those held there, where they are held."""
+        if self.held:
+            rows = (batch["index"] % len(self)).to(self.held["image"].device, non_blocking=True)
+            return {key: value.index_select(0, rows).to(device) for key, value in self.held.items()}
+        return {key: value.to(device, non_blocking=True) for key, value in batch.items() if key != "index"}
+
+    def where(self, index: Tensor) -> list[str]:
+        """The files and slices (from 1) of some indices."""
+        names = []
+        for row in self.stored[index.numpy() % len(self)]:
+            file, first = self.files[row["record"]]
+            names.append(f"{file} slice {first + row['slice'] + 1}")
+        return names
+
+    @property
+    def random_by_slice(self) -> bool:
+        """Whether there are random transforms of single slices: work for other processes."""
+        return bool(self.random.transforms)
+
+    def _slices_of(self, volumes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Tensor]]:
+        """Every slice of the volumes, with its place.
+
+        Raises:
+            InputError: the transforms gave intensities that are not finite.
+        """
+        for number, volume in enumerate(volumes):
+            tensors = {key: _without_metadata(volume[key]) for key in self.keys}
+            if not torch.isfinite(tensors["image"]).all():
+                raise InputError(f"{volume['case']}: a transform gave NaN or infinite intensities: remove it")
+            for index in range(tensors["image"].shape[-1]):
+                item = {key: tensor[..., index] for key, tensor in tensors.items()}
+                yield item | {"record": torch.tensor(number), "slice": torch.tensor(index)}
+
+    def _rows(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The records of some indices."""
+        return self._tensors(self.stored[np.asarray(indices) % len(self)])
+
+    def _tensors(self, rows: NDArray) -> dict[str, Tensor]:
+        """Records as a tensor for each field."""
+        return {key: torch.from_numpy(np.ascontiguousarray(rows[key])) for key in rows.dtype.names or ()}
+
+    def _changed(self, items: list[dict[str, Tensor]], indices: Sequence[int]) -> dict[str, Tensor]:
+        """Slices after MONAI's random transforms, as a batch of records that are not compact any more."""
+        changed_items = []
+        for item, index in zip(items, indices, strict=True):
+            self.random.set_random_state(seed=_seed(self.seed, self.epoch, index))
+            changed: Any = apply_transform(self.random, item)
+            changed_items.append({key: _without_metadata(value) for key, value in changed.items()})
+        as_it_is = {"scale": torch.ones(len(items)), "offset": torch.zeros(len(items))}
+        return default_collate(changed_items) | as_it_is
+
+
+def _without_metadata(value: Any) -> Any:
+    """A tensor without its metadata: MONAI's MetaTensor makes each operation of a step slower."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
+
+
+def _seed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
