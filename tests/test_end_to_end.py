@@ -113,7 +113,7 @@ def test_scans_go_in_and_a_report_comes_out(demo, tmp_path):
         assert found == pytest.approx(report["summary"][measure], abs=1e-6)
     assert "Expected mean Dice" in semicycle("calibrate", tmp_path / "validation", "--test", tmp_path / "test").stdout
     done = semicycle("predict", data, "-o", tmp_path / "test", "--model", run, "--part", "test", "--no-largest")
-    assert "continuing" in done.stderr
+    assert "of them are done: continuing" in done.stderr
     found = json.loads((tmp_path / "test" / "predictions.json").read_text())
     assert all(0 <= case["quality"] <= 1 for case in found["cases"])
     page = Path(semicycle("report", tmp_path / "test").stdout.splitlines()[-1]).read_text()

@@ -12,7 +12,8 @@ from typing import Any
 
 from acdc_semicycle.config.locations import overlays_and_options
 from acdc_semicycle.config.options import options_of
-from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, PAPER
+from acdc_semicycle.experiments.methods import defines_a_method, in_order, overlay_of_each
+from acdc_semicycle.experiments.paper import METHODS, PAPER
 from acdc_semicycle.experiments.results import Cell
 from acdc_semicycle.runtime.errors import InputError
 
@@ -33,6 +34,7 @@ class Options:
     """The options of a table's command."""
 
     overlays: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)  # overlays of a user's own methods
     data: dict[str, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -54,7 +56,8 @@ class Options:
             ValueError: names the word that is not understood.
         """
         overlays, rest = overlays_and_options(arguments, SWITCHES)
-        options = cls(overlays)
+        methods = [file for file in overlays if defines_a_method(file)]
+        options = cls([file for file in overlays if file not in methods], methods)
         for option in options_of(rest, SWITCHES):
             if option.key in SWITCHES:
                 setattr(options, option.key.replace("-", "_"), True)
@@ -138,7 +141,7 @@ def cells(options: Options) -> list[Cell]:
     """The runs asked for, each once: the paper's own rows, or those of each ``--only``."""
     rows = []
     for spec in options.only:
-        rows += specified(spec)
+        rows += specified(spec, overlay_of_each(options.methods))
     if not options.only:
         rows = _papers_rows(options)
     asked: dict[Cell, None] = {}  # a set that keeps the order
@@ -161,15 +164,18 @@ def _papers_rows(options: Options) -> list[tuple[str, str, str]]:
     return rows
 
 
-def specified(spec: str) -> list[tuple[str, str, str]]:
+def specified(spec: str, known: Collection[str]) -> list[tuple[str, str, str]]:
     """Data set, method and labels of each row of a grid such as ``"acdc labels=10,20 method=partial,semicycle"``.
+
+    Args:
+        known: names of the methods that there are.
 
     Raises:
         InputError: names the word that is not known.
     """
     first, texts = _taken_apart(spec)
     datasets = [_one_of(name, FOLDERS, "data set") for name in first.split(",")]
-    methods = [_one_of(name, METHODS + ABLATIONS, "method") for name in _listed(texts["method"])]
+    methods = [_one_of(name, in_order(known), "method") for name in _listed(texts["method"])]
     labels = [_labels(text) for text in _listed(texts["labels"])]
     rows = []
     for dataset in datasets:
@@ -197,10 +203,11 @@ def _listed(text: str) -> list[str]:
 
 
 def _labels_of(method: str, labels: list[str]) -> list[str]:
-    """The labels that a method is run with: all for the full one, else those asked for, else the paper's."""
+    """The labels that a method is run with: all for the full one, else those asked for, else the paper's, or 20 %."""
     if method == "full":
         return ["100"]
-    return labels or [papers_labels for name, papers_labels in PAPER if name == method]
+    papers_labels = [papers for name, papers in PAPER if name == method]
+    return labels or papers_labels or ["20"]
 
 
 def _labels(text: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, SCORES, label_order, labels_in_words
+from acdc_semicycle.experiments.methods import order_of
+from acdc_semicycle.experiments.paper import SCORES, label_order, labels_in_words
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json
 
@@ -85,9 +86,10 @@ def finished_runs(out: Path) -> list[Finished]:
         report = path.parent / record["report"]
         dataset, labels, method, seed = path.parent.relative_to(out).parts
         cell = Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_")))
-        if report.is_file() and dataset in SCORES and method in METHODS + ABLATIONS:
+        if report.is_file() and dataset in SCORES:
             runs.append(Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent))
-    return sorted(runs, key=_order)
+    methods = [run.cell.method for run in runs]
+    return sorted(runs, key=lambda run: _order(run.cell, methods))
 
 
 def select(runs: Sequence[Finished], **fields: str) -> list[Finished]:
@@ -99,8 +101,6 @@ def select(runs: Sequence[Finished], **fields: str) -> list[Finished]:
     return selected
 
 
-def _order(run: Finished) -> tuple[int, int, tuple[bool, float], int]:
+def _order(cell: Cell, methods: Sequence[str]) -> tuple[int, int, tuple[bool, float], int]:
     """A key that sorts runs by data set, method, labels and seed."""
-    cell = run.cell
-    method = (METHODS + ABLATIONS).index(cell.method)
-    return list(SCORES).index(cell.dataset), method, label_order(cell.labels), cell.seed
+    return list(SCORES).index(cell.dataset), order_of(cell.method, methods), label_order(cell.labels), cell.seed

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from acdc_semicycle.experiments.paper import ABLATIONS, METHODS, PAPER, SCORES, label_order
+from acdc_semicycle.experiments.methods import in_order
+from acdc_semicycle.experiments.paper import ABLATIONS, PAPER, SCORES, label_order
 from acdc_semicycle.experiments.results import Finished, select
 
 
@@ -23,13 +24,13 @@ def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
 
 def _rows_of_methods(dataset: str, runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """Table 1 of a data set: the paper's methods and labels, and those that were run beside them."""
-    labels_of: dict[str, set[str]] = {method: set() for method in METHODS + ABLATIONS}
+    labels_of: dict[str, set[str]] = {}
     for method, labels in PAPER:
-        labels_of[method].add(labels)
+        labels_of.setdefault(method, set()).add(labels)
     for run in runs:
-        labels_of[run.cell.method].add(run.cell.labels)
+        labels_of.setdefault(run.cell.method, set()).add(run.cell.labels)
     rows = []
-    for method in METHODS:
+    for method in in_order(labels_of.keys() - set(ABLATIONS)):
         for labels in sorted(labels_of[method], key=label_order):
             rows.append(_row(1, dataset, method, labels, runs))
     return rows
@@ -56,7 +57,7 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
     for score in SCORES[dataset]:
         row[score], row[f"{score}_std"] = _mean_and_std(run.score(score) for run in own.values())
     row["published"] = PAPER.get((method, labels), {}).get(dataset)
-    if table == 1 and method == "semicycle":
+    if table == 1 and method not in ("full", "partial"):
         row |= compare(own, _by_seed(runs, "partial", labels))
     return row
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from acdc_semicycle.config.locations import folder, overlay
 from acdc_semicycle.experiments.grid import FOLDERS, Options, data_folder
-from acdc_semicycle.experiments.paper import ABLATIONS
+from acdc_semicycle.experiments.methods import overlay_of_each
 from acdc_semicycle.experiments.results import Cell, finished
 from acdc_semicycle.runtime.errors import InputError
 
 PYTHON = ("python", "-m", "monai.bundle")  # as a command is printed
 LAUNCHER = (sys.executable, *PYTHON[1:])  # as it is run
-OVERLAYS = {"full": "partial", "partial": "partial", "hung": "hung"} | {name: f"ablation_{name}" for name in ABLATIONS}
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,9 @@ class Run:
         if cell.dataset != "acdc":
             files.append(overlay(cell.dataset))
         files += options.overlays
-        if cell.method in OVERLAYS:
-            files.append(overlay(OVERLAYS[cell.method]))
+        own_overlay = overlay_of_each(options.methods)[cell.method]
+        if own_overlay is not None:
+            files.append(overlay(own_overlay))
         settings = ["--dataset_dir", data_folder(cell.dataset, data), "--seed", str(cell.seed)]
         labels = folder("configs") / f"labels_{cell.labels}.yaml"
         if labels.is_file():

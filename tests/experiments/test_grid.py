@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from tabulating import ROOT
 
-from acdc_semicycle.experiments import command, grid, scheduling
+from acdc_semicycle.experiments import command, grid, methods, scheduling
+from acdc_semicycle.experiments.paper import ABLATIONS
+from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.errors import InputError
 
 
@@ -55,6 +57,31 @@ def test_a_part_without_labels_has_the_papers_and_full_has_all():
         ("voc", "hung", "10", 0),
         ("voc", "hung", "20", 0),
     ]
+
+
+def test_every_overlay_that_says_what_is_trained_is_a_method():
+    assert asked("acdc labels=10 method=mean_teacher") == [("acdc", "mean_teacher", "10", 0)]
+    assert asked("acdc method=mean_teacher") == [("acdc", "mean_teacher", "20", 0)]
+    shipped = {path.stem for path in (ROOT / "configs").glob("*.yaml") if "objective_def:" in path.read_text()}
+    assert {"partial", "hung", "mean_teacher"} <= shipped
+    assert set(methods.overlay_of_each()) == shipped | {"full", "semicycle", *ABLATIONS}
+
+
+def test_a_users_own_method_is_one_by_the_name_of_its_file(tmp_path):
+    mine, common = tmp_path / "mine.yaml", tmp_path / "short.yaml"
+    mine.write_text("objective_def: {_target_: my.Method}\nweights: {gen_S: 1.0}\n")
+    common.write_text("epochs: 3\n")
+    words = [str(common), str(mine), "--data", f"acdc={tmp_path}", "--only", "acdc labels=10 method=mine,partial"]
+    options = grid.Options.read(words)
+    assert (options.overlays, options.methods) == ([str(common)], [str(mine)])
+    runs = {cell.method: Run.of(cell, options, ("x",)) for cell in grid.cells(options)}
+    assert [file for file in runs["mine"].files if str(tmp_path) in file] == [str(common), str(mine)]
+    assert [file for file in runs["partial"].files if str(tmp_path) in file] == [str(common)]
+
+
+def test_tables_show_the_papers_methods_first_and_its_ablations_last():
+    names = ["zeta", "no_disc_S", "semicycle", "alpha", "partial"]
+    assert methods.in_order(names) == ["partial", "semicycle", "alpha", "zeta", "no_disc_S"]
 
 
 @pytest.mark.parametrize(
@@ -184,4 +211,4 @@ def test_submit_options_are_words_and_numbers():
 
 def test_input_errors_are_value_errors():
     with pytest.raises(InputError, match="no method"):
-        grid.specified("acdc method=x")
+        grid.specified("acdc method=x", ["partial"])
