@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.evaluation import quality
-from acdc_semicycle.evaluation.compare import check_current
+from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json, write_text
 

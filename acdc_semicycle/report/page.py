@@ -20,7 +20,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation.compare import check_current
+from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.figures import colours_of
 from acdc_semicycle.evaluation.quality import SCORES, expected_dice, nothing_found
 from acdc_semicycle.report import plots

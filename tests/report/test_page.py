@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation import compare
+from acdc_semicycle.evaluation import compare, evaluation_files
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.report import case_images as drawing
 from acdc_semicycle.report import page as report_page
@@ -241,7 +241,7 @@ def test_two_tools_without_a_truth_are_one_against_the_other(tmp_path, into):
     sheet = {"cases": entries, "classes": ["background", "LV"], "failures": [], "model": {}} | MADE
     (tmp_path / "first" / "predictions.json").write_text(json.dumps(sheet))
     found = compare.compare([tmp_path / "first", tmp_path / "second"], None, ["background", "LV"])
-    compare.write(found, tmp_path / into)
+    evaluation_files.write(found, tmp_path / into)
     page = html.unescape(report_page.write(tmp_path / into).read_text())
     assert names(page) == ["b", "a"] and [row["dice_mean"] for row in rows(tmp_path / into)] == ["0.5", "1.0"]
     assert "mean Dice of second against first</dt><dd>0.750" in page and "<dt>cases</dt><dd>2" in page
