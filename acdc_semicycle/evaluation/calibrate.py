@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from acdc_semicycle.evaluation import quality
+from acdc_semicycle.evaluation import quality_fit
 from acdc_semicycle.evaluation.evaluation_files import check_current
+from acdc_semicycle.evaluation.quality import SCORES
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json, write_text
 
@@ -18,7 +19,7 @@ QUALITY = "quality.json"
 
 
 def calibrate(folder: Path, test: Path | None = None) -> str:
-    """Fit on one predicted and evaluated folder, measure on another, write quality.json beside the network.
+    """Fit on one predicted and evaluated folder, measure on another, write quality_fit.json beside the network.
 
     Args:
         folder: of validation cases; the network was chosen on them, but has not learnt from them.
@@ -35,7 +36,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
     model = Path(ledger["model"]["path"])
     if model.suffix == ".zip" or not model.is_file():
         raise InputError(f"{model} is no model.pt, beside which the quality is kept: predict with the run's own")
-    fitted = quality.fit(cases)
+    fitted = quality_fit.fit(cases)
     if test is not None:
         other, others = _cases(test)
         if other["model"]["sha256"] != ledger["model"]["sha256"]:
@@ -100,7 +101,7 @@ def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {"dice": row["dice"]["mean"], "scores": case["frame_scores"][0]}
     marks = {str(Path(path).resolve()) for path in (case.get("stamp", [None])[0], row.get("truth")) if path}
-    if not quality.nothing_found(found["scores"]):
+    if not quality_fit.nothing_found(found["scores"]):
         marks |= {row["sha256"]} if row.get("sha256") else set()
     return {**case, **found, "marks": marks}
 
@@ -120,20 +121,20 @@ def _check_apart(
 
 def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
-    given, cases = len(cases), [case for case in cases if not quality.nothing_found(case["scores"])]
+    given, cases = len(cases), [case for case in cases if not quality_fit.nothing_found(case["scores"])]
     if not cases:
         raise InputError(f"nothing was found in any of {many(given, 'test case')}: give others")
     truth = np.array([case["dice"] for case in cases])
-    expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
+    expected = np.array([quality_fit.expected_dice(fitted, case["scores"]) for case in cases], float)
     found: dict[str, Any] = {
         "cases": len(cases),
         "nothing_found": given - len(cases),
         "patients": len({case["patient"] for case in cases}),
     }
     for name, one in fitted["fits"].items():
-        values = np.array([quality.expected_dice(one, case["scores"]) for case in cases], float)
+        values = np.array([quality_fit.expected_dice(one, case["scores"]) for case in cases], float)
         if np.isfinite(values).all():
-            found[name] = quality.agreement(values, truth)
+            found[name] = quality_fit.agreement(values, truth)
     if fitted["chosen"] not in found:
         raise InputError(
             f"a test case lacks the score {fitted['chosen']!r}: predict both folders with the same switches"
@@ -150,6 +151,6 @@ def _table(fitted: Mapping[str, Any]) -> str:
             if isinstance(found, Mapping):
                 values = "".join(f"{found[head]:19.3f}" for head in heads)
                 lines.append(f"{part + ' ' + name:<22}{values}")
-    scores = quality.SCORES | {"sum": "the scores above together, each with a weight of its own"}
+    scores = SCORES | {"sum": "the scores above together, each with a weight of its own"}
     lines += [f"{name}: {words}" for name, words in scores.items() if name in fitted["measured"]]
     return "\n".join([*lines, about(fitted)])

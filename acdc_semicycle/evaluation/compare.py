@@ -17,8 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation import file_matching
-from acdc_semicycle.evaluation.file_matching import LabelMap, Pair
+from acdc_semicycle.evaluation import file_matching, label_maps
+from acdc_semicycle.evaluation.file_matching import Pair
+from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
 from acdc_semicycle.imageio import volumes
@@ -46,8 +47,8 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     """
     roots, given = [Path(path) for path in predictions], [] if truth is None else [Path(truth)]
     tools = _tools(roots, given)
-    found = [file_matching.predicted(root, given) for root in roots]
-    known = file_matching.label_maps(given[0], file_matching.AS_TRUTH, roots) if given else found[0]
+    found = [label_maps.predicted(root, given) for root in roots]
+    known = label_maps.label_maps(given[0], label_maps.AS_TRUTH, roots) if given else found[0]
     left_out = [note for root, maps in zip(roots, found, strict=True) for note in _left_out(root, maps, given)]
     left_out += _left_out(given[0], known, roots) if given else []
     if all(path.is_file() for path in (*roots, *given)):
@@ -80,7 +81,7 @@ def _tools(roots: Sequence[Path], given: Sequence[Path]) -> list[str]:
 
 def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[str]:
     """A note where label maps of a folder are not compared, though they are named as if they were."""
-    if not (paths := file_matching.left_out(root, maps, others)):
+    if not (paths := label_maps.left_out(root, maps, others)):
         return []
     why = "predictions.json does not list it" if maps[0].listed else "another of its name is"
     return [f"not compared: {many(len(paths), 'label map')} of {root}, e.g. {paths[0]}: {why}"]

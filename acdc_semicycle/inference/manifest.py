@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.evaluation import clinical, quality
+from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan
 from acdc_semicycle.inference.previews import Frame
@@ -47,7 +47,7 @@ class Ledger:
             there = [all((folder / name).is_file() for name in case["files"]) for case in before["cases"]]
             self.content["cases"] = [case for case, whole in zip(before["cases"], there, strict=True) if whole]
             for case in self.content["cases"]:  # it may have been fitted since
-                case["quality"] = quality.lowest(model.quality, case["frame_scores"])
+                case["quality"] = quality_fit.lowest(model.quality, case["frame_scores"])
 
     def take_up(self, failures: bool) -> None:
         """Enter what other processes have noted, now or in a run that was killed, and take their journals away.
@@ -188,7 +188,7 @@ def entry(
         "spacing_mm": None if withheld else [round(mm, 6) for mm in volume.spacing_mm],
         "withheld": withheld,
         "volumes_ml": None if withheld else {name: [size[name] for size in sizes] for name in sizes[0]},
-        "quality": quality.lowest(model.quality, scores),
+        "quality": quality_fit.lowest(model.quality, scores),
         "frame_scores": scores,
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }

@@ -22,7 +22,8 @@ from PIL import Image
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.figures import colours_of
-from acdc_semicycle.evaluation.quality import SCORES, expected_dice, nothing_found
+from acdc_semicycle.evaluation.quality import SCORES
+from acdc_semicycle.evaluation.quality_fit import expected_dice, nothing_found
 from acdc_semicycle.report import plots
 from acdc_semicycle.report.case_images import DAMAGE, Case, drawn, slices_of, uri
 from acdc_semicycle.report.plots import DPI, INDICES

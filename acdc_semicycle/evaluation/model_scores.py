@@ -1,0 +1,80 @@
+"""The scores of a network over evaluated images: overlap by structure, mIoU, and the floor of all background."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc_semicycle.evaluation.metrics import counts, dice, iou, mean_and_std, without_class
+
+SCORES = {"dice": dice, "iou": iou}
+
+
+@dataclass
+class Case:
+    """What is kept of one evaluated volume or picture; of its masks, one slice [H, W] to look at."""
+
+    case: str
+    patient: str
+    phase: str
+    image: Path
+    place: int  # of that slice in the file
+    prediction: np.ndarray  # class indices, every n-th pixel of a large picture
+    truth: np.ndarray
+    confusion: Tensor  # [K, K] on the image's own grid
+    network_confusion: Tensor  # [K, K] at the network's resolution, for the paper's mIoU
+
+    @property
+    def counts(self) -> Tensor:
+        """True positives, false positives and false negatives [K, 3] on the image's own grid."""
+        return counts(self.confusion)
+
+
+def summary(
+    cases: Sequence[Case], classes: Sequence[str], structures: Sequence[str], without: int | None = None
+) -> dict[str, Any]:
+    """The scores of a set of cases.
+
+    ``dice`` and ``iou``: means over images of each structure, and ``mean`` over structures; ``std`` over images;
+    ``miou``: of one confusion matrix over the whole set, all classes counted; ``paper_miou``: the paper's.
+    """
+    result: dict[str, Any] = {"volumes": len(cases)}
+    first = len(classes) - len(structures)
+    for score, f in SCORES.items():
+        rows = [by_structure(f(case.counts)[first:], structures) for case in cases]
+        stats = {name: mean_and_std([row[name] for row in rows]) for name in structures}
+        means = [mean for mean, _, n in stats.values() if n]
+        result[score] = {"mean": float(np.mean(means)) if means else math.nan}
+        result[score] |= {name: mean for name, (mean, _, _) in stats.items()}
+        result[f"{score}_std"] = {"mean": mean_and_std([row["mean"] for row in rows])[1]}
+        result[f"{score}_std"] |= {name: std for name, (_, std, _) in stats.items()}
+        result[f"{score}_n"] = {name: n for name, (_, _, n) in stats.items()}
+    pooled = iou(counts(torch.stack([case.confusion for case in cases]).sum(0)))
+    result["miou"] = float(pooled.nanmean())
+    result["miou_by_class"] = dict(zip(classes, pooled.tolist(), strict=True))
+    at_network = torch.stack([case.network_confusion for case in cases]).sum(0)
+    result["paper_miou"] = float(iou(counts(without_class(at_network, without))).nanmean())
+    return result
+
+
+def by_structure(values: Tensor, structures: Sequence[str]) -> dict[str, float]:
+    """Scores as a row: their mean, then each structure."""
+    return {"mean": float(values.nanmean())} | dict(zip(structures, values.tolist(), strict=True))
+
+
+def trivial(case: Case) -> Case:
+    """The same case, had the prediction been the first class, background as a rule, everywhere."""
+
+    def trivial(matrix: Tensor) -> Tensor:
+        first = torch.zeros_like(matrix)
+        first[:, 0] = matrix.sum(1)
+        return first
+
+    return replace(case, confusion=trivial(case.confusion), network_confusion=trivial(case.network_confusion))
