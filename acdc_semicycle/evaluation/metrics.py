@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
@@ -116,11 +115,3 @@ class PooledIoU(_Overlap):
 
     def aggregate(self) -> Tensor:
         return iou(counts(without_class(self._all().sum(0), self.without))).nanmean()
-
-
-def mean_and_std(values: list[float]) -> tuple[float, float, int]:
-    """Mean, standard deviation (ddof 1; 0 of one value) and number of the values that are not NaN."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not known.size:
-        return float("nan"), float("nan"), 0
-    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else 0.0, int(known.size)

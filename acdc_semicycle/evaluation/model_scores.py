@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc_semicycle.evaluation.metrics import counts, dice, iou, mean_and_std, without_class
+from acdc_semicycle.evaluation.means import score_statistics
+from acdc_semicycle.evaluation.metrics import counts, dice, iou, without_class
 
 SCORES = {"dice": dice, "iou": iou}
 
@@ -49,13 +49,8 @@ def summary(
     first = len(classes) - len(structures)
     for score, f in SCORES.items():
         rows = [by_structure(f(case.counts)[first:], structures) for case in cases]
-        stats = {name: mean_and_std([row[name] for row in rows]) for name in structures}
-        means = [mean for mean, _, n in stats.values() if n]
-        result[score] = {"mean": float(np.mean(means)) if means else math.nan}
-        result[score] |= {name: mean for name, (mean, _, _) in stats.items()}
-        result[f"{score}_std"] = {"mean": mean_and_std([row["mean"] for row in rows])[1]}
-        result[f"{score}_std"] |= {name: std for name, (_, std, _) in stats.items()}
-        result[f"{score}_n"] = {name: n for name, (_, _, n) in stats.items()}
+        result |= score_statistics(score, rows, structures)
+        del result[f"{score}_n"]["mean"]  # report.json has none
     pooled = iou(counts(torch.stack([case.confusion for case in cases]).sum(0)))
     result["miou"] = float(pooled.nanmean())
     result["miou_by_class"] = dict(zip(classes, pooled.tolist(), strict=True))

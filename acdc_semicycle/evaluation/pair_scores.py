@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.evaluation import clinical, file_matching
 from acdc_semicycle.evaluation.label_maps import LabelMap
-from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou, mean_and_std
+from acdc_semicycle.evaluation.means import mean_and_std
+from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou
 from acdc_semicycle.evaluation.summaries import SCORES, SIDES, Row
 from acdc_semicycle.evaluation.surface_distance import distances
 from acdc_semicycle.imageio import volumes

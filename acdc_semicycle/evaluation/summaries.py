@@ -8,7 +8,7 @@ from typing import Any
 
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation import clinical
-from acdc_semicycle.evaluation.metrics import mean_and_std
+from acdc_semicycle.evaluation.means import score_statistics
 from acdc_semicycle.runtime.errors import many
 
 OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
@@ -33,10 +33,7 @@ def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any
     result: dict[str, Any] = {"volumes": len(rows), "unit": unit}
     for score in SCORES:
         counted = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
-        stats = {name: mean_and_std([row[name] for row in counted]) for name in ("mean", *structures)}
-        for place, key in enumerate((score, f"{score}_std", f"{score}_n")):
-            result[key] = {name: each[place] for name, each in stats.items()}
-        result[score]["mean"] = mean_and_std([stats[name][0] for name in structures])[0]
+        result |= score_statistics(score, counted, structures)
     return result
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.evaluation.means import mean_and_std
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json, write_text
 
@@ -210,20 +211,14 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
     own = seeds(method)
     row: dict[str, Any] = {"table": table, "dataset": dataset, "method": method, "labels": labels, "seeds": [*own]}
     for score in SCORES[dataset]:
-        row[score], row[f"{score}_std"] = _mean_and_std(run.score(score) for run in own.values())
+        values = [run.score(score) for run in own.values()]
+        mean, std, number = mean_and_std([value for value in values if value is not None])
+        row[score] = mean if number else None
+        row[f"{score}_std"] = std if number > 1 else None
     row["published"] = PAPER.get((method, labels), {}).get(dataset)
     if table == 1 and method == "semicycle":
         row |= compare(own, seeds("partial"))
     return row
-
-
-def _mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | None]:
-    """Mean, and standard deviation (ddof 1) where there are two values or more."""
-    known = [value for value in values if value is not None]
-    return (
-        float(np.mean(known)) if known else None,
-        float(np.std(known, ddof=1)) if len(known) > 1 else None,
-    )
 
 
 def compare(ours: Mapping[int, Finished], others: Mapping[int, Finished]) -> dict[str, Any]:

@@ -179,14 +179,6 @@ def test_a_million_voxels_of_one_structure_are_counted_exactly():
     assert counted(ones, other, 2).tolist() == [[0, 0, 1], [257 * 65536 - 1, 1, 0]]
 
 
-def test_mean_and_standard_deviation_by_hand():
-    assert metrics.mean_and_std([1.0, nan, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), 2)
-    assert metrics.mean_and_std([0.5, nan]) == (0.5, 0.0, 1)
-    mean, std, number = metrics.mean_and_std([nan, nan])
-    assert math.isnan(mean) and math.isnan(std) and number == 0
-    assert metrics.mean_and_std([])[2] == 0
-
-
 def test_a_pixel_that_nobody_annotated_does_not_count():
     truth = torch.tensor([0, 255, 1, 255])
     assert counted(torch.tensor([0, 1, 1, 0]), truth, 2).tolist() == [[1, 0, 0], [1, 0, 0]]

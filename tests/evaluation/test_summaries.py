@@ -7,6 +7,15 @@ import pytest
 from label_map_files import AFFINE, box, save
 
 from acdc_semicycle.evaluation import compare
+from acdc_semicycle.evaluation.means import mean_and_std
+
+
+def test_mean_and_standard_deviation_by_hand():
+    assert mean_and_std([1.0, math.nan, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), 2)
+    assert mean_and_std([0.5, math.nan]) == (0.5, 0.0, 1)
+    mean, std, number = mean_and_std([math.nan, math.nan])
+    assert math.isnan(mean) and math.isnan(std) and number == 0
+    assert mean_and_std([])[2] == 0
 
 
 def test_indices_of_a_prediction_are_its_own(tmp_path):
