@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acdc_semicycle.evaluation.model_scores import Case
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import intensities, is_picture, read_picture
 
@@ -24,13 +25,11 @@ def example(case: Case, words: str = "") -> Example:
     if is_picture(case.image):
         image = intensities(case.image, read_picture(case.image), 3)
         if image.dtype != np.uint8:  # 16 bits: from its darkest to its brightest
-            low, high = image.min(), image.max()
-            image = ((image - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+            image = to_grey(image, (image.min(), image.max()))
         step = -(-max(image.shape[:2]) // LARGEST)
         return Example(title, image[::step, ::step], case.truth, case.prediction)
     volume = volumes.read(case.image)
     image = volume.layout.apply(volume.voxels[..., 0])[..., case.place].astype(np.float32)
     step = -(-max(image.shape) // LARGEST)
-    low, high = np.percentile(image, (1, 99.5))
-    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    grey = to_grey(image, window_of(image))
     return Example(title, *(volume.shown(slice_) for slice_ in (grey[::step, ::step], case.truth, case.prediction)))

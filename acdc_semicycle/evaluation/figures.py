@@ -14,6 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acdc_semicycle.evaluation.windowing import window_of
+
 Colours = Sequence[Sequence[int]]  # RGB of each class, background first
 
 
@@ -102,7 +104,7 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]])
 def show(axis: Axes, image: NDArray, mask: NDArray | None, table: NDArray) -> None:
     """A grey image [H, W] or a coloured one [H, W, 3], and over it the classes of a mask, if there is one."""
     if image.ndim == 2:
-        low, high = np.percentile(image, (1, 99.5))
+        low, high = window_of(image)
         axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
     else:
         axis.imshow(image)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acdc_semicycle.evaluation.quality import Judged
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan
@@ -43,7 +44,7 @@ def save_panel(
     middle = frame.labels.shape[2] // 2
     places = np.unique(np.quantile(held, (0.15, 0.5, 0.85)).round().astype(int)) if held.size else np.array([middle])
     image = volume.layout.apply(volume.voxels[..., number])
-    low, high = np.percentile(image, (0.5, 99.5))
+    window = window_of(image, (0.5, 99.5))  # as the network sees it
     step = -(-max(image.shape[:2]) // LARGEST)
 
     def show(canonical: NDArray) -> NDArray:
@@ -53,8 +54,7 @@ def save_panel(
 
     arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
     for n, z in enumerate(places):
-        grey = np.clip((image[:, :, z].astype(float) - low) / max(high - low, 1e-6), 0, 1) * 255
-        arrays[f"image_{n}"] = show(grey.astype(np.uint8))
+        arrays[f"image_{n}"] = show(to_grey(image[:, :, z].astype(float), window))
         arrays[f"prediction_{n}"] = show(frame.labels[..., z])
         if frame.judged.painted is not None and frame.judged.difference is not None:
             size = image.shape[:2]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import displayed
 from acdc_semicycle.report.cases import Case
@@ -98,8 +99,7 @@ def _image(folder: Path, case: Case, mask: NDArray) -> NDArray:
             image = volume.layout.apply(volume.voxels)[..., 0].astype(np.float32)
     if image.shape != mask.shape:
         return np.zeros(mask.shape, np.uint8)
-    low, high = np.percentile(image, (1, 99.5))
-    return (np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    return to_grey(image, window_of(image))
 
 
 def _found(folder: Path, path: str | Path) -> Path:
