@@ -19,6 +19,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from monai.bundle import ConfigWorkflow
 
+from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.runtime.errors import InputError
 
@@ -92,7 +93,7 @@ class Model:
                 "%s: its quality.json was fitted on other weights: calibrate again to have a quality", self.path
             )
             return None
-        return fitted
+        return None if fitted is None else current_quality(fitted)
 
     @cached_property
     def sha256(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from acdc_semicycle.artifacts.score_names import current_predictions
 from acdc_semicycle.evaluation import quality_fit
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.quality import SCORES
@@ -81,7 +82,7 @@ def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not path.is_file():
             raise InputError(f"{path} is not there: say semicycle {verb} first")
         content.append(read_json(path))
-    ledger, evaluation = content
+    ledger, evaluation = current_predictions(content[0]), content[1]
     check_current(folder, evaluation)
     first = evaluation["tools"][0]
     rows = {row["case"]: row for row in evaluation["cases"] if row["tool"] == first and row["dice"]["mean"] is not None}
@@ -145,12 +146,12 @@ def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> di
 
 def _table(fitted: Mapping[str, Any]) -> str:
     heads = ("spearman", "pearson", "worst_tenth_found", "mean_error")
-    lines = [f"{'':<22}" + "".join(f"{head:>19}" for head in heads)]
+    lines = [f"{'':<30}" + "".join(f"{head:>19}" for head in heads)]
     for part, rows in (("validation", fitted["measured"]), ("test", fitted.get("test", {}))):
         for name, found in rows.items():
             if isinstance(found, Mapping):
                 values = "".join(f"{found[head]:19.3f}" for head in heads)
-                lines.append(f"{part + ' ' + name:<22}{values}")
+                lines.append(f"{part + ' ' + name:<30}{values}")
     scores = SCORES | {"sum": "the scores above together, each with a weight of its own"}
     lines += [f"{name}: {words}" for name, words in scores.items() if name in fitted["measured"]]
     return "\n".join([*lines, about(fitted)])

@@ -1,7 +1,7 @@
 """How good a segmentation is, judged without a truth.
 
 What only this method has is the cycle: G_SI paints an image from the segmentation, and where the two disagree the
-segmentation is doubtful (Mondal et al. 2019, eq. 6, read backwards). Beside it what any network has: how sure it is,
+segmentation is doubtful (Mondal et al. 2019, eq. 6, read backwards). Beside it what any network has: how certain it is,
 and whether it says the same of a mirror image. Which of them tells good from bad is measured on validation cases
 (:mod:`acdc_semicycle.evaluation.quality_fit`), and only then is there a ``quality``.
 """
@@ -20,9 +20,9 @@ from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 
 SCORES = {
     "cycle": "1 minus the mean difference of the image from the one painted back, around the structures",
-    "alike": "correlation of the image with the one painted back, around the structures",
-    "again": "Dice of the segmentation with that of the image painted back",
-    "sure": "Dice of the segmentation with its own probabilities",
+    "cycle_correlation": "correlation of the image with the one painted back, around the structures",
+    "cycle_dice": "Dice of the segmentation with that of the image painted back",
+    "soft_dice": "Dice of the segmentation with its own probabilities",
     "entropy": "1 minus the mean entropy of the probabilities around the structures",
     "flips": "mean Dice of the segmentation with those of its mirror images",
 }
@@ -50,7 +50,7 @@ class _Seen(NamedTuple):
     labels: Tensor  # [H, W, S]
     near: Tensor  # [H, W, S], around the structures
     painted: Tensor | None
-    again: Tensor | None  # labels of the painted image
+    painted_labels: Tensor | None  # what the network finds in the painted image
     votes: Tensor | None  # [4, H, W, S]
 
     def slice(self, z: int) -> _Seen:
@@ -72,8 +72,8 @@ def judge(x: Tensor, s: Tensor, network: nn.Module, painter: nn.Module | None, v
     x, s = (item.as_tensor() if hasattr(item, "as_tensor") else item for item in (x, s))
     labels = s.max(0).indices  # argmax takes thirty times as long
     painted = None if painter is None else _by_slice(painter, s)
-    again = None if painted is None else _by_slice(network, painted).max(0).indices
-    seen = _Seen(x, s, labels, _around(labels > 0), painted, again, votes)
+    painted_labels = None if painted is None else _by_slice(network, painted).max(0).indices
+    seen = _Seen(x, s, labels, _around(labels > 0), painted, painted_labels, votes)
     whole = _scores(seen)
     by_slice = [_scores(seen.slice(z)) for z in range(labels.shape[-1])]
     slices = {name: [one[name] for one in by_slice] for name in whole}
@@ -100,16 +100,16 @@ def _around(structures: Tensor) -> Tensor:
 def _scores(seen: _Seen) -> dict[str, float | None]:
     k, near = len(seen.s), seen.near
     found: dict[str, Tensor] = {}
-    if seen.painted is not None and seen.again is not None:
+    if seen.painted is not None and seen.painted_labels is not None:
         x, painted = seen.x[:, near], seen.painted[:, near]
         found["cycle"] = 1 - (x - painted).abs().mean()
-        found["alike"] = _correlation(x, painted)
-        found["again"] = dice(counts(confusion(seen.again, seen.labels, k)))[1:].nanmean()
+        found["cycle_correlation"] = _correlation(x, painted)
+        found["cycle_dice"] = dice(counts(confusion(seen.painted_labels, seen.labels, k)))[1:].nanmean()
     own = torch.stack([seen.labels == label for label in range(1, k)]).float()
     both = (seen.s[1:] * own).sum((1, 2, 3))
     held = own.sum((1, 2, 3))
-    sure = 2 * both / (seen.s[1:].sum((1, 2, 3)) + held)
-    found["sure"] = sure[held > 0].mean()
+    soft_dice = 2 * both / (seen.s[1:].sum((1, 2, 3)) + held)
+    found["soft_dice"] = soft_dice[held > 0].mean()
     entropy = -(seen.s * seen.s.clamp_min(1e-12).log()).sum(0) / math.log(k)
     found["entropy"] = 1 - entropy[near].mean()
     if seen.votes is not None:

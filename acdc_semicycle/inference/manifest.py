@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
+from acdc_semicycle.artifacts.score_names import current_case, current_predictions
 from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.inputs import Scan
@@ -60,7 +61,7 @@ class Ledger:
             head, *notes = _lines(journal) or [{}]
             for note in notes if self._same(head) else ():
                 if "cases" in note:
-                    self._enter(note["cases"] if _whole(note["cases"]) else [])
+                    self._enter([current_case(case) for case in note["cases"]] if _whole(note["cases"]) else [])
                 elif failures:
                     self._strike(**note)
         if journals:
@@ -70,7 +71,7 @@ class Ledger:
 
     def _before(self) -> dict[str, Any]:
         try:
-            before = json.loads(self.path.read_text(encoding="utf-8"))
+            before = current_predictions(json.loads(self.path.read_text(encoding="utf-8")))
             return before if _whole(before["cases"]) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

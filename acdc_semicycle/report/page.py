@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
+from acdc_semicycle.artifacts.score_names import current_predictions
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.report import cards as case_cards
 from acdc_semicycle.report import plots
@@ -74,7 +75,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         if all(isinstance(case["case"], str) for case in content["cases"]):
-            return content
+            return current_predictions(content) if path.stem == "predictions" else content
     except (OSError, ValueError, KeyError, TypeError):
         pass  # said below, in the user's words
     verb = "predict" if path.stem == "predictions" else "evaluate"

@@ -5,13 +5,13 @@ import json
 import numpy as np
 
 
-def cases(n=40, seed=0, of="alike") -> list[dict]:
+def cases(n=40, seed=0, of="cycle_correlation") -> list[dict]:
     """Cases of two phases whose Dice follows one score, the other being noise."""
     random = np.random.default_rng(seed)
     true = random.uniform(0.3, 0.9, n)
     found = []
     for k, dice in enumerate(true):
-        scores = {"cycle": random.uniform(), "alike": random.uniform()} | {
+        scores = {"cycle": random.uniform(), "cycle_correlation": random.uniform()} | {
             of: 0.2 + 0.5 * dice + random.normal(0, 0.005)
         }
         found.append({"case": f"c{k}", "patient": f"p{k // 2}", "scores": scores, "dice": float(dice)})
@@ -23,7 +23,7 @@ def _predicted(case, folder):
     return {"case": case["case"], "patient": case["patient"], "frame_scores": [case["scores"]], "stamp": stamp}
 
 
-EMPTY = dict.fromkeys(("cycle", "alike"))
+EMPTY = dict.fromkeys(("cycle", "cycle_correlation"))
 
 
 def write(folder, found, sha="a"):

@@ -102,3 +102,12 @@ def test_two_empty_label_maps_are_not_one_case(tmp_path):
             content["cases"][0] |= mark
             (folder / f"{name}.json").write_text(json.dumps(content))
     calibrate.calibrate(*folders)
+
+
+def test_predictions_of_a_version_with_other_names_of_scores_are_fitted_under_the_current_ones(tmp_path):
+    folder = write(tmp_path / "v", cases())
+    path = folder / "predictions.json"
+    path.write_text(path.read_text().replace('"cycle_correlation"', '"alike"'))
+    calibrate.calibrate(folder)
+    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    assert stored["fits"].keys() == {"cycle", "cycle_correlation", "sum"}

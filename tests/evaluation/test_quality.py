@@ -46,7 +46,8 @@ def judged(x, s, votes=None):
 
 def test_a_perfect_cycle_scores_one_everywhere(seen):
     found = judged(*seen)
-    assert found.scores == pytest.approx(dict.fromkeys(("cycle", "alike", "again", "sure", "entropy"), 1.0), abs=1e-5)
+    names = ("cycle", "cycle_correlation", "cycle_dice", "soft_dice", "entropy")
+    assert found.scores == pytest.approx(dict.fromkeys(names, 1.0), abs=1e-5)
     assert found.painted.shape == (1, *SIZE) and found.difference.shape == SIZE
     assert np.abs(found.difference).max() < 1e-6
 
@@ -64,13 +65,16 @@ def test_each_score_is_what_its_definition_says(seen):
     painted = np.einsum("khwz,k->hwz", s.numpy(), Painter.tones.numpy())
     image = x[0].numpy()
     assert found.scores["cycle"] == pytest.approx(1 - np.abs(image - painted)[near].mean(), abs=1e-5)
-    assert found.scores["alike"] == pytest.approx(np.corrcoef(image[near], painted[near])[0, 1], abs=1e-5)
-    again = np.abs(painted[..., None] - Painter.tones.numpy()).argmin(-1)
-    dices = [2 * ((again == k) & (labels == k)).sum() / ((again == k).sum() + (labels == k).sum()) for k in (1, 2, 3)]
-    assert found.scores["again"] == pytest.approx(np.mean(dices), abs=1e-5)
+    assert found.scores["cycle_correlation"] == pytest.approx(np.corrcoef(image[near], painted[near])[0, 1], abs=1e-5)
+    painted_labels = np.abs(painted[..., None] - Painter.tones.numpy()).argmin(-1)
+    dices = [
+        2 * ((painted_labels == k) & (labels == k)).sum() / ((painted_labels == k).sum() + (labels == k).sum())
+        for k in (1, 2, 3)
+    ]
+    assert found.scores["cycle_dice"] == pytest.approx(np.mean(dices), abs=1e-5)
     p = s.numpy()
-    sure = [2 * p[k][labels == k].sum() / (p[k].sum() + (labels == k).sum()) for k in (1, 2, 3)]
-    assert found.scores["sure"] == pytest.approx(np.mean(sure), abs=1e-5)
+    soft_dices = [2 * p[k][labels == k].sum() / (p[k].sum() + (labels == k).sum()) for k in (1, 2, 3)]
+    assert found.scores["soft_dice"] == pytest.approx(np.mean(soft_dices), abs=1e-5)
     entropy = -(p * np.log(p)).sum(0) / math.log(4)
     assert found.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
 
@@ -82,7 +86,7 @@ def test_a_structure_that_was_not_found_has_no_part_in_how_sure_it_is(seen):
     own = [
         2 * 0.775 * n / (0.775 * n + 0.075 * (960 - n) + n) for n in ((s.argmax(0) == k).sum().item() for k in (2, 3))
     ]
-    assert judged(x, s).scores["sure"] == pytest.approx(np.mean(own), abs=1e-5)
+    assert judged(x, s).scores["soft_dice"] == pytest.approx(np.mean(own), abs=1e-5)
 
 
 def test_around_is_a_sixteenth_of_the_longer_side():
@@ -104,7 +108,7 @@ def test_the_scores_of_a_slice_are_those_of_a_volume_of_that_slice(seen):
 def test_a_segmentation_that_is_moved_scores_lower_in_the_cycle(seen):
     x, s = seen
     good, bad = judged(x, s).scores, judged(x, s.roll(4, dims=1)).scores
-    assert bad["cycle"] < good["cycle"] - 0.1 and bad["alike"] < good["alike"] - 0.1
+    assert bad["cycle"] < good["cycle"] - 0.1 and bad["cycle_correlation"] < good["cycle_correlation"] - 0.1
 
 
 def test_mirror_images_that_disagree_lower_the_flips(seen):
@@ -120,9 +124,9 @@ def test_an_empty_segmentation_has_no_scores_and_no_crash(seen):
     s = torch.zeros(4, *SIZE)
     s[0] = 1
     found = judged(x, s)
-    assert set(found.scores.values()) == {None} and found.slices["sure"] == [None] * 3
+    assert set(found.scores.values()) == {None} and found.slices["soft_dice"] == [None] * 3
 
 
 def test_without_a_painter_there_is_no_cycle(seen):
     found = quality.judge(*seen, Reader(), None)
-    assert set(found.scores) == {"sure", "entropy"} and found.painted is None and found.difference is None
+    assert set(found.scores) == {"soft_dice", "entropy"} and found.painted is None and found.difference is None

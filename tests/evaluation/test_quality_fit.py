@@ -8,11 +8,11 @@ from acdc_semicycle.evaluation import quality_fit
 from acdc_semicycle.runtime.errors import InputError
 
 
-@pytest.mark.parametrize("of", ["alike", "cycle"])
+@pytest.mark.parametrize("of", ["cycle_correlation", "cycle"])
 def test_the_score_that_tells_is_chosen_and_predicts_dice(of):
     fitted = quality_fit.fit(cases(of=of))
     assert fitted["chosen"] in (of, "sum") and fitted["measured"][of]["spearman"] > 0.97
-    other = "cycle" if of == "alike" else "alike"
+    other = "cycle" if of == "cycle_correlation" else "cycle_correlation"
     assert fitted["measured"][other]["spearman"] < 0.5
     for case in cases(seed=1, of=of):
         expected = quality_fit.expected_dice(fitted, case["scores"])
@@ -25,7 +25,7 @@ def test_no_case_is_judged_by_a_fit_on_its_own_patient():
     for case in found[:2]:
         case["dice"] = 0.0
     truth = np.array([case["dice"] for case in found])
-    table = np.array([[case["scores"]["alike"]] for case in found])
+    table = np.array([[case["scores"]["cycle_correlation"]] for case in found])
     patients = np.array([case["patient"] for case in found])
     left_out = quality_fit._left_out(table, truth, patients)
     weights, bias = quality_fit._ridge(table[2:], truth[2:])
@@ -73,7 +73,7 @@ def test_too_few_cases_and_a_missing_score_give_no_quality():
         quality_fit.fit(cases(6))
     fitted = quality_fit.fit(cases())
     assert quality_fit.expected_dice(fitted, dict.fromkeys(fitted["weights"])) is None
-    assert quality_fit.expected_dice(None, {"alike": 0.5}) is None
+    assert quality_fit.expected_dice(None, {"cycle_correlation": 0.5}) is None
 
 
 def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
@@ -88,14 +88,14 @@ def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
 
 def test_cases_without_a_score_in_common_are_refused():
     found = cases()
-    found[0]["scores"] |= {"alike": None}
+    found[0]["scores"] |= {"cycle_correlation": None}
     found[1]["scores"] |= {"cycle": None}
     with pytest.raises(InputError, match="no score is there of all 40 cases: predict them all with the same switches"):
         quality_fit.fit(found)
 
 
 def test_a_cine_is_as_good_as_its_worst_frame_and_an_empty_frame_has_no_quality():
-    fitted = {"weights": {"sure": 1.0}, "bias": 0.0}
+    fitted = {"weights": {"soft_dice": 1.0}, "bias": 0.0}
     for frames, expected in (((0.9, 0.4), 0.4), ((None, 0.4), None), ((0.9, None), None), ((None,), None)):
-        assert quality_fit.lowest(fitted, [{"sure": value} for value in frames]) == expected
-    assert quality_fit.lowest(None, [{"sure": 0.9}]) is None
+        assert quality_fit.lowest(fitted, [{"soft_dice": value} for value in frames]) == expected
+    assert quality_fit.lowest(None, [{"soft_dice": 0.9}]) is None

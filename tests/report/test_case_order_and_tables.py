@@ -103,3 +103,11 @@ def test_a_cine_shows_both_of_its_phases(run):
     row = next(row for row in rows(run.out) if row["case"] == entry["case"])
     assert (row["volume_LV_ml"], row["volume_LV_es_ml"]) == ("100.0", "50.5")
     assert "100.0 → 50.5" in page
+
+
+def test_scores_of_a_version_with_other_names_are_shown_under_the_current_ones(run):
+    case = run.predictions["cases"][0]
+    case["frame_scores"] = [{"sure": 0.91}, {"sure": 0.43}]
+    run.predictions["quality"] |= {"weights": {"sure": 1.0}, "bias": 0.0}
+    (card,) = (card for card in cards(run.write()) if case["case"] in card)
+    assert "soft_dice 0.430" in card

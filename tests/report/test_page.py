@@ -157,6 +157,6 @@ def test_a_run_of_failures_only_is_reported(tmp_path):
 def test_the_foot_says_how_it_was_made(run):
     foot = words(run.write().split("<footer>")[1])
     for part in ("semicycle predict scans -o OUT", "acdc_semicycle 0.1.0", "cores 2", "largest True", "5d1c5d1c",
-                 "Dice 0 and a distance of the volume's diagonal", "sure: Dice of the segmentation",
+                 "Dice 0 and a distance of the volume's diagonal", "soft_dice: Dice of the segmentation",
                  "Research only, not for clinical use"):  # fmt: skip
         assert part in foot
