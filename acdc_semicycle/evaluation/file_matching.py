@@ -126,7 +126,9 @@ def image(prediction: LabelMap, truth: LabelMap) -> Path | None:
     if scan.is_file() and prediction.frame is None:
         return scan
     folder = truth.path.parent
-    beside = [folder, folder.with_name(re.sub("^(labels|masks)", "images", folder.name))]
+    if not folder.name:  # a relative path within the working directory
+        folder = folder.resolve()
+    beside = [folder, folder.parent / re.sub("^(labels|masks)", "images", folder.name)]
     parts = (f"{truth.stem}{part}{end}" for part in ("_0000", "") for end in volumes.SCANS)
     paths = (place / part for part in parts for place in beside)
     return next((path for path in paths if path.is_file() and path != truth.path), None)

@@ -82,6 +82,16 @@ def test_nnunets_dataset_is_understood_by_its_root_and_by_its_labels(tmp_path):
         ]
 
 
+def test_paths_relative_to_the_working_directory_are_understood(tmp_path, monkeypatch):
+    scan = save(tmp_path / "imagesTr" / "X_0000.nii.gz", box() * 100)
+    save(tmp_path / "labelsTr" / "X.nii.gz", box())
+    save(tmp_path / "labelsTr" / "mine" / "X_seg.nii.gz", box())
+    monkeypatch.chdir(tmp_path / "labelsTr")
+    for prediction, truth in (("mine/X_seg.nii.gz", "X.nii.gz"), ("mine", ".")):
+        (row,) = compare.compare([Path(prediction)], Path(truth))["cases"]
+        assert (row["dice"]["mean"], row["image"]) == (1, str(scan))
+
+
 def test_names_that_are_there_twice_are_told_apart_by_their_folders(tmp_path):
     for patient in ("p1", "p2"):
         for phase in ("ED", "ES"):
