@@ -140,7 +140,7 @@ class _Run:
         rows, scored = self.rows.setdefault(tool, []), self.scored.setdefault(tool, {})
         times = Counter(truth.stem for _, truth in pairs)
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
-            names = file_matching.names(prediction, truth, times[truth.stem] == 1)
+            names = file_matching.case_patient_and_phase(prediction, truth, times[truth.stem] == 1)
             names = self.names.setdefault(truth, names)  # all tools have those of the first
             case, patient, phase = self.names.setdefault(prediction, names)
             try:

@@ -1,4 +1,4 @@
-"""Which label map is held against which, whoever named them.
+"""Which prediction belongs to which truth, whoever named their files.
 
 Files are paired by name, the relative folder only where a name is there twice::
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation.label_maps import LabelMap
@@ -30,45 +32,80 @@ Reason = dict[str, str]  # a case, and why it has no partner
 def paired(
     predictions: Sequence[LabelMap], truths: Sequence[LabelMap]
 ) -> tuple[list[Pair], list[Reason], list[Reason]]:
-    """What belongs together, sorted by truth; what is alone, and what could belong to several, each with the reason.
+    """Find each prediction's truth: first by folder and name, then by a name that occurs once, then by folders' ends.
 
-    First what has folder and name in common; then names that are there once; then those whose folders end alike.
+    Returns:
+        The pairs, sorted by truth; the label maps without a partner; the predictions that could belong to several
+        truths, or share one. Of the latter two, each with the reason.
+
+    Raises:
+        InputError: no prediction has a candidate.
     """
     predictions = _frames_of_cines(predictions, truths)
-    names, times = {one.name for one in predictions}, Counter(one.stem for one in (*predictions, *truths))
-    exact = {one.name: [one] for one in truths}
-    free = [one for one in truths if one.name not in names]
-
-    def fits(one: LabelMap, other: LabelMap) -> bool:
-        return one.stem == other.stem and (times[one.stem] == 2 or _alike(one.folder, other.folder))
-
-    found = {one: exact.get(one.name) or [other for other in free if fits(one, other)] for one in predictions}
-    claims = Counter(other for others in found.values() for other in others)
-    pairs = [(one, others[0]) for one, others in found.items() if [claims[other] for other in others] == [1]]
-    done, torn = {one for one, _ in pairs}, []
-    for one, others in found.items():
-        if others and one not in done:
-            rivals = " and ".join(str(other.path) for other in others[:2])
-            reason = f"{one.path} is one of several for {rivals}: give both one layout"
-            torn.append({"case": one.name, "reason": reason})
-    alone = [{"case": one.name, "reason": f"{one.path} has no truth"} for one in predictions if not found[one]]
-    alone += [{"case": one.name, "reason": f"{one.path} has no prediction"} for one in truths if one not in claims]
+    candidates = _candidates(predictions, truths)
+    claims: Counter[LabelMap] = Counter()
+    for partners in candidates.values():
+        claims.update(partners)
+    pairs: list[Pair] = []
+    alone, torn = [], []
+    for prediction, partners in candidates.items():
+        if not partners:
+            alone.append(_reason(prediction, "has no truth"))
+        elif len(partners) == 1 and claims[partners[0]] == 1:
+            pairs.append((prediction, partners[0]))
+        else:
+            rivals = " and ".join(str(truth.path) for truth in partners[:2])
+            torn.append(_reason(prediction, f"is one of several for {rivals}: give both folders one layout"))
+    for truth in truths:
+        if truth not in claims:
+            alone.append(_reason(truth, "has no prediction"))
     if not pairs and not torn:
-        raise InputError(_strangers(predictions[0], truths[0]))
+        raise InputError(_nothing_in_common(predictions[0], truths[0]))
     return sorted(pairs, key=lambda pair: pair[1].name), alone, torn
 
 
-def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether folders end alike."""
-    n = min(len(one), len(other))
-    return n == 0 or one[-n:] == other[-n:]
+def _reason(label_map: LabelMap, words: str) -> Reason:
+    """Why a label map has no partner, under its case."""
+    return {"case": label_map.name, "reason": f"{label_map.path} {words}"}
 
 
-def _strangers(one: LabelMap, other: LabelMap) -> str:
-    roots = " and ".join(str(each.path.parents[len(each.folder)]) for each in (one, other))
+def _candidates(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]) -> dict[LabelMap, list[LabelMap]]:
+    """The truths that each prediction may belong to: the one of its folder and name, else those of its stem."""
+    truth_by_name = {truth.name: truth for truth in truths}
+    predicted_names = {prediction.name for prediction in predictions}
+    free_truths = [truth for truth in truths if truth.name not in predicted_names]
+    stems = Counter(label_map.stem for label_map in (*predictions, *truths))
+    result: dict[LabelMap, list[LabelMap]] = {}
+    for prediction in predictions:
+        namesake = truth_by_name.get(prediction.name)
+        if namesake:
+            result[prediction] = [namesake]
+        else:
+            result[prediction] = [truth for truth in free_truths if _have_one_stem(prediction, truth, stems)]
+    return result
+
+
+def _have_one_stem(prediction: LabelMap, truth: LabelMap, stems: Mapping[str, int]) -> bool:
+    """Whether two label maps have one stem, and no others have it, or their folders end alike."""
+    if prediction.stem != truth.stem:
+        return False
+    return stems[truth.stem] == 2 or _end_alike(prediction.folder, truth.folder)
+
+
+def _end_alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether the shorter of two folders is the end of the longer one."""
+    depth = min(len(one), len(other))
+    return depth == 0 or one[-depth:] == other[-depth:]
+
+
+def _nothing_in_common(prediction: LabelMap, truth: LabelMap) -> str:
+    """The error message where no name of two folders is the same."""
+    root = prediction.path.parents[len(prediction.folder)]
+    other_root = truth.path.parents[len(truth.folder)]
     return (
-        f"{roots} have no name in common, e.g. {one.path.name} and {other.path.name}: without _gt, _seg,"
-        f" _mask, _label, _pred and _0000 these are {one.stem} and {other.stem}: rename them, or give other folders"
+        f"{root} and {other_root} have no name in common, e.g. {prediction.path.name} and {truth.path.name}: without"
+        f" _gt, _seg, _mask, _label, _pred and _0000 these are {prediction.stem} and {truth.stem}: rename them, or give"
+        " other folders"
     )
 
 
@@ -77,58 +114,107 @@ def _frames_of_cines(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]
 
     X_ED or X_4d_ED is the frame that the truths' Info.cfg calls so.
     """
-    theirs = {one.stem for one in truths}
-    phases = {(FRAME.sub("", one.stem), _phase(one)): one.stem for one in truths if FRAME.search(one.stem)}
-    frames = defaultdict(list)
-    for stem in sorted(theirs - {one.stem for one in predictions}):
-        if found := FRAME.search(stem):
-            frames[FRAME.sub("", stem)].append((stem, int(found[1]) - 1))
+    truth_stems = {truth.stem for truth in truths}
+    frames = _stems_of_frames(truth_stems - {prediction.stem for prediction in predictions})
+    phases = _stems_of_phases(truths)
     result = []
-    for one in predictions:
-        named = PHASE.search(one.stem)
-        if named and (its := phases.get((PHASE.sub("", one.stem).removesuffix("_4d"), named[1]))):
-            result.append(replace(one, stem=its))
-            continue
-        apart = frames.get(one.stem.removesuffix("_4d"), []) if one.stem not in theirs else []
-        result += [replace(one, stem=stem, frame=frame) for stem, frame in apart] or [one]
+    for prediction in predictions:
+        phase = PHASE.search(prediction.stem)
+        cine_and_phase = PHASE.sub("", prediction.stem).removesuffix("_4d"), phase and phase[1]
+        cine = prediction.stem.removesuffix("_4d")
+        if phase and cine_and_phase in phases:
+            result.append(replace(prediction, stem=phases[cine_and_phase]))
+        elif cine in frames and prediction.stem not in truth_stems:
+            for index, stem in frames[cine]:
+                result.append(replace(prediction, stem=stem, frame=index))
+        else:
+            result.append(prediction)
     return result
 
 
-def names(prediction: LabelMap, truth: LabelMap, once: bool) -> tuple[str, str, str | None]:
-    """Case, patient and phase: as predictions.json has them, else from Info.cfg and the names.
+def _stems_of_frames(stems: set[str]) -> dict[str, list[tuple[int, str]]]:
+    """The frames of each cine X by index from 0, with their own stems X_frameNN."""
+    frames: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for stem in sorted(stems):
+        match = FRAME.search(stem)
+        if match:
+            frames[FRAME.sub("", stem)].append((int(match[1]) - 1, stem))
+    return frames
 
-    ``once`` says that the name alone, without its folder, tells which case is meant.
+
+def _stems_of_phases(truths: Sequence[LabelMap]) -> dict[tuple[str, str | None], str]:
+    """The stems X_frameNN by cine X and phase."""
+    phases = {}
+    for truth in truths:
+        if FRAME.search(truth.stem):
+            phases[FRAME.sub("", truth.stem), _phase(truth)] = truth.stem
+    return phases
+
+
+def case_patient_and_phase(prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:
+    """What a pair is called: as predictions.json has it, else from Info.cfg and the names of the files.
+
+    ``stem_is_unique`` tells that the stem alone, without its folder, names the case.
     """
     listed = prediction.listed or truth.listed or {}
-    case = str(listed.get("case") or prediction.name) if prediction.frame is None else prediction.name
-    phase = listed.get("phase") or _phase(truth) or _phase(prediction)
-    for name, frame in (listed.get("phases") or {}).items():
-        phase = name if prediction.frame is not None and frame == prediction.frame else phase
+    case = prediction.name
+    if prediction.frame is None and listed.get("case"):
+        case = str(listed["case"])
+    patient = listed.get("patient") or _patient(truth, stem_is_unique)
+    phase = _listed_phase(listed, prediction.frame) or _phase(truth) or _phase(prediction)
+    return case, str(patient), phase
+
+
+def _listed_phase(listed: Mapping[str, Any], frame: int | None) -> str | None:
+    """The phase of a frame of a cine, or of a whole scan, as predictions.json has it."""
+    phases = listed.get("phases") or {}
+    for name, index in reversed(phases.items()):
+        if frame is not None and index == frame:
+            return name
+    return listed.get("phase")
+
+
+def _patient(truth: LabelMap, stem_is_unique: bool) -> str:
+    """The patient by the name of a truth: its stem without frame and phase, with its folder where need be."""
     bare = PHASE.sub("", FRAME.sub("", truth.stem)).strip("_")
-    whose = (bare or truth.path.parent.name) if once else "/".join((*truth.folder, bare)).strip("/")
-    return case, str(listed.get("patient") or whose), phase
+    if stem_is_unique:
+        return bare or truth.path.parent.name
+    return "/".join((*truth.folder, bare)).strip("/")
 
 
-def _phase(one: LabelMap) -> str | None:
+def _phase(label_map: LabelMap) -> str | None:
     """ED or ES by the Info.cfg beside it, or by its name."""
-    if (frame := FRAME.search(one.stem)) and (one.path.parent / "Info.cfg").is_file():
-        try:
-            frames = acdc.frames(one.path.parent)
-        except InputError:  # it names no phases: what is compared does not depend on it
-            return None
-        return next((phase for phase, number in frames.items() if number == int(frame[1])), None)
-    return next(iter(PHASE.findall(one.stem)), None)
+    match = FRAME.search(label_map.stem)
+    if match and (label_map.path.parent / "Info.cfg").is_file():
+        return _phase_of_frame(label_map.path.parent, int(match[1]))
+    named = PHASE.search(label_map.stem)
+    return named[1] if named else None
 
 
-def image(prediction: LabelMap, truth: LabelMap) -> Path | None:
+def _phase_of_frame(folder: Path, number: int) -> str | None:
+    """ED or ES where a patient's Info.cfg gives the frame this number."""
+    try:
+        frames = acdc.frames(folder)
+    except InputError:  # it names no phases: the scores do not depend on them
+        return None
+    for phase, frame in frames.items():
+        if frame == number:
+            return phase
+    return None
+
+
+def scan_of(prediction: LabelMap, truth: LabelMap) -> Path | None:
     """The scan: as predictions.json has it, beside the truth, or in nnU-Net's folder of images."""
-    scan = Path(str((prediction.listed or {}).get("scan") or ""))
+    listed = prediction.listed or {}
+    scan = Path(str(listed.get("scan") or ""))
     if scan.is_file() and prediction.frame is None:
         return scan
     folder = truth.path.parent
     if not folder.name:  # a relative path within the working directory
         folder = folder.resolve()
-    beside = [folder, folder.parent / re.sub("^(labels|masks)", "images", folder.name)]
-    parts = (f"{truth.stem}{part}{end}" for part in ("_0000", "") for end in volumes.SCANS)
-    paths = (place / part for part in parts for place in beside)
-    return next((path for path in paths if path.is_file() and path != truth.path), None)
+    images = folder.parent / re.sub("^(labels|masks)", "images", folder.name)
+    for name, suffix, parent in product((f"{truth.stem}_0000", truth.stem), volumes.SCANS, (folder, images)):
+        path = parent / f"{name}{suffix}"
+        if path.is_file() and path != truth.path:
+            return path
+    return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ ENDING = re.compile(
     "_(?:(?P<gt>gt)|(?P<mask>mask)|(?P<label>labels?)|(?P<seg>seg(?:mentation)?)|(?P<pred>pred(?:iction|icted)?))$",
     re.IGNORECASE,
 )
-AS_TRUTH = ("gt", "mask", "label", "seg", "")  # which of one name's files is meant, the first that is there
+AS_TRUTH = ("gt", "mask", "label", "seg", "")  # of several files of one name the first of these kinds counts
 AS_PREDICTION = ("pred", "seg", "mask", "label", "gt", "")
-SORTS = ({"pred", "seg"}, {"gt", "mask", "label"})  # names of a prediction, and of a truth
+SORT = {"pred": "prediction", "seg": "prediction", "gt": "truth", "mask": "truth", "label": "truth"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,9 @@ class LabelMap:
     """One file of labels, or one frame of it, under the name by which it finds its partner."""
 
     path: Path
-    folder: tuple[str, ...]  # relative to what was given
+    folder: tuple[str, ...]  # relative to the folder that was given
     stem: str
+    kind: str  # by the ending of its name: pred, seg, gt, mask, label, or none
     frame: int | None = None
     listed: dict[str, Any] | None = None  # its entry in predictions.json
 
@@ -42,83 +43,140 @@ class LabelMap:
 
 
 def predicted(root: Path, others: Sequence[Path]) -> list[LabelMap]:
-    """The masks that predictions.json lists, with what it says of them; without one, the label maps there.
+    """The masks that predictions.json lists, with their entries there; without one, the label maps below a folder.
 
     Raises:
         InputError: as ``label_maps``, or a predictions.json that is damaged or empty.
     """
-    sheet = root / "predictions.json"
-    if not sheet.is_file():
+    manifest = root / "predictions.json"
+    if not manifest.is_file():
         return label_maps(root, AS_PREDICTION, others)
+    entries: dict[Path, dict[str, Any]] = {}
     try:
-        content = json.loads(sheet.read_text(encoding="utf-8"))
-        cases = {root / case["mask"]: case | {"classes": content.get("classes")} for case in content["cases"]}
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        for case in content["cases"]:
+            entries[root / case["mask"]] = case | {"classes": content.get("classes")}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{sheet} cannot be read ({error!r}): predict again, or take it away") from error
-    if not cases:
-        raise InputError(f"{sheet} lists no case: predict again")
-    return [replace(_label_map(path, root)[0], listed=case) for path, case in cases.items()]
+        raise InputError(f"{manifest} cannot be read ({error!r}): predict again, or remove it") from error
+    if not entries:
+        raise InputError(f"{manifest} lists no case: predict again")
+    return [replace(_label_map(path, root), listed=entry) for path, entry in entries.items()]
 
 
 def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list[LabelMap]:
-    """The label maps below a folder, or the one that a file is, sorted.
+    """The label maps below a folder, or the one that a file is, sorted by name.
 
-    Where any name says that it is a mask's, the files whose names do not are images. Of one name's files the first of
-    ``kinds`` counts; what lies in the folders ``others`` is the other side's.
+    Where any name ends as a mask's does, the files whose names do not are images. Of several files of one name the
+    first of ``kinds`` counts; what lies in the folders ``others`` belongs to the other side.
 
     Raises:
         InputError: no label map, or two of one name and kind.
     """
     if root.is_file():
-        return [_label_map(root, root)[0]]
-    files = [_label_map(path, root) for path in _volumes(root, others)]
-    if any(kind for _, kind in files):
-        files = [(one, kind) for one, kind in files if kind in kinds and kind]
-    files.sort(key=lambda file: (file[0].name, kinds.index(file[1])))
+        return [_label_map(root, root)]
+    by_name: dict[str, list[LabelMap]] = defaultdict(list)
+    for label_map in _without_images(_label_maps_below(root, others), kinds):
+        by_name[label_map.name].append(label_map)
     result = []
-    for _, same in groupby(files, lambda file: file[0].name):
-        (one, kind), *more = same
-        if more and more[0][1] == kind:
-            raise InputError(f"{one.path} and {more[0][0].path} have one name: rename one, or keep one")
-        result.append(one)
+    for _, same_name in sorted(by_name.items()):
+        first, *more = sorted(same_name, key=lambda label_map: kinds.index(label_map.kind))
+        if more and more[0].kind == first.kind:
+            raise InputError(f"{first.path} and {more[0].path} have one name: rename one, or keep one")
+        result.append(first)
     if not result:
         raise InputError(f"{root} holds no label map: give a folder of X_{kinds[0]}.nii.gz or X.nii.gz files")
     return result
 
 
 def left_out(root: Path, maps: Sequence[LabelMap], others: Sequence[Path]) -> list[Path]:
-    """The label maps below a folder that are named as those which count, ``maps``, and do not: second ones of a name,
-    or what predictions.json does not list."""
+    """Label maps below a folder that are not among ``maps``, though their names are of the same sort.
+
+    These are second ones of a name, or those that predictions.json does not list.
+    """
     if root.is_file():
         return []
-    files = [_label_map(path, root) for path in _volumes(root, others)]
-    counted = {one.path for one in maps}
-    kinds = {kind for one, kind in files if one.path in counted}
-    alike = {kind for sort in SORTS if sort & kinds for kind in sort}
-    return [one.path for one, kind in files if one.path not in counted and kind in alike]
+    below = _label_maps_below(root, others)
+    counted = {label_map.path for label_map in maps}
+    sorts = {SORT.get(label_map.kind, "any") for label_map in below if label_map.path in counted}
+    result = []
+    for label_map in below:
+        if label_map.path not in counted and SORT.get(label_map.kind) in sorts:
+            result.append(label_map.path)
+    return result
 
 
-def _label_map(path: Path, root: Path) -> tuple[LabelMap, str]:
-    """A label map, and its kind by the ending of its name."""
-    end = volumes.ending(path)
-    if not end:
+def _label_maps_below(root: Path, others: Sequence[Path]) -> list[LabelMap]:
+    """All volumes below a folder, sorted by path."""
+    return [_label_map(path, root) for path in _volumes_below(root, others)]
+
+
+def _without_images(below: list[LabelMap], kinds: Sequence[str]) -> list[LabelMap]:
+    """Those of ``kinds``; all of them where no name ends as a mask's does."""
+    masks = [label_map for label_map in below if label_map.kind]
+    if not masks:
+        return below
+    return [label_map for label_map in masks if label_map.kind in kinds]
+
+
+def _label_map(path: Path, root: Path) -> LabelMap:
+    """A file as a label map: its kind is the ending of its name, which is not part of its stem."""
+    suffix = volumes.ending(path)
+    if not suffix:
         raise InputError(f"{path} is no volume: only {' '.join(volumes.SCANS)} are compared here")
-    stem = path.name[: -len(end)]
-    ending = ENDING.search(stem)
-    stem = re.sub("(?<=.)_0000$", "", ENDING.sub("", stem) or stem)
+    whole_stem = path.name[: -len(suffix)]
+    ending = ENDING.search(whole_stem)
+    kind = ending.lastgroup if ending else ""
+    stem = ENDING.sub("", whole_stem) or whole_stem
+    stem = re.sub("(?<=.)_0000$", "", stem)  # nnU-Net's first channel
     folder = path.parent.relative_to(root).parts if path != root else ()
-    return LabelMap(path, folder, stem), (ending and ending.lastgroup) or ""
+    return LabelMap(path, folder, stem, kind or "")
 
 
-def _volumes(root: Path, others: Sequence[Path]) -> list[Path]:
-    """The volumes below a folder, in nnU-Net's layout below its folders of labels."""
-    within = [other.resolve() for other in others]
-    within = [other for other in within if other != root.resolve() and other.is_relative_to(root.resolve())]
-    parts = [folder for name in ("labelsTr", "labelsTs") if (folder := root / name).is_dir()]
-    below = sorted(path for part in parts or [root] for path in part.rglob("*") if path.is_file())
-    below = [path for path in below if not any(part[0] == "." for part in path.relative_to(root).parts)]
-    below = [path for path in below if not any(path.resolve().is_relative_to(other) for other in within)]
-    found = [path for path in below if volumes.ending(path)]
-    if not found and (pictures := [path for path in below if path.suffix.lower() in PICTURES]):
+def _volumes_below(root: Path, others: Sequence[Path]) -> list[Path]:
+    """The volumes below a folder, sorted; in nnU-Net's layout below its folders of labels.
+
+    Raises:
+        InputError: there are pictures only.
+    """
+    result, pictures = [], []
+    for path in _files_below(root, others):
+        if volumes.ending(path):
+            result.append(path)
+        elif path.suffix.lower() in PICTURES:
+            pictures.append(path)
+    if pictures and not result:
         raise InputError(f"{root} holds pictures, e.g. {pictures[0].name}: give volumes ({' '.join(volumes.SCANS)})")
-    return found
+    return result
+
+
+def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:
+    """The files below a folder but those that are hidden, and those in folders of the other side within it."""
+    inner = []
+    for other in others:
+        folder = other.resolve()
+        if folder != root.resolve() and folder.is_relative_to(root.resolve()):
+            inner.append(folder)
+    paths: list[Path] = []
+    for folder in _label_folders(root):
+        paths += sorted(folder.rglob("*"))
+    result = []
+    for path in paths:
+        if path.is_file() and not _is_hidden(path, root) and not _is_within(path, inner):
+            result.append(path)
+    return result
+
+
+def _label_folders(root: Path) -> list[Path]:
+    """nnU-Net's folders of labels in ``root``; ``root`` itself where it has none."""
+    folders = [root / "labelsTr", root / "labelsTs"]
+    return list(filter(Path.is_dir, folders)) or [root]
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    """Whether the file, or a folder on the way to it from ``root``, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _is_within(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether the file lies in one of the folders, links resolved."""
+    return any(path.resolve().is_relative_to(folder) for folder in folders)
