@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation import file_matching, label_maps
+from acdc_semicycle.evaluation.case_names import case_patient_and_phase
 from acdc_semicycle.evaluation.file_matching import Pair
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.pair_scores import score_pair
@@ -140,7 +141,7 @@ class _Run:
         rows, scored = self.rows.setdefault(tool, []), self.scored.setdefault(tool, {})
         times = Counter(truth.stem for _, truth in pairs)
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
-            names = file_matching.case_patient_and_phase(prediction, truth, times[truth.stem] == 1)
+            names = case_patient_and_phase(prediction, truth, times[truth.stem] == 1)
             names = self.names.setdefault(truth, names)  # all tools have those of the first
             case, patient, phase = self.names.setdefault(prediction, names)
             try:

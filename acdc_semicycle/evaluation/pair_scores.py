@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from acdc_semicycle.evaluation import clinical, file_matching
+from acdc_semicycle.evaluation import clinical
+from acdc_semicycle.evaluation.case_names import scan_of
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.means import mean_and_std
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou
@@ -33,7 +34,7 @@ NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
 def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> Row:
     ours, theirs = _read(prediction, classes), _read(truth, classes, IGNORED)
     check_grids(ours, theirs)
-    known, scan, mm = theirs.voxels[..., 0] != IGNORED, file_matching.scan_of(prediction, truth), theirs.doubt is None
+    known, scan, mm = theirs.voxels[..., 0] != IGNORED, scan_of(prediction, truth), theirs.doubt is None
     one, other = (np.where(known, side.voxels[..., 0], 0) for side in (ours, theirs))
     found = counts(confusion(torch.from_numpy(one), torch.from_numpy(other), len(classes)))[1:]
     far = distances(one, other, len(classes), theirs.spacing_mm if mm else (1.0, 1.0, 1.0))
