@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation import file_matching, label_maps
+from acdc_semicycle.evaluation import label_maps
 from acdc_semicycle.evaluation.case_names import case_patient_and_phase
-from acdc_semicycle.evaluation.file_matching import Pair
+from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
@@ -33,9 +33,9 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     """Score label maps against the truth, and those of a second tool against the first's, too.
 
     Args:
-        predictions: one folder (or one file), or two: of two tools. With a predictions.json in it, only its masks.
-        truth: a folder in ACDC's layout, in nnU-Net's, or flat; a file; None to hold the second tool against the
-            first, only.
+        predictions: one folder or file, or two, of two tools. With a predictions.json in it, only its masks.
+        truth: a folder in ACDC's layout, in nnU-Net's, or flat; a file; None to compare the second tool with the first
+            only.
         classes: names, background first; by default those in predictions.json, ACDC's for ACDC's layout, and else the
             labels' numbers.
 
@@ -46,72 +46,112 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     Raises:
         InputError: nothing there, nothing paired, more than two tools, or classes that contradict each other.
     """
-    roots, given = [Path(path) for path in predictions], [] if truth is None else [Path(truth)]
-    tools = _tools(roots, given)
-    found = [label_maps.predicted(root, given) for root in roots]
-    known = label_maps.label_maps(given[0], label_maps.AS_TRUTH, roots) if given else found[0]
-    left_out = [note for root, maps in zip(roots, found, strict=True) for note in _left_out(root, maps, given)]
-    left_out += _left_out(given[0], known, roots) if given else []
-    if all(path.is_file() for path in (*roots, *given)):
-        found = [[replace(maps[0], stem=known[0].stem)] for maps in found]  # whatever they are called
-    names, notes = _classes(classes, found, known)
+    roots = [Path(path) for path in predictions]
+    truth_roots = [] if truth is None else [Path(truth)]
+    tools = _tools(roots, truth_roots)
+    predicted, truths, notes = _label_maps(roots, truth_roots)
+    names, class_notes = _classes(classes, predicted, truths)
     run = _Run(names)
-    for tool, maps in zip(tools, found, strict=True) if given else ():
-        run.add(tool, maps, known)
-    both = run.agreement(tools, found) if len(tools) == 2 else []
-    if not any(run.rows.values()) and not both:
-        reasons = [failure["reason"] for failure in run.failures] or ["their names have nothing in common"]
-        raise InputError(f"nothing could be compared: {reasons[0]}")
-    head = {"truth": str(truth) if given else None, "tools": tools, "classes": names, "structures": names[1:]}
-    return plain(head | run.content(both, notes + left_out) | provenance())
+    if truth_roots:
+        for tool, maps in zip(tools, predicted, strict=True):
+            run.add(tool, maps, truths)
+    agreement = run.agreement(tools, predicted) if len(tools) == 2 else []
+    run.check_any(agreement)
+    head = {"truth": None if truth is None else str(truth), "tools": tools, "classes": names, "structures": names[1:]}
+    return plain(head | run.content(agreement, class_notes + notes) | provenance())
 
 
-def _tools(roots: Sequence[Path], given: Sequence[Path]) -> list[str]:
-    """What to call those whose predictions these are, once all that is given is there."""
-    if gone := [path for path in (*roots, *given) if not path.exists()]:
-        raise InputError(f"{gone[0]} is not there: give a folder of label maps, or one")
+def _tools(roots: Sequence[Path], truth_roots: Sequence[Path]) -> list[str]:
+    """The tools' names: their folders', or the whole paths where those have one name.
+
+    Raises:
+        InputError: a path is not there, or the paths are not one or two tools, or one tool and a truth.
+    """
+    for path in (*roots, *truth_roots):
+        if not path.exists():
+            raise InputError(f"{path} is not there: give a folder of label maps, or a label map")
     if len(roots) > 2:
         raise InputError(f"{len(roots)} --pred are given: give one or two")
-    if not given and len(roots) < 2:
+    if len(roots) < 2 and not truth_roots:
         raise InputError(f"{roots[0]} is given without --truth: give one, or a second --pred to compare with")
-    if len({root.resolve() for root in roots}) < len(roots):
-        raise InputError(f"{roots[0]} is given as both tools: give the predictions of two, or of one with a truth")
-    names = [root.resolve().name for root in roots]
-    return names if len(set(names)) == len(names) else [str(root) for root in roots]
+    first, last = roots[0].resolve(), roots[-1].resolve()
+    if len(roots) == 1:
+        return [first.name]
+    if first == last:
+        raise InputError(f"{roots[0]} is given as both tools: give two tools' predictions, or one tool's and a truth")
+    if first.name == last.name:
+        return [str(roots[0]), str(roots[1])]
+    return [first.name, last.name]
+
+
+def _label_maps(
+    roots: Sequence[Path], truth_roots: Sequence[Path]
+) -> tuple[list[list[LabelMap]], list[LabelMap], list[str]]:
+    """Each tool's label maps, the truths (where there are none the first tool's), and notes on those left out."""
+    predicted = [label_maps.predicted(root, truth_roots) for root in roots]
+    truths = label_maps.label_maps(truth_roots[0], label_maps.AS_TRUTH, roots) if truth_roots else predicted[0]
+    notes: list[str] = []
+    for root, maps in zip(roots, predicted, strict=True):
+        notes += _left_out(root, maps, truth_roots)
+    if truth_roots:
+        notes += _left_out(truth_roots[0], truths, roots)
+    if all(path.is_file() for path in (*roots, *truth_roots)):  # one pair, whatever the files' names are
+        predicted = [[replace(maps[0], stem=truths[0].stem)] for maps in predicted]
+    return predicted, truths, notes
 
 
 def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[str]:
     """A note where label maps of a folder are not compared, though they are named as if they were."""
-    if not (paths := label_maps.left_out(root, maps, others)):
+    paths = label_maps.left_out(root, maps, others)
+    if not paths:
         return []
-    why = "predictions.json does not list it" if maps[0].listed else "another of its name is"
+    why = "predictions.json does not list it" if maps[0].listed else "another of its name is compared"
     return [f"not compared: {many(len(paths), 'label map')} of {root}, e.g. {paths[0]}: {why}"]
 
 
 def _classes(
-    given: Sequence[str] | None, tools: list[list[LabelMap]], known: list[LabelMap]
+    given: Sequence[str] | None, predicted: list[list[LabelMap]], truths: list[LabelMap]
 ) -> tuple[list[str], list[str]]:
-    """The classes' names, and a note where nobody gave them."""
-    listed = [maps[0].listed["classes"] for maps in tools if maps[0].listed and maps[0].listed["classes"]]
-    if given is None and len({tuple(names) for names in listed}) > 1:
-        raise InputError(f"the tools' classes are {listed[0]} and {listed[1]}: give classes if their labels are one")
-    names = given or (listed[0] if listed else None)
-    if names is None and all((one.path.parent / "Info.cfg").is_file() for one in known):
-        names = acdc.CLASSES
+    """The classes' names, and a note where none are given."""
+    names = given or _listed_classes(predicted) or _acdc_classes(truths)
     if names is None:
-        last = 1
-        for one in tqdm(known, "looking for labels", disable=None):
-            with contextlib.suppress(InputError):  # a failure when its turn comes
-                voxels = volumes.read(one.path, frames=True, mask=True).voxels
-                last = int(np.rint(voxels[voxels < IGNORED].max(initial=last)))
-        return [str(k) for k in range(last + 1)], ["no class names are given: structures are called by their labels"]
+        last = _largest_label(truths)
+        note = "no class names are given: structures are called by their labels"
+        return list(map(str, range(last + 1))), [note]
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORED or "mean" in names:
         raise InputError(f"classes are {list(names)}: give 2 to {IGNORED} names, each once, background first")
     return list(names), []
 
 
+def _listed_classes(predicted: list[list[LabelMap]]) -> list[str] | None:
+    """The classes in the tools' predictions.json, if there are any."""
+    listed = []
+    for maps in predicted:
+        if maps[0].listed and maps[0].listed["classes"]:
+            listed.append(maps[0].listed["classes"])
+    if len(listed) == 2 and list(listed[0]) != list(listed[1]):
+        raise InputError(f"the tools' classes are {listed[0]} and {listed[1]}: give classes if their labels are one")
+    return listed[0] if listed else None
+
+
+def _acdc_classes(truths: list[LabelMap]) -> Sequence[str] | None:
+    """ACDC's classes where all truths lie in its layout."""
+    in_layout = all((truth.path.parent / "Info.cfg").is_file() for truth in truths)
+    return acdc.CLASSES if in_layout else None
+
+
+def _largest_label(truths: list[LabelMap]) -> int:
+    """The largest label in any truth, at least 1."""
+    largest = 1
+    for truth in tqdm(truths, "looking for labels", disable=None):
+        with contextlib.suppress(InputError):  # it becomes a failure when its pair is scored
+            voxels = volumes.read(truth.path, frames=True, mask=True).voxels
+            largest = int(np.rint(voxels[voxels < IGNORED].max(initial=largest)))
+    return largest
+
+
 class _Run:
-    """What piles up over the pairs of an evaluation."""
+    """What an evaluation collects pair by pair."""
 
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
@@ -122,46 +162,70 @@ class _Run:
         self.names: dict[LabelMap, tuple[str, str, str | None]] = {}
 
     def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> None:
-        """Score what belongs together."""
-        pairs, alone, torn = file_matching.paired(predictions, truths)
-        self.missing += [{"tool": tool} | one for one in alone]
-        self.failures += [{"tool": tool} | one for one in torn]
+        """Pair a tool's predictions with the truths and score them."""
+        pairs, alone, torn = paired(predictions, truths)
+        self.missing += [{"tool": tool} | reason for reason in alone]
+        self.failures += [{"tool": tool} | reason for reason in torn]
         self._score(tool, pairs)
 
-    def agreement(self, tools: Sequence[str], found: Sequence[list[LabelMap]]) -> list[Row]:
+    def agreement(self, tools: Sequence[str], predicted: Sequence[list[LabelMap]]) -> list[Row]:
         """Score the second tool against the first: what has one truth, or one name where there is no truth."""
+        tool = pair_name(tools)
         if not self.scored:
-            self.add(pair_name(tools), found[1], found[0])
-        else:
-            first, second = (self.scored[tool] for tool in tools)
-            self._score(pair_name(tools), [(one, first[truth]) for truth, one in second.items() if truth in first])
-        return self.rows.pop(pair_name(tools))
+            self.add(tool, predicted[1], predicted[0])
+            return self.rows.pop(tool)
+        first, second = self.scored[tools[0]], self.scored[tools[1]]
+        pairs = []
+        for truth, prediction in second.items():
+            if truth in first:
+                pairs.append((prediction, first[truth]))
+        self._score(tool, pairs)
+        return self.rows.pop(tool)
 
     def _score(self, tool: str, pairs: list[Pair]) -> None:
-        rows, scored = self.rows.setdefault(tool, []), self.scored.setdefault(tool, {})
-        times = Counter(truth.stem for _, truth in pairs)
+        """Score pairs under a tool's name; those that cannot be scored become failures."""
+        rows = self.rows.setdefault(tool, [])
+        scored = self.scored.setdefault(tool, {})
+        stems = Counter(truth.stem for _, truth in pairs)
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
-            names = case_patient_and_phase(prediction, truth, times[truth.stem] == 1)
-            names = self.names.setdefault(truth, names)  # all tools have those of the first
-            case, patient, phase = self.names.setdefault(prediction, names)
+            case, patient, phase = self._names(prediction, truth, stems[truth.stem] == 1)
             try:
                 scores = score_pair(prediction, truth, self.classes)
             except InputError as error:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
-            else:
-                rows.append({"tool": tool, "case": case, "patient": patient, "phase": phase} | scores)
-                scored[truth] = prediction
+                continue
+            rows.append({"tool": tool, "case": case, "patient": patient, "phase": phase} | scores)
+            scored[truth] = prediction
 
-    def content(self, both: list[Row], notes: list[str]) -> dict[str, Any]:
-        structures, rows = self.classes[1:], [row for rows in self.rows.values() for row in rows]
-        patients, without = patient_indices(rows, structures)
+    def _names(self, prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:
+        """Case, patient and phase; all tools use those of the first."""
+        if truth not in self.names:
+            self.names[truth] = case_patient_and_phase(prediction, truth, stem_is_unique)
+        return self.names.setdefault(prediction, self.names[truth])
+
+    def check_any(self, agreement: list[Row]) -> None:
+        """Refuse an evaluation in which no pair was scored."""
+        if any(self.rows.values()) or agreement:
+            return
+        reason = self.failures[0]["reason"] if self.failures else "their names have nothing in common"
+        raise InputError(f"nothing could be compared: {reason}")
+
+    def content(self, agreement: list[Row], notes: list[str]) -> dict[str, Any]:
+        """All that was collected, as evaluation.json has it; ``agreement`` has the rows of one tool against another."""
+        structures = self.classes[1:]
+        rows: list[Row] = []
+        summaries = {}
+        for tool, own in self.rows.items():
+            rows += own
+            summaries[tool] = summary(own, structures)
+        patients, patient_notes = patient_indices(rows, structures)
         return {
-            "summary": {tool: summary(own, structures) for tool, own in self.rows.items()},
+            "summary": summaries,
             "cases": rows,
             "patients": patients,
-            "agreement": summary(both, structures) if both else None,
-            "agreement_cases": both,
+            "agreement": summary(agreement, structures) if agreement else None,
+            "agreement_cases": agreement,
             "missing": self.missing,
             "failures": self.failures,
-            "notes": notes + unit_notes(rows or both, "truth" if rows else "first tool") + without,
+            "notes": notes + unit_notes(rows or agreement, "truth" if rows else "first tool") + patient_notes,
         }

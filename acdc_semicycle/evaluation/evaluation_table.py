@@ -13,32 +13,64 @@ SHOWN = 10  # lines of failures in the table
 
 
 def table(content: dict[str, Any]) -> str:
-    """What to print: scores by tool and phase, how many have no partner, failures and notes."""
+    """What to print: scores by tool and phase, how many label maps have no partner, failures and notes."""
     lines: list[str] = []
-    for tool, whole in summaries_by_tool(content):
-        lines += [f"{tool}: {many(whole['volumes'], 'volume')}", *_scores_of(whole, ("mean", *content["structures"]))]
-    alone: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for one in content["missing"]:
-        path, _, what = one["reason"].rpartition(" has no ")
-        alone[f"{one['tool']}: " if len(content["tools"]) > 1 else "", what].append(path)
-    for (tool, what), paths in alone.items():
-        side = many(len(paths), "truth" if what == "prediction" else "prediction")
-        lines.append(f"{tool}{side} without a {what}, e.g. {paths[0]}")
-    if failures := content["failures"]:
-        lines.append(f"failures: {len(failures)}")
-        lines += [f"  {one['case']}: {one['reason']}" for one in failures[:SHOWN]]
-        lines += [f"  and {len(failures) - SHOWN} more, in evaluation.json"] if len(failures) > SHOWN else []
+    for tool, whole in summaries_by_tool(content).items():
+        lines.append(f"{tool}: {many(whole['volumes'], 'volume')}")
+        lines += _score_lines(whole, ("mean", *content["structures"]))
+    lines += _missing_lines(content["missing"], name_tools=len(content["tools"]) > 1)
+    lines += _failure_lines(content["failures"])
     return "\n".join([*lines, *content["notes"]])
 
 
-def _scores_of(whole: dict[str, Any], heads: Sequence[str]) -> list[str]:
-    """The lines of one tool: Dice, of each phase too, IoU and distances."""
-    phases = [(f"Dice, {phase}", "dice", part) for phase, part in whole["by_phase"].items()]
-    far = [(f"{score.upper()}, {whole['unit']}", score, whole) for score in FAR]
-    rows = [["", *heads, "n"]]
-    for title, score, part in [("Dice", "dice", whole), *phases, ("IoU", "iou", whole), *far]:
-        values, digits = [part[score][head] for head in heads], 3 if score in OVERLAPS else 2
-        cells = ("-" if value is None else f"{value:.{digits}f}" for value in values)
-        rows.append([title, *cells, part[f"{score}_n"]["mean"]])
-    wide = max(8, *(len(head) + 2 for head in heads))
-    return [f"{title:<22}" + "".join(f"{cell:>{wide}}" for cell in cells) for title, *cells in rows]
+def _missing_lines(missing: Sequence[dict[str, str]], name_tools: bool) -> list[str]:
+    """How many label maps of each tool have no partner, and an example of them."""
+    paths_of: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for entry in missing:
+        path, _, partner = entry["reason"].rpartition(" has no ")
+        paths_of[entry["tool"], partner].append(path)
+    lines = []
+    for (tool, partner), paths in paths_of.items():
+        number = many(len(paths), "truth" if partner == "prediction" else "prediction")
+        prefix = f"{tool}: " if name_tools else ""
+        lines.append(f"{prefix}{number} without a {partner}, e.g. {paths[0]}")
+    return lines
+
+
+def _failure_lines(failures: Sequence[dict[str, str]]) -> list[str]:
+    """The first failures, and how many more there are."""
+    if not failures:
+        return []
+    lines = [f"failures: {len(failures)}"]
+    for failure in failures[:SHOWN]:
+        lines.append(f"  {failure['case']}: {failure['reason']}")
+    if len(failures) > SHOWN:
+        lines.append(f"  and {len(failures) - SHOWN} more, in evaluation.json")
+    return lines
+
+
+def _score_lines(whole: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The lines of one tool: Dice, Dice by phase, IoU and distances."""
+    parts = [("Dice", "dice", whole)]
+    for phase, part in whole["by_phase"].items():
+        parts.append((f"Dice, {phase}", "dice", part))
+    parts.append(("IoU", "iou", whole))
+    for score in FAR:
+        parts.append((f"{score.upper()}, {whole['unit']}", score, whole))
+    width = max(8, *(len(name) + 2 for name in names))
+    lines = [_line("", [*names, "n"], width)]
+    for title, score, part in parts:
+        digits = 3 if score in OVERLAPS else 2
+        cells = [_number(part[score][name], digits) for name in names]
+        lines.append(_line(title, [*cells, str(part[f"{score}_n"]["mean"])], width))
+    return lines
+
+
+def _number(value: float | None, digits: int) -> str:
+    """A score, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _line(title: str, cells: Sequence[str], width: int) -> str:
+    """A title and cells aligned to the right."""
+    return f"{title:<22}" + "".join(f"{cell:>{width}}" for cell in cells)

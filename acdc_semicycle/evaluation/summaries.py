@@ -23,54 +23,70 @@ def summary(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
 
     A case without the structure does not count. Where only some cases have millimetres, distances are theirs.
     """
-    parts = {phase: [row for row in rows if row["phase"] == phase] for phase in acdc.PHASES}
-    by_phase = {phase: _statistics(part, structures) for phase, part in parts.items() if part}
+    by_phase = {}
+    for phase in acdc.PHASES:
+        part = [row for row in rows if row["phase"] == phase]
+        if part:
+            by_phase[phase] = _statistics(part, structures)
     return _statistics(rows, structures) | {"by_phase": by_phase}
 
 
 def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
-    unit = "mm" if any(row["unit"] == "mm" for row in rows) or not rows else "voxels"
+    """Means, standard deviations and numbers of all scores of some cases; distances of those in the common unit."""
+    units = {row["unit"] for row in rows}
+    unit = "voxels" if units == {"voxels"} else "mm"
     result: dict[str, Any] = {"volumes": len(rows), "unit": unit}
     for score in SCORES:
-        counted = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
-        result |= score_statistics(score, counted, structures)
+        values = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
+        result |= score_statistics(score, values, structures)
     return result
 
 
 def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """Clinical indices of each tool's patients with ED, ES and a spacing; a note where some lack a phase."""
-    beats: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows if set(clinical.STRUCTURES) & set(structures) else ():
-        beats[row["tool"], row["patient"]].append(row)
-    found, without = [], set()
-    for (tool, patient), own in beats.items():
-        pair = [row for phase in acdc.PHASES for row in own if row["phase"] == phase]
-        if [row["phase"] for row in pair] != list(acdc.PHASES):
-            without.add(patient)
-        elif all(row["volumes_ml"] for row in pair):
-            sides = {side: clinical.indices(*(row["volumes_ml"][side] for row in pair)) for side in SIDES}
-            found.append({"tool": tool, "patient": patient} | sides)
-    example = min(without, default="")
-    note = f"no clinical indices of {many(len(without), 'patient')} without one ED and one ES, e.g. {example}"
-    return found, [note] if without else []
+    if not set(clinical.STRUCTURES) & set(structures):
+        return [], []
+    rows_of: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        rows_of[row["tool"], row["patient"]].append(row)
+    result, incomplete = [], set()
+    for (tool, patient), own in rows_of.items():
+        ed = [row["volumes_ml"] for row in own if row["phase"] == "ED"]
+        es = [row["volumes_ml"] for row in own if row["phase"] == "ES"]
+        if (len(ed), len(es)) != (1, 1):
+            incomplete.add(patient)
+        elif ed[0] and es[0]:
+            indices = {side: clinical.indices(ed[0][side], es[0][side]) for side in SIDES}
+            result.append({"tool": tool, "patient": patient} | indices)
+    if not incomplete:
+        return result, []
+    number = many(len(incomplete), "patient")
+    return result, [f"no clinical indices of {number} without one ED and one ES, e.g. {min(incomplete)}"]
 
 
 def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
     """Which comparisons are without millimetres, and why."""
-    mixed = len({row["unit"] for row in rows}) == 2
-    return [
-        f"{times} of {many(len(rows), 'comparison')} {'is' if times == 1 else 'are'} in voxels, without volumes or"
-        f" clinical indices, because the {reference}'s {fault.removeprefix('its ')}"
-        for fault, times in Counter(row["withheld"] for row in rows).items()
-        if fault
-    ] + ["means of distances are over the cases in mm only"] * mixed
+    notes = []
+    for fault, times in Counter(row["withheld"] for row in rows).items():
+        if fault:
+            verb = "is" if times == 1 else "are"
+            notes.append(
+                f"{times} of {many(len(rows), 'comparison')} {verb} in voxels, without volumes or clinical indices,"
+                f" because the {reference}'s {fault.removeprefix('its ')}"
+            )
+    if len({row["unit"] for row in rows}) == 2:
+        notes.append("means of distances are over the cases in mm only")
+    return notes
 
 
 def pair_name(tools: Sequence[str]) -> str:
+    """What the comparison of two tools is called: ``B against A``."""
     return " against ".join(reversed(tools))
 
 
-def summaries_by_tool(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def summaries_by_tool(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Each tool's summary under its name, and that of their agreement."""
-    between = [(pair_name(content["tools"]), content["agreement"])] if content["agreement"] else []
-    return [*content["summary"].items(), *between]
+    result = dict(content["summary"])
+    if content["agreement"]:
+        result[pair_name(content["tools"])] = content["agreement"]
+    return result

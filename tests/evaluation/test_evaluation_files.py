@@ -94,7 +94,7 @@ def test_label_maps_that_changed_since_are_no_longer_those_that_were_evaluated(t
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     check_current(tmp_path / "tool", content)
     save(tmp_path / "tool" / "X.nii.gz", box(size=(4, 3, 1)))
-    with pytest.raises(InputError, match=r"X\.nii\.gz is another than was evaluated"):
+    with pytest.raises(InputError, match=r"X\.nii\.gz has changed since it was evaluated"):
         check_current(tmp_path / "tool", content)
 
 
@@ -103,7 +103,7 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
     save(tmp_path / "tool" / "X.nii.gz", box())
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     for truth in (tmp_path / "truth", tmp_path / "tool" / ".." / "truth"):
-        with pytest.raises(InputError, match="is the folder of the truth: say with -o"):
+        with pytest.raises(InputError, match="is the folder of the truth: give another folder for the results with -o"):
             write(content, truth)
     for name in ("evaluation.json", "cases.csv", "summary.csv", "patients.csv"):
         path = tmp_path / name / name

@@ -59,7 +59,7 @@ def test_second_label_maps_of_a_case_are_named(tmp_path):
     found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
     assert [Path(row["prediction"]).name for row in found["cases"]] == ["X_pred.nii.gz", "Y_seg.nii.gz"]
     assert [note for note in found["notes"] if note.startswith("not compared")] == [
-        f"not compared: 1 label map of {tmp_path}/{name}: another of its name is"
+        f"not compared: 1 label map of {tmp_path}/{name}: another of its name is compared"
         for name in (f"tool, e.g. {tmp_path}/tool/X_seg.nii.gz", f"truth, e.g. {tmp_path}/truth/Y_mask.nii.gz")
     ]
     sheet(tmp_path / "tool", [{"case": "Y", "mask": "Y_seg.nii.gz"}])

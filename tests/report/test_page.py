@@ -64,7 +64,7 @@ def test_two_tools_without_a_truth_are_one_against_the_other(tmp_path, into):
         and "0.123" not in page
     )
     volumes.save(tmp_path / "second" / "b_seg.nii.gz", labels * 0, volumes.Volume(labels[..., None], affine))
-    with pytest.raises(InputError, match="is another than was evaluated"):
+    with pytest.raises(InputError, match="has changed since it was evaluated"):
         report_page.write(tmp_path / into)
 
 
