@@ -6,25 +6,21 @@ Files are paired by name (:mod:`acdc_semicycle.evaluation.file_matching`), each 
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation import label_maps
 from acdc_semicycle.evaluation.case_names import case_patient_and_phase
+from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
-from acdc_semicycle.imageio import volumes
-from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.provenance import plain, provenance
 
@@ -50,7 +46,7 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     truth_roots = [] if truth is None else [Path(truth)]
     tools = _tools(roots, truth_roots)
     predicted, truths, notes = _label_maps(roots, truth_roots)
-    names, class_notes = _classes(classes, predicted, truths)
+    names, class_notes = class_names(classes, predicted, truths)
     run = _Run(names)
     if truth_roots:
         for tool, maps in zip(tools, predicted, strict=True):
@@ -107,47 +103,6 @@ def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[
         return []
     why = "predictions.json does not list it" if maps[0].listed else "another of its name is compared"
     return [f"not compared: {many(len(paths), 'label map')} of {root}, e.g. {paths[0]}: {why}"]
-
-
-def _classes(
-    given: Sequence[str] | None, predicted: list[list[LabelMap]], truths: list[LabelMap]
-) -> tuple[list[str], list[str]]:
-    """The classes' names, and a note where none are given."""
-    names = given or _listed_classes(predicted) or _acdc_classes(truths)
-    if names is None:
-        last = _largest_label(truths)
-        note = "no class names are given: structures are called by their labels"
-        return list(map(str, range(last + 1))), [note]
-    if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORED or "mean" in names:
-        raise InputError(f"classes are {list(names)}: give 2 to {IGNORED} names, each once, background first")
-    return list(names), []
-
-
-def _listed_classes(predicted: list[list[LabelMap]]) -> list[str] | None:
-    """The classes in the tools' predictions.json, if there are any."""
-    listed = []
-    for maps in predicted:
-        if maps[0].listed and maps[0].listed["classes"]:
-            listed.append(maps[0].listed["classes"])
-    if len(listed) == 2 and list(listed[0]) != list(listed[1]):
-        raise InputError(f"the tools' classes are {listed[0]} and {listed[1]}: give classes if their labels are one")
-    return listed[0] if listed else None
-
-
-def _acdc_classes(truths: list[LabelMap]) -> Sequence[str] | None:
-    """ACDC's classes where all truths lie in its layout."""
-    in_layout = all((truth.path.parent / "Info.cfg").is_file() for truth in truths)
-    return acdc.CLASSES if in_layout else None
-
-
-def _largest_label(truths: list[LabelMap]) -> int:
-    """The largest label in any truth, at least 1."""
-    largest = 1
-    for truth in tqdm(truths, "looking for labels", disable=None):
-        with contextlib.suppress(InputError):  # it becomes a failure when its pair is scored
-            voxels = volumes.read(truth.path, frames=True, mask=True).voxels
-            largest = int(np.rint(voxels[voxels < IGNORED].max(initial=largest)))
-    return largest
 
 
 class _Run:
