@@ -1,9 +1,9 @@
 """How good a segmentation is, judged without a truth.
 
 What only this method has is the cycle: G_SI paints an image from the segmentation, and where the two disagree the
-segmentation is doubtful (Mondal et al. 2019, eq. 6, read backwards). Beside it what any network has: how certain it is,
-and whether it says the same of a mirror image. Which of them tells good from bad is measured on validation cases
-(:mod:`acdc_semicycle.evaluation.quality_fit`), and only then is there a ``quality``.
+segmentation is doubtful (Mondal et al. 2019, eq. 6, read backwards). The other scores need no G_SI: how certain the
+network is, and whether it finds the same in mirror images. Which of them tells good from bad is measured on validation
+cases (:mod:`acdc_semicycle.evaluation.quality_fit`), and only then is there a ``quality``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -42,82 +43,109 @@ class Judged(NamedTuple):
     difference: NDArray | None
 
 
-class _Seen(NamedTuple):
-    """What the scores are made of, slices last."""
+class _Inputs(NamedTuple):
+    """What the scores are computed from, slices last."""
 
     x: Tensor  # [C, H, W, S]
     s: Tensor  # [K, H, W, S]
     labels: Tensor  # [H, W, S]
     near: Tensor  # [H, W, S], around the structures
-    painted: Tensor | None
-    painted_labels: Tensor | None  # what the network finds in the painted image
+    painted: Tensor | None  # [C, H, W, S]
+    painted_labels: Tensor | None  # [H, W, S], what the network finds in the painted image
     votes: Tensor | None  # [4, H, W, S]
 
-    def slice(self, z: int) -> _Seen:
-        return _Seen(*(None if item is None else item[..., z : z + 1] for item in self))  # type: ignore[arg-type]
+    def of_slice(self, z: int) -> _Inputs:
+        """The same of one slice."""
+        items = [None if item is None else item[..., z : z + 1] for item in self]
+        return _Inputs(*items)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
 def judge(x: Tensor, s: Tensor, network: nn.Module, painter: nn.Module | None, votes: Tensor | None = None) -> Judged:
-    """Every score that can be had of an image x [C, H, W, slices] and its segmentation s [K, H, W, slices].
+    """Every score that can be computed for an image x [C, H, W, slices] and its segmentation s [K, H, W, slices].
 
     Args:
         x: as the network saw it, in [-1, 1].
         s: softmax probabilities.
         network: G_IS.
         painter: G_SI of the same training, if there is one.
-        votes: class indices of the four mirror images [4, H, W, slices], if they were looked at.
+        votes: class indices of the four mirror images [4, H, W, slices], if they were segmented.
     """
-    x, s = (torch.as_tensor(item).detach().float() for item in (x, s))
-    x, s = (item.as_tensor() if hasattr(item, "as_tensor") else item for item in (x, s))
+    x, s = _plain(x), _plain(s)
     labels = s.max(0).indices  # argmax takes thirty times as long
-    painted = None if painter is None else _by_slice(painter, s)
-    painted_labels = None if painted is None else _by_slice(network, painted).max(0).indices
-    seen = _Seen(x, s, labels, _around(labels > 0), painted, painted_labels, votes)
-    whole = _scores(seen)
-    by_slice = [_scores(seen.slice(z)) for z in range(labels.shape[-1])]
-    slices = {name: [one[name] for one in by_slice] for name in whole}
+    painted = painted_labels = None
+    if painter is not None:
+        painted = _by_slice(painter, s)
+        painted_labels = _by_slice(network, painted).max(0).indices
+    inputs = _Inputs(x, s, labels, _around(labels > 0), painted, painted_labels, votes)
+    scores = _scores(inputs)
+    slices: dict[str, list[float | None]] = {name: [] for name in scores}
+    for z in range(labels.shape[-1]):
+        for name, value in _scores(inputs.of_slice(z)).items():
+            slices[name].append(value)
     if painted is None:
-        return Judged(whole, slices, None, None)
-    return Judged(whole, slices, painted.cpu().numpy(), (painted - x).abs().mean(0).cpu().numpy())
+        return Judged(scores, slices, None, None)
+    return Judged(scores, slices, painted.cpu().numpy(), (painted - x).abs().mean(0).cpu().numpy())
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """In single precision, without gradient, and no MetaTensor."""
+    tensor = torch.as_tensor(tensor).detach().float()
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
 
 
 def _by_slice(network: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
     """A network of slices over a volume [C, H, W, slices]."""
-    parts = volume.movedim(-1, 0).split(BATCH)
-    return torch.cat([network(part).float() for part in parts]).movedim(0, -1)
+    batches = volume.movedim(-1, 0).split(BATCH)
+    return torch.cat([network(batch).float() for batch in batches]).movedim(0, -1)
 
 
 def _around(structures: Tensor) -> Tensor:
-    """The structures and what lies within a sixteenth of the slice's side of them."""
-    wide = max(structures.shape[:2]) // 16
+    """The structures [H, W, S], and what lies within a sixteenth of the slice's longer side of them."""
+    reach = max(structures.shape[:2]) // 16
     near = structures.movedim(-1, 0)[:, None].float()
-    for side in ((1, 0), (0, 1)):  # rows, then columns
-        near = nn.functional.max_pool2d(near, [2 * wide * n + 1 for n in side], 1, [wide * n for n in side])
+    near = nn.functional.max_pool2d(near, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    near = nn.functional.max_pool2d(near, (1, 2 * reach + 1), stride=1, padding=(0, reach))
     return near[:, 0].movedim(0, -1) > 0
 
 
-def _scores(seen: _Seen) -> dict[str, float | None]:
-    k, near = len(seen.s), seen.near
-    found: dict[str, Tensor] = {}
-    if seen.painted is not None and seen.painted_labels is not None:
-        x, painted = seen.x[:, near], seen.painted[:, near]
-        found["cycle"] = 1 - (x - painted).abs().mean()
-        found["cycle_correlation"] = _correlation(x, painted)
-        found["cycle_dice"] = dice(counts(confusion(seen.painted_labels, seen.labels, k)))[1:].nanmean()
-    own = torch.stack([seen.labels == label for label in range(1, k)]).float()
-    both = (seen.s[1:] * own).sum((1, 2, 3))
-    held = own.sum((1, 2, 3))
-    soft_dice = 2 * both / (seen.s[1:].sum((1, 2, 3)) + held)
-    found["soft_dice"] = soft_dice[held > 0].mean()
-    entropy = -(seen.s * seen.s.clamp_min(1e-12).log()).sum(0) / math.log(k)
-    found["entropy"] = 1 - entropy[near].mean()
-    if seen.votes is not None:
-        each = [dice(counts(confusion(vote, seen.labels, k)))[1:].nanmean() for vote in seen.votes]
-        found["flips"] = torch.stack(each).nanmean()
-    return {name: float(value) if math.isfinite(float(value)) else None for name, value in found.items()}
+def _scores(inputs: _Inputs) -> dict[str, float | None]:
+    """All of ``SCORES`` that these inputs allow; None where no structure was found."""
+    s, labels, near = inputs.s, inputs.labels, inputs.near
+    scores: dict[str, Tensor] = {}
+    if inputs.painted is not None and inputs.painted_labels is not None:
+        x, painted = inputs.x[:, near], inputs.painted[:, near]
+        scores["cycle"] = 1 - (x - painted).abs().mean()
+        scores["cycle_correlation"] = _correlation(x, painted)
+        scores["cycle_dice"] = _mean_dice(inputs.painted_labels, labels, len(s))
+    scores["soft_dice"] = _soft_dice(s, labels)
+    entropy = -(s * s.clamp_min(1e-12).log()).sum(0) / math.log(len(s))
+    scores["entropy"] = 1 - entropy[near].mean()
+    if inputs.votes is not None:
+        dices = [_mean_dice(vote, labels, len(s)) for vote in inputs.votes]
+        scores["flips"] = torch.stack(dices).nanmean()
+    result: dict[str, float | None] = {}
+    for name, score in scores.items():
+        value = float(score)
+        result[name] = value if math.isfinite(value) else None
+    return result
 
 
-def _correlation(one: Tensor, other: Tensor) -> Tensor:
-    one, other = one - one.mean(), other - other.mean()
-    return (one * other).sum() / (one.norm() * other.norm())  # NaN of nothing, or of one grey
+def _mean_dice(labels: Tensor, others: Tensor, classes: int) -> Tensor:
+    """Dice of two label maps, the mean over structures."""
+    return dice(counts(confusion(labels, others, classes)))[1:].nanmean()
+
+
+def _soft_dice(s: Tensor, labels: Tensor) -> Tensor:
+    """Dice of probabilities s with their own labels, the mean over the structures that were found."""
+    masks = torch.stack([labels == label for label in range(1, len(s))]).float()
+    common = (s[1:] * masks).sum((1, 2, 3))
+    voxels = masks.sum((1, 2, 3))
+    soft_dice = 2 * common / (s[1:].sum((1, 2, 3)) + voxels)
+    return soft_dice[voxels > 0].mean()
+
+
+def _correlation(x: Tensor, painted: Tensor) -> Tensor:
+    """Pearson's correlation; NaN of no voxels, and where one image is constant."""
+    x, painted = x - x.mean(), painted - painted.mean()
+    return (x * painted).sum() / (x.norm() * painted.norm())

@@ -69,7 +69,7 @@ def test_the_worst_tenth_is_counted():
 
 
 def test_too_few_cases_and_a_missing_score_give_no_quality():
-    with pytest.raises(InputError, match="at least 8 of 3"):
+    with pytest.raises(InputError, match="at least 8 cases of 3 patients"):
         quality_fit.fit(cases(6))
     fitted = quality_fit.fit(cases())
     assert quality_fit.expected_dice(fitted, dict.fromkeys(fitted["weights"])) is None
@@ -82,7 +82,7 @@ def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
     fitted = quality_fit.fit([*found, empty])
     assert fitted == quality_fit.fit(found) | {"nothing_found": 1}
     assert quality_fit.expected_dice(fitted, EMPTY) is None
-    with pytest.raises(InputError, match=r"7 cases of 4 patients .*\(1 more have none, as nothing was found\)"):
+    with pytest.raises(InputError, match=r"7 cases of 4 patients .*\(1 more have no scores, as nothing was found\)"):
         quality_fit.fit([*found[:7], empty])
 
 
@@ -90,7 +90,7 @@ def test_cases_without_a_score_in_common_are_refused():
     found = cases()
     found[0]["scores"] |= {"cycle_correlation": None}
     found[1]["scores"] |= {"cycle": None}
-    with pytest.raises(InputError, match="no score is there of all 40 cases: predict them all with the same switches"):
+    with pytest.raises(InputError, match="no score exists for all 40 cases: predict them all with the same switches"):
         quality_fit.fit(found)
 
 
