@@ -19,21 +19,20 @@ from acdc_semicycle.artifacts.model import said
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.evaluation.examples import LARGEST, example
-from acdc_semicycle.evaluation.metrics import confusion, dice
-from acdc_semicycle.evaluation.model_scores import SCORES, Case, by_structure, summary, trivial
+from acdc_semicycle.evaluation import examples
+from acdc_semicycle.evaluation.metrics import confusion
+from acdc_semicycle.evaluation.model_scores import Case, case_scores, summary, trivial
 from acdc_semicycle.evaluation.model_tables import table, write_cases, write_summary
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, replacing, write_text
+from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_text
 from acdc_semicycle.runtime.provenance import plain, provenance
 
-OURS = (  # and by what they are known
+OURS = (  # each file with what marks it as written here
     ("report.json", '"cases"', MADE_HERE),
     ("cases.csv", "case,patient,phase,"),
     ("summary.csv", "score,structure,mean,std"),
 )
-PANEL = 4  # cases in panel.npz
 
 
 def read_share(records: Sequence[Record], transform: Callable) -> list[Any]:
@@ -52,7 +51,7 @@ def read_share(records: Sequence[Record], transform: Callable) -> list[Any]:
 
 @dataclass
 class Report:
-    """Evaluates a network and writes what came out into one folder; of several processes, the first one writes.
+    """Evaluates a network and writes its scores into one folder; of several processes, the first one writes.
 
     ``report.json`` (``summary``, ``floor``, ``cases``, and how it was made), ``cases.csv`` (a row a volume),
     ``summary.csv`` (a row a structure), ``examples.png`` (the worst, the middle and the best), ``panel.npz`` (slices
@@ -97,15 +96,16 @@ class Report:
         self._check_card()
         self.check()
         cases = self._evaluate()
-        if distributed.rank():
-            return Path(self.folder) / "report.json"
         folder = Path(self.folder)
-        content = self._content(cases)
         path = folder / "report.json"
+        if distributed.rank():
+            return path
+        content = self._content(cases)
         write_text(path, json.dumps(plain(content), indent=1) + "\n")
         write_cases(folder / "cases.csv", content["cases"], self._structures)
         write_summary(folder / "summary.csv", content["summary"], self._structures)
-        self._draw(folder, cases)
+        examples.write_figure(folder / "examples.png", cases, self.classes, self.colours)
+        examples.write_panel(folder / "panel.npz", cases)
         print(table(content, self._structures))
         print(path, flush=True)
         return path
@@ -116,6 +116,7 @@ class Report:
         return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
+        """Refuse a network whose model.json says other than ``card``."""
         trained = said(self.checkpoint)
         for name, value in json.loads(json.dumps(self.card)).items():
             if name in trained and trained[name] != value:
@@ -125,76 +126,66 @@ class Report:
                 )
 
     def _evaluate(self) -> list[Case]:
+        """The cases of all processes, sorted by name."""
         cases: list[Case] = []
         with self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect, cases):
             if sys.stderr.isatty() and distributed.rank() == 0:
                 ProgressBar(desc="evaluating").attach(self.evaluator)
             self.evaluator.run()
-        found = [case for some in distributed.gather(cases) for case in some if case.case]  # see read_share
-        return sorted(found, key=lambda case: case.case)
+        all_cases = []
+        for share in distributed.gather(cases):
+            all_cases += [case for case in share if case.case]  # see read_share
+        return sorted(all_cases, key=lambda case: case.case)
 
     def _collect(self, engine: Engine, cases: list[Case]) -> None:
-        n = len(self.classes)
+        """Add the cases of one batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
-            maps = {k: output[k].as_tensor()[0].cpu() for k in ("pred", "pred_network", "label_network")}
-            truth = item["label"].as_tensor()[0].cpu()
-            z = int(((truth > 0) & (truth < n)).sum((0, 1)).argmax())  # the slice with the most foreground
-            step = -(-max(truth.shape[:2]) // LARGEST)
-            cases.append(
-                Case(
-                    item["case"],
-                    item["patient"],
-                    item["phase"],
-                    Path(item["image"].meta["filename_or_obj"]),
-                    z + (item.get("slice") or 0),
-                    maps["pred"][::step, ::step, z].numpy().astype(np.uint8),
-                    truth[::step, ::step, z].numpy().astype(np.uint8),
-                    confusion(maps["pred"], truth, n),
-                    confusion(maps["pred_network"], maps["label_network"], n),
-                )
-            )
+            cases.append(_case(item, output, len(self.classes)))
 
     def _content(self, cases: Sequence[Case]) -> dict[str, Any]:
-        phases = sorted({case.phase for case in cases if case.phase})
-        first = len(self.classes) - len(self._structures)
+        """The content of report.json."""
+        rows = []
+        for case in cases:
+            about = {"case": case.case, "patient": case.patient, "phase": case.phase}
+            rows.append(about | case_scores(case, self._structures))
+        by_phase = {}
+        for phase in sorted({case.phase for case in cases if case.phase}):
+            by_phase[phase] = self._summary([case for case in cases if case.phase == phase])
         return {
             "part": self.part,
             **self.about,
             "main": self.main,
             "classes": list(self.classes),
             "colours": self.colours,
-            "summary": self._summary(cases)
-            | {"by_phase": {phase: self._summary([c for c in cases if c.phase == phase]) for phase in phases}},
+            "summary": self._summary(cases) | {"by_phase": by_phase},
             "floor": self._summary([trivial(case) for case in cases]),
-            "cases": [
-                {"case": case.case, "patient": case.patient, "phase": case.phase}
-                | {score: by_structure(f(case.counts)[first:], self._structures) for score, f in SCORES.items()}
-                for case in cases
-            ],
+            "cases": rows,
             "checkpoint": str(self.checkpoint),
             **provenance(),
         }
 
     def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """The scores of a set of cases."""
         return summary(cases, self.classes, self._structures, self.paper_miou_without)
 
-    def _draw(self, folder: Path, cases: Sequence[Case]) -> None:
-        from acdc_semicycle.evaluation.figures import examples_figure
 
-        first = len(self.classes) - len(self._structures)
-        scores = {case.case: float(dice(case.counts)[first:].nanmean()) for case in cases}
-        ranked = sorted(cases, key=lambda case: np.nan_to_num(scores[case.case]))
-        chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
-        examples = [example(case, f", Dice {scores[case.case]:.3f}") for case in chosen.values()]
-        figure = examples_figure(examples, self.classes, self.colours)
-        with replacing(folder / "examples.png") as beside:
-            figure.savefig(beside, dpi=110)
-        spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
-        shown = [example(cases[place]) for place in spread]
-        arrays = {
-            f"{name}_{n}": getattr(example, name)
-            for n, example in enumerate(shown)
-            for name in ("image", "truth", "prediction")
-        }
-        with replacing(folder / "panel.npz") as beside:
-            np.savez_compressed(beside, names=np.array([cases[n].case for n in spread]), **arrays)
+def _case(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:
+    """One evaluated volume or picture: its confusion matrices, and the slice with the most foreground."""
+    truth = item["label"].as_tensor()[0].cpu()
+    prediction = output["pred"].as_tensor()[0].cpu()
+    network_prediction = output["pred_network"].as_tensor()[0].cpu()
+    network_truth = output["label_network"].as_tensor()[0].cpu()
+    foreground = (truth > 0) & (truth < classes)
+    z = int(foreground.sum((0, 1)).argmax())
+    step = examples.step_of(truth.shape)
+    return Case(
+        item["case"],
+        item["patient"],
+        item["phase"],
+        Path(item["image"].meta["filename_or_obj"]),
+        z + (item.get("slice") or 0),
+        prediction[::step, ::step, z].numpy().astype(np.uint8),
+        truth[::step, ::step, z].numpy().astype(np.uint8),
+        confusion(prediction, truth, classes),
+        confusion(network_prediction, network_truth, classes),
+    )

@@ -19,13 +19,13 @@ SCORES = {"dice": dice, "iou": iou}
 
 @dataclass
 class Case:
-    """What is kept of one evaluated volume or picture; of its masks, one slice [H, W] to look at."""
+    """The scores of one evaluated volume or picture, and of its masks one slice [H, W] to look at."""
 
     case: str
     patient: str
     phase: str
     image: Path
-    place: int  # of that slice in the file
+    slice_index: int  # of that slice in the file
     prediction: np.ndarray  # class indices, every n-th pixel of a large picture
     truth: np.ndarray
     confusion: Tensor  # [K, K] on the image's own grid
@@ -46,10 +46,9 @@ def summary(
     ``miou``: of one confusion matrix over the whole set, all classes counted; ``paper_miou``: the paper's.
     """
     result: dict[str, Any] = {"volumes": len(cases)}
-    first = len(classes) - len(structures)
-    for score, f in SCORES.items():
-        rows = [by_structure(f(case.counts)[first:], structures) for case in cases]
-        result |= score_statistics(score, rows, structures)
+    rows = [case_scores(case, structures) for case in cases]
+    for score in SCORES:
+        result |= score_statistics(score, [row[score] for row in rows], structures)
         del result[f"{score}_n"]["mean"]  # report.json has none
     pooled = iou(counts(torch.stack([case.confusion for case in cases]).sum(0)))
     result["miou"] = float(pooled.nanmean())
@@ -59,17 +58,28 @@ def summary(
     return result
 
 
-def by_structure(values: Tensor, structures: Sequence[str]) -> dict[str, float]:
-    """Scores as a row: their mean, then each structure."""
-    return {"mean": float(values.nanmean())} | dict(zip(structures, values.tolist(), strict=True))
+def case_scores(case: Case, structures: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Dice and IoU of one image: each the mean over structures, then by structure, which are the last classes."""
+    result = {}
+    first_structure = len(case.counts) - len(structures)
+    for score, function in SCORES.items():
+        values = function(case.counts)[first_structure:]
+        by_structure = dict(zip(structures, values.tolist(), strict=True))
+        result[score] = {"mean": float(values.nanmean())} | by_structure
+    return result
 
 
 def trivial(case: Case) -> Case:
-    """The same case, had the prediction been the first class, background as a rule, everywhere."""
+    """The same case with a prediction of the first class, background as a rule, everywhere."""
+    return replace(
+        case,
+        confusion=_all_as_first(case.confusion),
+        network_confusion=_all_as_first(case.network_confusion),
+    )
 
-    def trivial(matrix: Tensor) -> Tensor:
-        first = torch.zeros_like(matrix)
-        first[:, 0] = matrix.sum(1)
-        return first
 
-    return replace(case, confusion=trivial(case.confusion), network_confusion=trivial(case.network_confusion))
+def _all_as_first(confusion: Tensor) -> Tensor:
+    """The confusion matrix if all pixels were predicted as the first class."""
+    result = torch.zeros_like(confusion)
+    result[:, 0] = confusion.sum(1)
+    return result

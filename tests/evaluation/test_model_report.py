@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from monai.engines import SupervisedEvaluator
 
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.evaluation import figures, model_report, model_tables
+from acdc_semicycle.evaluation import examples, figures, model_report, model_tables
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.provenance import plain, provenance
 
@@ -20,15 +20,14 @@ def test_the_examples_are_the_worst_the_median_and_the_best_image(tmp_path, monk
     shown: list[str] = []
     empty = np.zeros((2, 2), np.uint8)
     monkeypatch.setattr(
-        model_report, "example", lambda case, words="": figures.Example(case.case + words, empty, empty, empty)
+        examples, "example", lambda case, suffix="": figures.Example(case.case + suffix, empty, empty, empty)
     )
-    monkeypatch.setattr(
-        figures, "examples_figure", lambda examples, *_: shown.extend(e.title for e in examples) or Figure()
-    )
+    monkeypatch.setattr(figures, "examples_figure", lambda drawn, *_: shown.extend(e.title for e in drawn) or Figure())
     cases = [case(f"p{right}", [1] * right + [0] * (6 - right), [1] * 6) for right in (4, 1, 6, 2, 3)]
-    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
-    model_report.Report(evaluator, torch.nn.Linear(1, 1), "", tmp_path, CLASSES, "test")._draw(tmp_path, cases)
+    examples.write_figure(tmp_path / "examples.png", cases, CLASSES)
     assert shown == ["p1, Dice 0.286", "p3, Dice 0.667", "p6, Dice 1.000"]
+    examples.write_panel(tmp_path / "panel.npz", cases)
+    assert np.load(tmp_path / "panel.npz")["names"].tolist() == ["p4", "p1", "p2", "p3"]
 
 
 def test_not_a_number_is_null_in_json():
