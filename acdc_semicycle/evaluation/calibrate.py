@@ -12,7 +12,7 @@ import numpy as np
 from acdc_semicycle.artifacts.score_names import current_predictions
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.quality import SCORES
-from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, fit, nothing_found
+from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, fit, nothing_found, with_structures
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json, write_text
 
@@ -141,7 +141,7 @@ def _check_apart(folder: Path, cases: Sequence[Case], test: Path, test_cases: Se
 
 def _tested(fitted: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
-    judged = [case for case in cases if not nothing_found(case["scores"])]
+    judged = with_structures(cases)
     if not judged:
         raise InputError(f"nothing was found in any of {many(len(cases), 'test case')}: give others")
     truth = np.array([case["dice"] for case in judged])

@@ -42,7 +42,7 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     Raises:
         InputError: nothing there, nothing paired, more than two tools, or classes that contradict each other.
     """
-    roots = [Path(path) for path in predictions]
+    roots = list(map(Path, predictions))
     truth_roots = [] if truth is None else [Path(truth)]
     tools = _tools(roots, truth_roots)
     predicted, truths, notes = _label_maps(roots, truth_roots)
@@ -91,7 +91,7 @@ def _label_maps(
         notes += _left_out(root, maps, truth_roots)
     if truth_roots:
         notes += _left_out(truth_roots[0], truths, roots)
-    if all(path.is_file() for path in (*roots, *truth_roots)):  # one pair, whatever the files' names are
+    if all(map(Path.is_file, [*roots, *truth_roots])):  # one pair, whatever the files' names are
         predicted = [[replace(maps[0], stem=truths[0].stem)] for maps in predicted]
     return predicted, truths, notes
 
@@ -119,8 +119,10 @@ class _Run:
     def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> None:
         """Pair a tool's predictions with the truths and score them."""
         pairs, alone, torn = paired(predictions, truths)
-        self.missing += [{"tool": tool} | reason for reason in alone]
-        self.failures += [{"tool": tool} | reason for reason in torn]
+        for reason in alone:
+            self.missing.append({"tool": tool} | reason)
+        for reason in torn:
+            self.failures.append({"tool": tool} | reason)
         self._score(tool, pairs)
 
     def agreement(self, tools: Sequence[str], predicted: Sequence[list[LabelMap]]) -> list[Row]:

@@ -83,10 +83,7 @@ def _case_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[list[A
     """cases.csv: the head, then a row per case with its scores and volumes."""
     scores = list(product(SCORES, names))
     sides = list(product(SIDES, content["structures"]))
-    head = list(CASE)
-    head += [f"{score}_{name}" for score, name in scores]
-    head += [f"{side}_{name}_ml" for side, name in sides]
-    yield head
+    yield [*CASE, *map("_".join, scores), *(f"{side}_{name}_ml" for side, name in sides)]
     for row in content["cases"] + content["agreement_cases"]:
         cells = [row[column] for column in CASE]
         for score, name in scores:
@@ -110,6 +107,6 @@ def _summary_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[lis
 def _patient_rows(content: dict[str, Any]) -> Iterable[list[Any]]:
     """patients.csv: the head, then a row per tool and patient with the true and the predicted indices."""
     indices = list(clinical.indices({}, {}))
-    yield ["tool", "patient", *(f"{side}_{name}" for side, name in product(SIDES, indices))]
+    yield ["tool", "patient", *map("_".join, product(SIDES, indices))]
     for row in content["patients"]:
         yield [row["tool"], row["patient"], *row["truth"].values(), *row["prediction"].values()]

@@ -57,7 +57,7 @@ def _score_lines(whole: dict[str, Any], names: Sequence[str]) -> list[str]:
     parts.append(("IoU", "iou", whole))
     for score in FAR:
         parts.append((f"{score.upper()}, {whole['unit']}", score, whole))
-    width = max(8, *(len(name) + 2 for name in names))
+    width = max(8, max(map(len, names)) + 2)
     lines = [_line("", [*names, "n"], width)]
     for title, score, part in parts:
         digits = 3 if score in OVERLAPS else 2

@@ -41,14 +41,16 @@ def write_figure(
 def write_panel(path: Path, cases: Sequence[Case]) -> None:
     """Image, truth and prediction of a few cases, evenly spread, the same whatever the network."""
     spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
+    names: list[str] = []
     arrays: dict[str, Any] = {}
     for number, index in enumerate(spread):
         shown = example(cases[index])
+        names.append(cases[index].case)
         arrays[f"image_{number}"] = shown.image
         arrays[f"truth_{number}"] = shown.truth
         arrays[f"prediction_{number}"] = shown.prediction
     with replacing(path) as beside:
-        np.savez_compressed(beside, names=np.array([cases[index].case for index in spread]), **arrays)
+        np.savez_compressed(beside, names=np.array(names), **arrays)
 
 
 def step_of(shape: Sequence[int]) -> int:

@@ -41,12 +41,12 @@ class Example(NamedTuple):
 def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours: Colours | None = None) -> Figure:
     """One row per example: the image, the truth over it, the prediction over it; below, a legend of their classes."""
     table = colours_of(len(classes), colours)
-    heights = []
+    heights, inches = [], 0.0
     for example in examples:
         height, width = example.image.shape[:2]
         heights.append(height / width)
-    total = sum(2.4 * height + 0.3 for height in heights) + 0.8
-    figure = Figure(figsize=(7.5, total), layout="constrained")
+        inches += 2.4 * heights[-1] + 0.3
+    figure = Figure(figsize=(7.5, inches + 0.8), layout="constrained")
     axes = figure.subplots(len(examples), 3, squeeze=False, height_ratios=heights)
     masks = []
     for row, example in zip(axes, examples, strict=True):
@@ -63,7 +63,7 @@ def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours
 
 def legend(figure: Figure, masks: Sequence[NDArray], classes: Sequence[str], table: NDArray) -> None:
     """Names and colours of the classes that these masks hold; the background has none."""
-    labels = np.unique(np.concatenate([mask.ravel() for mask in masks]))
+    labels = np.unique(np.concatenate(masks, axis=None))
     patches = []
     for label, name in enumerate(classes):
         if label in labels and name != "background":

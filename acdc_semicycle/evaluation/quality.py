@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from monai.data import MetaTensor
+from monai.networks.utils import one_hot
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -138,7 +139,7 @@ def _mean_dice(labels: Tensor, others: Tensor, classes: int) -> Tensor:
 
 def _soft_dice(s: Tensor, labels: Tensor) -> Tensor:
     """Dice of probabilities s with their own labels, the mean over the structures that were found."""
-    masks = torch.stack([labels == label for label in range(1, len(s))]).float()
+    masks = one_hot(labels[None], len(s), dim=0)[1:]
     common = (s[1:] * masks).sum((1, 2, 3))
     voxels = masks.sum((1, 2, 3))
     soft_dice = 2 * common / (s[1:].sum((1, 2, 3)) + voxels)

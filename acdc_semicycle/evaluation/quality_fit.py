@@ -33,7 +33,7 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Raises:
         InputError: too few cases, of too few patients, or no score that all of them have.
     """
-    judged = [case for case in cases if not nothing_found(case["scores"])]
+    judged = with_structures(cases)
     patients = np.array([case["patient"] for case in judged])
     _check_enough(patients, len(cases) - len(judged))
     names = _common_scores(judged)
@@ -114,6 +114,11 @@ def expected_dice(quality: Mapping[str, Any] | None, scores: Mapping[str, float 
 def nothing_found(scores: Mapping[str, float | None]) -> bool:
     """Whether a segmentation holds no structure, so that there is nothing to be judged."""
     return all(value is None for value in scores.values())
+
+
+def with_structures(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The cases in which something was found."""
+    return [case for case in cases if not nothing_found(case["scores"])]
 
 
 def lowest(quality: Mapping[str, Any] | None, frames: Sequence[Mapping[str, float | None]]) -> float | None:

@@ -33,8 +33,7 @@ def summary(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
 
 def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
     """Means, standard deviations and numbers of all scores of some cases; distances of those in the common unit."""
-    units = {row["unit"] for row in rows}
-    unit = "voxels" if units == {"voxels"} else "mm"
+    unit = "voxels" if _units(rows) == {"voxels"} else "mm"
     result: dict[str, Any] = {"volumes": len(rows), "unit": unit}
     for score in SCORES:
         values = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
@@ -46,13 +45,13 @@ def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[lis
     """Clinical indices of each tool's patients with ED, ES and a spacing; a note where some lack a phase."""
     if not set(clinical.STRUCTURES) & set(structures):
         return [], []
-    rows_of: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    volumes_of: dict[tuple[str, str], dict[str | None, list[Any]]] = {}  # by tool and patient, then by phase
     for row in rows:
-        rows_of[row["tool"], row["patient"]].append(row)
+        by_phase = volumes_of.setdefault((row["tool"], row["patient"]), defaultdict(list))
+        by_phase[row["phase"]].append(row["volumes_ml"])
     result, incomplete = [], set()
-    for (tool, patient), own in rows_of.items():
-        ed = [row["volumes_ml"] for row in own if row["phase"] == "ED"]
-        es = [row["volumes_ml"] for row in own if row["phase"] == "ES"]
+    for (tool, patient), by_phase in volumes_of.items():
+        ed, es = by_phase["ED"], by_phase["ES"]
         if (len(ed), len(es)) != (1, 1):
             incomplete.add(patient)
         elif ed[0] and es[0]:
@@ -74,14 +73,19 @@ def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
                 f"{times} of {many(len(rows), 'comparison')} {verb} in voxels, without volumes or clinical indices,"
                 f" because the {reference}'s {fault.removeprefix('its ')}"
             )
-    if len({row["unit"] for row in rows}) == 2:
+    if len(_units(rows)) == 2:
         notes.append("means of distances are over the cases in mm only")
     return notes
 
 
+def _units(rows: Sequence[Row]) -> set[str]:
+    """The units of distances that occur."""
+    return {row["unit"] for row in rows}
+
+
 def pair_name(tools: Sequence[str]) -> str:
     """What the comparison of two tools is called: ``B against A``."""
-    return " against ".join(reversed(tools))
+    return f"{tools[1]} against {tools[0]}"
 
 
 def summaries_by_tool(content: dict[str, Any]) -> dict[str, dict[str, Any]]:

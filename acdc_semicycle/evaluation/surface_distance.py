@@ -58,14 +58,18 @@ def _between_surfaces(
     """Label, HD95 and ASSD of the structures that are in both maps."""
     if not labels:
         return []
-    y_pred = torch.from_numpy(np.stack([prediction == label for label in labels])[None])
-    y = torch.from_numpy(np.stack([truth == label for label in labels])[None])
+    y_pred, y = _masks(prediction, labels), _masks(truth, labels)
     options: dict[str, Any] = {"include_background": True, "spacing": list(map(float, spacing))}
     with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it gives itself
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
         far = compute_hausdorff_distance(y_pred, y, percentile=95, **options)[0]
         mean = compute_average_surface_distance(y_pred, y, symmetric=True, **options)[0]
     return zip(labels, far.tolist(), mean.tolist(), strict=True)
+
+
+def _masks(label_map: NDArray, labels: Sequence[int]) -> torch.Tensor:
+    """One mask per label, as MONAI's metrics take them [1, labels, ...]."""
+    return torch.from_numpy(np.stack([label_map == label for label in labels])[None])
 
 
 def _cropped(prediction: NDArray, truth: NDArray) -> tuple[NDArray, NDArray]:

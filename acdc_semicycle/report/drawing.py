@@ -20,35 +20,45 @@ SIDE, SMALL = 176, 112  # pixels of a picture's longer side, at most; of the pai
 
 def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]]:
     """Slices as pictures of the part where there is something, and outlines in half pixels over them."""
-    window = _window(slices)
+    crop = _crop(slices)
     pictures = []
-    for one in slices:
-        height, width = one.image[window].shape
-        maps = {"painted": (one.painted, None), "difference": (one.difference, "inferno")}
+    for shown in slices:
+        height, width = shown.image[crop].shape
         pictures.append(
             {
-                "place": one.place,
+                "slice_index": shown.slice_index,
                 "size": (2 * width, 2 * height),
-                "image": uri(_png(one.image[window], SIDE)),
-                "outlines": [(label, _outline(one.prediction[window] == label)) for label in labels],
-                "truth": None if one.truth is None else [_outline(one.truth[window] == label) for label in labels],
+                "image": uri(_png(shown.image[crop], SIDE)),
+                "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
+                "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
+                "painted": None if shown.painted is None else uri(_png(shown.painted[crop], SMALL)),
+                "difference": None if shown.difference is None else uri(_png(shown.difference[crop], SMALL, "inferno")),
             }
-            | {name: None if a is None else uri(_png(a[window], SMALL, colours)) for name, (a, colours) in maps.items()}
         )
     return pictures
 
 
-def _window(slices: Sequence[Slice]) -> tuple[slice, slice]:
+def _crop(slices: Sequence[Slice]) -> tuple[slice, slice]:
     """A square around all the masks, and half as much again; the same for every slice."""
-    masks = [mask for one in slices for mask in (one.prediction, one.truth) if mask is not None]
-    rows, columns = np.nonzero(np.any([mask > 0 for mask in masks], axis=0))
-    height, width = masks[0].shape
+    structures: NDArray = slices[0].prediction > 0
+    for shown in slices:
+        structures = structures | (shown.prediction > 0)
+        if shown.truth is not None:
+            structures |= shown.truth > 0
+    height, width = structures.shape
+    rows, columns = np.nonzero(structures)
     if not rows.size:
         return slice(0, height), slice(0, width)
     side = max(int(1.5 * max(np.ptp(rows), np.ptp(columns))), 64)
-    top, left = (int(places.min() + places.max() - side) // 2 for places in (rows, columns))
-    top, left = max(0, min(top, height - side)), max(0, min(left, width - side))
+    top = _start(rows, side, height)
+    left = _start(columns, side, width)
     return slice(top, top + side), slice(left, left + side)
+
+
+def _start(positions: NDArray, side: int, length: int) -> int:
+    """Where a crop of this side begins, centred on the positions but within the image."""
+    start = int(positions.min() + positions.max() - side) // 2
+    return max(0, min(start, length - side))
 
 
 def _png(grey: NDArray, side: int, colours: str | None = None) -> bytes:
@@ -65,7 +75,13 @@ def _png(grey: NDArray, side: int, colours: str | None = None) -> bytes:
 
 
 def uri(png: bytes) -> str:
+    """A PNG as the source of an image in the page itself."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _outlines(mask: NDArray, labels: Sequence[int]) -> list[str]:
+    """The outline of each class."""
+    return [_outline(mask == label) for label in labels]
 
 
 def _outline(mask: NDArray) -> str:
@@ -73,8 +89,8 @@ def _outline(mask: NDArray) -> str:
     path = []
     for line in contour_generator(z=np.pad(mask, 1).astype(float)).lines(0.5):
         points = np.round(2 * np.asarray(line)).astype(int) - 1  # less the padding; a pixel's middle is its half
-        turns = (np.diff(points, 2, axis=0) != 0).any(1)
-        corners = points[[True, *turns, True]]  # the rest lies on straight lines
+        is_corner = (np.diff(points, 2, axis=0) != 0).any(1)
+        corners = points[[True, *is_corner, True]]  # the rest lies on straight lines
         steps = " ".join(f"{x} {y}" for x, y in np.diff(corners, axis=0))
         path.append(f"M{points[0, 0]} {points[0, 1]}l{steps}z")
     return "".join(path)

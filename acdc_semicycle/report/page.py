@@ -27,7 +27,7 @@ from acdc_semicycle.report.plots import DPI
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_bytes
 
-OURS = (  # and by what they are known
+OURS = (  # each file with what marks it as written here
     ("report.html", '<meta name="generator" content="semicycle">'),
     ("report.json", '"cases"', MADE_HERE),
     ("report.csv", "case,patient,phase"),
@@ -47,7 +47,8 @@ def write(folder: Path) -> Path:
         InputError: neither file is there, or one of them is not what those commands write.
     """
     folder = Path(folder)
-    predicted, evaluated = (_load(folder / f"{name}.json") for name in ("predictions", "evaluation"))
+    predicted = current_predictions(_load(folder / "predictions.json", "predict"))
+    evaluated = _load(folder / "evaluation.json", "evaluate")
     if not (predicted or evaluated):
         raise InputError(
             f"{folder} holds neither predictions.json nor evaluation.json: give the folder that semicycle predict -o"
@@ -58,41 +59,53 @@ def write(folder: Path) -> Path:
         check_ours(folder / name, *signs)
     if evaluated:
         check_current(folder, evaluated)
-    content, figures, page = content_of(folder, predicted, evaluated), plots.figures(evaluated), folder / "report.html"
+    content, figures = content_of(folder, predicted, evaluated), plots.figures(evaluated)
     for name, png in figures.items():
         write_bytes(folder / "figures" / f"{name}.png", png)
-    page_text = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
-    texts = {"json": json.dumps(_numbers(content), indent=1) + "\n", "csv": csv_of(content), "html": page_text}
-    for ending, text in texts.items():  # a file system may hold names that are no Unicode: ? for what cannot be written
-        write_bytes(page.with_suffix(f".{ending}"), text.encode("utf-8", "replace"))
-    return page
+    page = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
+    _write_text(folder / "report.json", json.dumps(_numbers(content), indent=1) + "\n")
+    _write_text(folder / "report.csv", csv_of(content))
+    _write_text(folder / "report.html", page)
+    return folder / "report.html"
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The content of one of the two files, NaN read as null; empty where there is no such file."""
+def _write_text(path: Path, text: str) -> None:
+    """Write a text, with ? for what is no Unicode: a file system may hold such names."""
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def _load(path: Path, verb: str) -> dict[str, Any]:
+    """The content of a file that ``semicycle`` with this verb writes, NaN read as null; empty where there is none."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         if all(isinstance(case["case"], str) for case in content["cases"]):
-            return current_predictions(content) if path.stem == "predictions" else content
+            return content
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # said below, in the user's words
-    verb = "predict" if path.stem == "predictions" else "evaluate"
-    raise InputError(f"{path} is damaged or holds no list of cases: take it away, and run semicycle {verb} again")
+        pass  # reported below, in the user's words
+    raise InputError(f"{path} is damaged or holds no list of cases: remove it, and run semicycle {verb} again")
 
 
 def _pictured(folder: Path, content: dict[str, Any], figures: dict[str, bytes]) -> dict[str, Any]:
-    """What only the page has: the cards, the plots, and what there is among them."""
-    cards = list(case_cards.cards_of(folder, content))
-    slices = [one for card in cards for one in card["slices"]]
+    """What only the page has: the cards, the plots, and whether there are painted images and truths among them."""
+    cards = case_cards.cards_of(folder, content)
+    sources, widths = {}, {}
+    for name, png in figures.items():
+        sources[name] = uri(png)
+        widths[name] = round(Image.open(io.BytesIO(png)).width * 96 / DPI)
+    painted = truths = False
+    for card in cards:
+        for picture in card["slices"]:
+            painted |= bool(picture["painted"])
+            truths |= bool(picture["truth"])
     return {
         "cards": cards,
         "pictures": case_cards.PICTURES,
-        "painted": any(one["painted"] for one in slices),
-        "truths": any(one["truth"] for one in slices),
-        "figures": {name: uri(png) for name, png in figures.items()},
-        "widths": {name: round(Image.open(io.BytesIO(png)).width * 96 / DPI) for name, png in figures.items()},
+        "painted": painted,
+        "truths": truths,
+        "figures": sources,
+        "widths": widths,
     }
 
 
@@ -105,8 +118,9 @@ def _environment() -> Environment:
 
 
 def _number(value: Any, digits: int = 3) -> str:
+    """A number, or several, as the page writes it; a dash where there is none."""
     if isinstance(value, list | tuple):
-        return " → ".join(_number(one, digits) for one in value) or "–"
+        return " → ".join(_number(item, digits) for item in value) or "–"
     if not isinstance(value, int | float) or not math.isfinite(value):  # None, and what a template does not find
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
@@ -114,7 +128,12 @@ def _number(value: Any, digits: int = 3) -> str:
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
     """What report.json keeps: the tables of the page, and how it was made."""
-    keys = [column.key for column in content["columns"]]
-    told = {key: content[key] for key in ("title", "written", "tools", "patients", "summary", "failures", "missing")}
-    made = {key: [source.get(key) for source in content["sources"]] for key in ("command", "versions", "machine")}
-    return told | {"cases": [{key: row[key] for key in keys} for row in content["rows"]]} | made
+    result: dict[str, Any] = {}
+    for key in ("title", "written", "tools", "patients", "summary", "failures", "missing"):
+        result[key] = content[key]
+    result["cases"] = []
+    for row in content["rows"]:
+        result["cases"].append({column.key: row[column.key] for column in content["columns"]})
+    for key in ("command", "versions", "machine"):
+        result[key] = [source.get(key) for source in content["sources"]]
+    return result
