@@ -16,10 +16,10 @@ from acdc_semicycle.runtime.errors import InputError
 
 
 def class_names(
-    given: Sequence[str] | None, predicted: list[list[LabelMap]], truths: list[LabelMap]
+    names: Sequence[str] | None, predicted: list[list[LabelMap]], truths: list[LabelMap]
 ) -> tuple[list[str], list[str]]:
     """The classes' names, and a note where none are given."""
-    names = given or _listed_classes(predicted) or _acdc_classes(truths)
+    names = names or _listed_classes(predicted) or _acdc_classes(truths)
     if names is None:
         last = _largest_label(truths)
         note = "no class names are given: structures are called by their labels"

@@ -118,10 +118,10 @@ class _Run:
 
     def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> None:
         """Pair a tool's predictions with the truths and score them."""
-        pairs, alone, torn = paired(predictions, truths)
-        for reason in alone:
+        pairs, unmatched, ambiguous = paired(predictions, truths)
+        for reason in unmatched:
             self.missing.append({"tool": tool} | reason)
-        for reason in torn:
+        for reason in ambiguous:
             self.failures.append({"tool": tool} | reason)
         self._score(tool, pairs)
 
@@ -172,9 +172,9 @@ class _Run:
         structures = self.classes[1:]
         rows: list[Row] = []
         summaries = {}
-        for tool, own in self.rows.items():
-            rows += own
-            summaries[tool] = summary(own, structures)
+        for tool, tool_rows in self.rows.items():
+            rows += tool_rows
+            summaries[tool] = summary(tool_rows, structures)
         patients, patient_notes = patient_indices(rows, structures)
         return {
             "summary": summaries,

@@ -96,8 +96,8 @@ def _case_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[list[A
 def _summary_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[list[Any]]:
     """summary.csv: the head, then a row per tool, phase, score and structure."""
     yield ["tool", "phase", "score", "structure", "mean", "std", "n", "unit"]
-    for tool, whole in summaries_by_tool(content).items():
-        for phase, part in {"": whole, **whole["by_phase"]}.items():
+    for tool, summary in summaries_by_tool(content).items():
+        for phase, part in {"": summary, **summary["by_phase"]}.items():
             for score, name in product(SCORES, names):
                 unit = part["unit"] if score in FAR else ""
                 statistics = part[score][name], part[f"{score}_std"][name], part[f"{score}_n"][name]

@@ -15,9 +15,9 @@ SHOWN = 10  # lines of failures in the table
 def table(content: dict[str, Any]) -> str:
     """What to print: scores by tool and phase, how many label maps have no partner, failures and notes."""
     lines: list[str] = []
-    for tool, whole in summaries_by_tool(content).items():
-        lines.append(f"{tool}: {many(whole['volumes'], 'volume')}")
-        lines += _score_lines(whole, ("mean", *content["structures"]))
+    for tool, summary in summaries_by_tool(content).items():
+        lines.append(f"{tool}: {many(summary['volumes'], 'volume')}")
+        lines += _score_lines(summary, ("mean", *content["structures"]))
     lines += _missing_lines(content["missing"], name_tools=len(content["tools"]) > 1)
     lines += _failure_lines(content["failures"])
     return "\n".join([*lines, *content["notes"]])
@@ -49,14 +49,14 @@ def _failure_lines(failures: Sequence[dict[str, str]]) -> list[str]:
     return lines
 
 
-def _score_lines(whole: dict[str, Any], names: Sequence[str]) -> list[str]:
+def _score_lines(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
     """The lines of one tool: Dice, Dice by phase, IoU and distances."""
-    parts = [("Dice", "dice", whole)]
-    for phase, part in whole["by_phase"].items():
+    parts = [("Dice", "dice", summary)]
+    for phase, part in summary["by_phase"].items():
         parts.append((f"Dice, {phase}", "dice", part))
-    parts.append(("IoU", "iou", whole))
+    parts.append(("IoU", "iou", summary))
     for score in FAR:
-        parts.append((f"{score.upper()}, {whole['unit']}", score, whole))
+        parts.append((f"{score.upper()}, {summary['unit']}", score, summary))
     width = max(8, max(map(len, names)) + 2)
     lines = [_line("", [*names, "n"], width)]
     for title, score, part in parts:

@@ -17,7 +17,7 @@ from acdc_semicycle.evaluation.case_names import FRAME, PHASE, phase_of
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.runtime.errors import InputError
 
-Pair = tuple[LabelMap, LabelMap]  # the prediction, and what it is held against
+Pair = tuple[LabelMap, LabelMap]  # a prediction and its truth
 Reason = dict[str, str]  # a case, and why it has no partner
 
 
@@ -39,21 +39,21 @@ def paired(
     for partners in candidates.values():
         claims.update(partners)
     pairs: list[Pair] = []
-    alone, torn = [], []
+    unmatched, ambiguous = [], []
     for prediction, partners in candidates.items():
         if not partners:
-            alone.append(_reason(prediction, "has no truth"))
+            unmatched.append(_reason(prediction, "has no truth"))
         elif len(partners) == 1 and claims[partners[0]] == 1:
             pairs.append((prediction, partners[0]))
         else:
             rivals = " and ".join(str(truth.path) for truth in partners[:2])
-            torn.append(_reason(prediction, f"is one of several for {rivals}: give both folders one layout"))
+            ambiguous.append(_reason(prediction, f"is one of several for {rivals}: give both folders one layout"))
     for truth in truths:
         if truth not in claims:
-            alone.append(_reason(truth, "has no prediction"))
-    if not pairs and not torn:
+            unmatched.append(_reason(truth, "has no prediction"))
+    if not pairs and not ambiguous:
         raise InputError(_nothing_in_common(predictions[0], truths[0]))
-    return sorted(pairs, key=lambda pair: pair[1].name), alone, torn
+    return sorted(pairs, key=lambda pair: pair[1].name), unmatched, ambiguous
 
 
 def _reason(label_map: LabelMap, words: str) -> Reason:
@@ -84,10 +84,10 @@ def _have_one_stem(prediction: LabelMap, truth: LabelMap, stems: Mapping[str, in
     return stems[truth.stem] == 2 or _end_alike(prediction.folder, truth.folder)
 
 
-def _end_alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+def _end_alike(folder: tuple[str, ...], other_folder: tuple[str, ...]) -> bool:
     """Whether the shorter of two folders is the end of the longer one."""
-    depth = min(len(one), len(other))
-    return depth == 0 or one[-depth:] == other[-depth:]
+    depth = min(len(folder), len(other_folder))
+    return depth == 0 or folder[-depth:] == other_folder[-depth:]
 
 
 def _nothing_in_common(prediction: LabelMap, truth: LabelMap) -> str:

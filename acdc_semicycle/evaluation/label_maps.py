@@ -151,11 +151,7 @@ def _volumes_below(root: Path, others: Sequence[Path]) -> list[Path]:
 
 def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:
     """The files below a folder but those that are hidden, and those in folders of the other side within it."""
-    inner = []
-    for other in others:
-        folder = other.resolve()
-        if folder != root.resolve() and folder.is_relative_to(root.resolve()):
-            inner.append(folder)
+    inner = [folder.resolve() for folder in others if root.resolve() in folder.resolve().parents]
     paths: list[Path] = []
     for folder in _label_folders(root):
         paths += sorted(folder.rglob("*"))

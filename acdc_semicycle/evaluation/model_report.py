@@ -41,12 +41,12 @@ def read_share(records: Sequence[Record], transform: Callable) -> list[Any]:
     Where there are more processes than volumes, some get the first volume with all its pixels unannotated and no name:
     it counts for nothing in any score, and an evaluator can have no empty data set.
     """
-    mine = read(records[distributed.rank() :: distributed.world()], transform)
-    if not mine and records:
-        mine = read(records[:1], transform)
-        mine[0]["label"][:] = 255
-        mine[0]["case"] = ""
-    return mine
+    share = read(records[distributed.rank() :: distributed.world()], transform)
+    if not share and records:
+        share = read(records[:1], transform)
+        share[0]["label"][:] = 255
+        share[0]["case"] = ""
+    return share
 
 
 @dataclass

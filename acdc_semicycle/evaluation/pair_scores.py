@@ -92,12 +92,13 @@ def _read(label_map: LabelMap, classes: Sequence[str], ignored: int | None = Non
 
 def _class_indices(path: Path, voxels: NDArray, classes: int, ignored: int | None) -> NDArray[np.uint8]:
     """Voxels as class indices, once they are whole numbers below ``classes``, or ``ignored``."""
-    whole = np.rint(voxels)
-    if np.abs(voxels - whole).max() > NOT_WHOLE:
+    rounded = np.rint(voxels)
+    if np.abs(voxels - rounded).max() > NOT_WHOLE:
         raise InputError(f"{path} holds numbers that are not whole, as probabilities are: give class indices")
-    strange = (whole < 0) | ((whole >= classes) & (whole != ignored))
+    strange = (rounded < 0) | ((rounded >= classes) & (rounded != ignored))
     if strange.any():
+        label = rounded[strange][0]
         raise InputError(
-            f"{path} holds the label {whole[strange][0]:.0f}: give names for more than {classes} classes, or correct it"
+            f"{path} holds the label {label:.0f}: give names for more than {classes} classes, or correct it"
         )
-    return whole.astype(np.uint8)
+    return rounded.astype(np.uint8)

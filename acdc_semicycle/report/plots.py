@@ -54,9 +54,9 @@ def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], name
     """One panel per index; None where no patient has both numbers of any."""
     numbers: dict[str, NDArray] = {}
     for key in keys:
-        both = [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
-        if both:
-            numbers[key] = np.array(both, float).T
+        number_pairs = [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
+        if number_pairs:
+            numbers[key] = np.array(number_pairs, float).T
     if not numbers:
         return None
     figure = Figure(figsize=(2.9 * len(numbers), 2.9), layout="constrained")

@@ -9,13 +9,13 @@ def cases(n=40, seed=0, of="cycle_correlation") -> list[dict]:
     """Cases of two phases whose Dice follows one score, the other being noise."""
     random = np.random.default_rng(seed)
     true = random.uniform(0.3, 0.9, n)
-    found = []
+    result = []
     for k, dice in enumerate(true):
         scores = {"cycle": random.uniform(), "cycle_correlation": random.uniform()} | {
             of: 0.2 + 0.5 * dice + random.normal(0, 0.005)
         }
-        found.append({"case": f"c{k}", "patient": f"p{k // 2}", "scores": scores, "dice": float(dice)})
-    return found
+        result.append({"case": f"c{k}", "patient": f"p{k // 2}", "scores": scores, "dice": float(dice)})
+    return result
 
 
 def _predicted(case, folder):
@@ -26,16 +26,16 @@ def _predicted(case, folder):
 EMPTY = dict.fromkeys(("cycle", "cycle_correlation"))
 
 
-def write(folder, found, sha="a"):
+def write(folder, evaluated, sha="a"):
     folder.mkdir(parents=True)
     model = folder.parent / "models" / "model.pt"
     model.parent.mkdir(exist_ok=True)
     model.write_bytes(b"weights")
     (folder / "predictions.json").write_text(
         json.dumps(
-            {"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case, folder) for case in found]}
+            {"model": {"path": str(model), "sha256": sha}, "cases": [_predicted(case, folder) for case in evaluated]}
         )
     )
-    rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in found]
+    rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in evaluated]
     (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
     return folder

@@ -35,9 +35,9 @@ def scored(prediction: np.ndarray, truth: np.ndarray, folder: Path, affine: np.n
     """The only case of two label maps."""
     save(folder / "tool" / "X.nii.gz", prediction, affine)
     save(folder / "truth" / "X_gt.nii.gz", truth, affine)
-    found = compare.compare([folder / "tool"], folder / "truth", classes)
-    assert not found["failures"]
-    return found["cases"][0]
+    content = compare.compare([folder / "tool"], folder / "truth", classes)
+    assert not content["failures"]
+    return content["cases"][0]
 
 
 def blobs(seed: int, shape=(13, 11, 6)) -> np.ndarray:

@@ -83,9 +83,9 @@ def test_a_test_case_on_which_was_fitted_is_refused(tmp_path, by):
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
     name = "predictions.json" if by == "scan" else "evaluation.json"
     mark = {"truth": {"truth": str(tmp_path / "gt")}, "label map": {"sha256": "ab12"}}.get(by)
-    for folder, place in ((validation, 3), (test, 5)):
+    for folder, index in ((validation, 3), (test, 5)):
         content = json.loads((folder / name).read_text())
-        content["cases"][place] |= mark or {"stamp": [str(tmp_path / "scan"), 1, folder.name == "t"]}
+        content["cases"][index] |= mark or {"stamp": [str(tmp_path / "scan"), 1, folder.name == "t"]}
         (folder / name).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"the test case c5 of .*t is c3 of .*v, on which the quality is fitted: give"):
         calibrate.calibrate(validation, test)

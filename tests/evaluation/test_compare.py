@@ -29,19 +29,19 @@ def test_one_folder_is_not_two_tools(tmp_path):
 
 
 def test_the_phantoms_truth_against_itself_in_acdcs_layout(phantom_dir):
-    found = compare.compare([phantom_dir], phantom_dir)
-    assert found["structures"] == ["RV", "MYO", "LV"] and len(found["cases"]) == 16
-    summary = found["summary"]["phantom"]
+    content = compare.compare([phantom_dir], phantom_dir)
+    assert content["structures"] == ["RV", "MYO", "LV"] and len(content["cases"]) == 16
+    summary = content["summary"]["phantom"]
     assert {summary[score]["mean"] for score in SCORES} == {0, 1}
     assert {phase: part["volumes"] for phase, part in summary["by_phase"].items()} == {"ED": 8, "ES": 8}
     assert summary["dice_n"] == {"mean": 16, "RV": 16, "MYO": 16, "LV": 16}
-    assert len(found["patients"]) == 8 and not (found["missing"] or found["failures"] or found["notes"])
-    assert all(Path(row["image"]).name == Path(row["truth"]).name.replace("_gt", "") for row in found["cases"])
-    assert {(row["case"].split("_")[-1], row["phase"]) for row in found["cases"]} == {
+    assert len(content["patients"]) == 8 and not (content["missing"] or content["failures"] or content["notes"])
+    assert all(Path(row["image"]).name == Path(row["truth"]).name.replace("_gt", "") for row in content["cases"])
+    assert {(row["case"].split("_")[-1], row["phase"]) for row in content["cases"]} == {
         ("frame01", "ED"),
         ("frame10", "ES"),
     }
-    for row in found["patients"]:
+    for row in content["patients"]:
         assert row["truth"] == row["prediction"] and 20 < row["truth"]["lv_ef_percent"] < 85
 
 
@@ -50,25 +50,25 @@ def test_two_tools_are_scored_and_held_against_each_other(tmp_path):
         save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())
         save(tmp_path / "A" / "deep" / f"{name}_seg.nii.gz", box((4, 3, 1)))
     save(tmp_path / "B" / "a_ED.nii.gz", box((5, 3, 1)))
-    found = compare.compare([tmp_path / "A", tmp_path / "B"], tmp_path / "truth", ["b", "x"])
-    assert [(row["tool"], row["case"]) for row in found["cases"]] == [
+    content = compare.compare([tmp_path / "A", tmp_path / "B"], tmp_path / "truth", ["b", "x"])
+    assert [(row["tool"], row["case"]) for row in content["cases"]] == [
         ("A", "deep/a_ED"), ("A", "deep/b_ED"), ("B", "deep/a_ED"),
     ]  # fmt: skip
-    assert found["summary"]["A"]["dice"]["x"] == pytest.approx(0.75)
-    assert found["summary"]["B"]["dice"]["x"] == pytest.approx(0.5)
-    assert (found["agreement"]["dice"]["x"], found["agreement"]["volumes"]) == (pytest.approx(0.75), 1)
-    assert [(one["tool"], one["case"]) for one in found["missing"]] == [("B", "b_ED")]
-    assert "B against A: 1 volume\n" in table(found) and "B: 1 truth without a prediction, e.g. " in table(found)
+    assert content["summary"]["A"]["dice"]["x"] == pytest.approx(0.75)
+    assert content["summary"]["B"]["dice"]["x"] == pytest.approx(0.5)
+    assert (content["agreement"]["dice"]["x"], content["agreement"]["volumes"]) == (pytest.approx(0.75), 1)
+    assert [(entry["tool"], entry["case"]) for entry in content["missing"]] == [("B", "b_ED")]
+    assert "B against A: 1 volume\n" in table(content) and "B: 1 truth without a prediction, e.g. " in table(content)
 
 
 def test_two_tools_need_no_truth(tmp_path):
     for name in ("a_ED", "b_ES"):
         save(tmp_path / "A" / f"{name}_seg.nii.gz", box())
         save(tmp_path / "B" / f"{name}.nii.gz", box((4, 3, 1)))
-    found = compare.compare([tmp_path / "A", tmp_path / "B"], None, ["b", "x"])
-    assert (found["truth"], found["cases"], found["summary"], found["patients"]) == (None, [], {}, [])
-    assert found["agreement"]["dice"]["x"] == pytest.approx(0.75)
-    assert [(row["tool"], row["case"], row["phase"]) for row in found["agreement_cases"]] == [
+    content = compare.compare([tmp_path / "A", tmp_path / "B"], None, ["b", "x"])
+    assert (content["truth"], content["cases"], content["summary"], content["patients"]) == (None, [], {}, [])
+    assert content["agreement"]["dice"]["x"] == pytest.approx(0.75)
+    assert [(row["tool"], row["case"], row["phase"]) for row in content["agreement_cases"]] == [
         ("B against A", "a_ED", "ED"),
         ("B against A", "b_ES", "ES"),
     ]
@@ -87,9 +87,9 @@ def test_tools_of_other_classes_are_not_compared_by_their_labels(tmp_path):
 def test_structures_without_names_are_called_by_their_labels(tmp_path):
     save(tmp_path / "truth" / "a.nii.gz", box(label=4))
     save(tmp_path / "tool" / "a.nii.gz", box(label=4))
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert found["structures"] == ["1", "2", "3", "4"] and found["cases"][0]["dice"]["4"] == 1
-    assert any("no class names" in note for note in found["notes"])
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert content["structures"] == ["1", "2", "3", "4"] and content["cases"][0]["dice"]["4"] == 1
+    assert any("no class names" in note for note in content["notes"])
 
 
 def test_what_nobody_annotated_is_no_structure(tmp_path):

@@ -31,20 +31,20 @@ def test_what_is_written_is_what_was_found(tmp_path, phantom_dir):
     shutil.copytree(phantom_dir / "training" / "patient001", tmp_path / "tool" / "patient001")
     wrong = tmp_path / "tool" / "patient001" / "patient001_frame10_gt.nii.gz"
     wrong.write_bytes(wrong.with_name("patient001_frame01_gt.nii.gz").read_bytes())
-    found = compare.compare([tmp_path / "tool"], phantom_dir)
-    path = write(found, tmp_path / "out")
-    assert json.loads(path.read_text()) == found and path.name == "evaluation.json"
+    content = compare.compare([tmp_path / "tool"], phantom_dir)
+    path = write(content, tmp_path / "out")
+    assert json.loads(path.read_text()) == content and path.name == "evaluation.json"
     rows = {
         name: list(csv.DictReader((path.parent / f"{name}.csv").open())) for name in ("cases", "summary", "patients")
     }
     assert [row["phase"] for row in rows["cases"]] == ["ED", "ES"]
-    assert float(rows["cases"][1]["dice_LV"]) == pytest.approx(found["cases"][1]["dice"]["LV"], abs=1e-6)
+    assert float(rows["cases"][1]["dice_LV"]) == pytest.approx(content["cases"][1]["dice"]["LV"], abs=1e-6)
     assert float(rows["cases"][1]["truth_LV_ml"]) < float(rows["cases"][1]["prediction_LV_ml"])
     (line,) = [row for row in rows["summary"] if (row["phase"], row["score"], row["structure"]) == ("ES", "hd95", "RV")]
-    assert float(line["mean"]) == pytest.approx(found["cases"][1]["hd95"]["RV"], abs=1e-6)
+    assert float(line["mean"]) == pytest.approx(content["cases"][1]["hd95"]["RV"], abs=1e-6)
     assert (line["unit"], line["n"]) == ("mm", "1")
     assert float(rows["patients"][0]["prediction_lv_ef_percent"]) == 0
-    assert {one.name for one in path.parent.iterdir()} == {
+    assert {written.name for written in path.parent.iterdir()} == {
         "evaluation.json",
         "cases.csv",
         "summary.csv",
@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkey
                 patched.setattr(os, "fsync", full_disk)
             with pytest.raises(InputError, match=r"summary\.csv cannot be written \(No space left on device\): make"):
                 files.write_text(path, "new")
-        assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("summary.csv", "old")]
+        assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [("summary.csv", "old")]
     with pytest.raises(InputError, match=r"summary\.csv.x cannot be written"):
         files.write_text(path / "x", "below a file")
 
@@ -77,8 +77,8 @@ def test_the_table_shows_what_the_summary_says(tmp_path):
         save(tmp_path / "truth" / f"{name}.nii.gz", box())
         save(tmp_path / "tool" / f"{name}.nii.gz", box(start))
     lines = table(compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x", "y"])).splitlines()
-    said = {line[:22].strip(): line[22:].split() for line in lines[1:7]}
-    assert said == {
+    numbers = {line[:22].strip(): line[22:].split() for line in lines[1:7]}
+    assert numbers == {
         "": ["mean", "x", "y", "n"],
         "Dice": ["0.875", "0.875", "-", "2"],
         "Dice, ED": ["1.000", "1.000", "-", "1"],
@@ -113,7 +113,7 @@ def test_results_go_neither_among_the_truths_nor_over_a_users_file(tmp_path):
             InputError, match=f"{name} is there and is not of this program, or damaged: give another folder"
         ):
             write(content, path.parent)
-        assert [path.read_text()] == [each.read_text() for each in path.parent.iterdir()] == ['{"cases": ["mine"]}']
+        assert [path.read_text()] == [file.read_text() for file in path.parent.iterdir()] == ['{"cases": ["mine"]}']
     assert [path.name for path in (tmp_path / "truth").iterdir()] == ["X_gt.nii.gz"]
     write(content, tmp_path / "new")
     write(content, tmp_path / "new")  # its own it may replace

@@ -12,9 +12,9 @@ from acdc_semicycle.runtime.errors import InputError
 
 
 def cases(tool: Path, truth: Path) -> dict[str, tuple[str, str]]:
-    found = compare.compare([tool], truth)
-    assert found["failures"] == [] and found["missing"] == []
-    relative = {row["case"]: (Path(row["prediction"]), Path(row["truth"])) for row in found["cases"]}
+    content = compare.compare([tool], truth)
+    assert content["failures"] == [] and content["missing"] == []
+    relative = {row["case"]: (Path(row["prediction"]), Path(row["truth"])) for row in content["cases"]}
     return {case: (str(p.relative_to(tool)), str(t.relative_to(truth))) for case, (p, t) in relative.items()}
 
 
@@ -38,8 +38,8 @@ def test_names_belong_together_whoever_made_them(tmp_path, prediction, truth):
         save(tmp_path / "truth" / there, box())
         if "gt" in truth.lower():
             save(tmp_path / "truth" / there.with_name(f"{name}.nii.gz"), box() * 100)  # the image
-    found = cases(tmp_path / "tool", tmp_path / "truth")
-    assert ((prediction, truth) in found.values()) and len(found) == 2
+    pairs = cases(tmp_path / "tool", tmp_path / "truth")
+    assert ((prediction, truth) in pairs.values()) and len(pairs) == 2
 
 
 def test_images_beside_predictions_and_other_sorts_of_masks_are_left_alone(tmp_path):
@@ -56,17 +56,17 @@ def test_second_label_maps_of_a_case_are_named(tmp_path):
         save(tmp_path / "tool" / f"{name}.nii.gz", box())
     for name in ("X_gt", "Y_gt", "Y_mask", "Y_seg"):
         save(tmp_path / "truth" / f"{name}.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
-    assert [Path(row["prediction"]).name for row in found["cases"]] == ["X_pred.nii.gz", "Y_seg.nii.gz"]
-    assert [note for note in found["notes"] if note.startswith("not compared")] == [
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [Path(row["prediction"]).name for row in content["cases"]] == ["X_pred.nii.gz", "Y_seg.nii.gz"]
+    assert [note for note in content["notes"] if note.startswith("not compared")] == [
         f"not compared: 1 label map of {tmp_path}/{name}: another of its name is compared"
         for name in (f"tool, e.g. {tmp_path}/tool/X_seg.nii.gz", f"truth, e.g. {tmp_path}/truth/Y_mask.nii.gz")
     ]
     sheet(tmp_path / "tool", [{"case": "Y", "mask": "Y_seg.nii.gz"}])
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
-    assert [row["case"] for row in found["cases"]] == ["Y"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+    assert [row["case"] for row in content["cases"]] == ["Y"]
     words = f"2 label maps of {tmp_path}/tool, e.g. {tmp_path}/tool/X_pred.nii.gz: predictions.json does not list it"
-    assert f"not compared: {words}" in table(found)
+    assert f"not compared: {words}" in table(content)
 
 
 def test_nnunets_dataset_is_understood_by_its_root_and_by_its_labels(tmp_path):
@@ -97,12 +97,12 @@ def test_names_that_are_there_twice_are_told_apart_by_their_folders(tmp_path):
         for phase in ("ED", "ES"):
             save(tmp_path / "truth" / "training" / patient / f"{phase}_gt.nii.gz", box())
             save(tmp_path / "tool" / patient / f"{phase}_seg.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
-    assert [(row["case"], row["phase"]) for row in found["cases"]] == [
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
+    assert [(row["case"], row["phase"]) for row in content["cases"]] == [
         ("p1/ED", "ED"), ("p1/ES", "ES"), ("p2/ED", "ED"), ("p2/ES", "ES"),
     ]  # fmt: skip
-    assert all(Path(row["prediction"]).parent.name == Path(row["truth"]).parent.name for row in found["cases"])
-    assert len(found["patients"]) == 2 and not found["missing"]
+    assert all(Path(row["prediction"]).parent.name == Path(row["truth"]).parent.name for row in content["cases"])
+    assert len(content["patients"]) == 2 and not content["missing"]
 
 
 def test_what_could_belong_to_two_is_refused_by_name(tmp_path):
@@ -111,9 +111,9 @@ def test_what_could_belong_to_two_is_refused_by_name(tmp_path):
     save(tmp_path / "truth" / "clear_gt.nii.gz", box())
     save(tmp_path / "tool" / "frame01.nii.gz", box())
     save(tmp_path / "tool" / "clear.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert [row["case"] for row in found["cases"]] == ["clear"]
-    (failure,) = found["failures"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["case"] for row in content["cases"]] == ["clear"]
+    (failure,) = content["failures"]
     assert failure["case"] == "frame01" and "p1" in failure["reason"] and "p2" in failure["reason"]
 
 
@@ -122,9 +122,9 @@ def test_another_patients_file_of_the_same_name_is_no_partner(tmp_path):
         save(tmp_path / "tool" / patient / "ED.nii.gz", box())
     save(tmp_path / "truth" / "p1" / "ED_gt.nii.gz", box())
     save(tmp_path / "truth" / "p3" / "ED_gt.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert [row["case"] for row in found["cases"]] == ["p1/ED"]
-    assert sorted(one["case"] for one in found["missing"]) == ["p2/ED", "p3/ED"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["case"] for row in content["cases"]] == ["p1/ED"]
+    assert sorted(entry["case"] for entry in content["missing"]) == ["p2/ED", "p3/ED"]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
@@ -140,11 +140,11 @@ def test_what_is_missing_is_listed_on_both_sides_and_summed_up_in_the_table(tmp_
         save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())
     for name in "bc":
         save(tmp_path / "tool" / f"{name}.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    said = {one["case"]: one["reason"] for one in found["missing"]}
-    assert said.keys() == set("acxyz")
-    assert said["a"].endswith("has no prediction") and said["c"].endswith("has no truth")
-    assert table(found).splitlines()[-3:-1] == [
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    reasons = {entry["case"]: entry["reason"] for entry in content["missing"]}
+    assert reasons.keys() == set("acxyz")
+    assert reasons["a"].endswith("has no prediction") and reasons["c"].endswith("has no truth")
+    assert table(content).splitlines()[-3:-1] == [
         f"1 prediction without a truth, e.g. {tmp_path / 'tool' / 'c.nii.gz'}",
         f"4 truths without a prediction, e.g. {tmp_path / 'truth' / 'a_gt.nii.gz'}",
     ]
@@ -158,8 +158,8 @@ def test_no_pair_at_all_is_an_error_that_shows_one_of_each(tmp_path):
 
 
 def test_two_files_belong_together_whatever_their_names(tmp_path):
-    one, other = save(tmp_path / "mine.nii.gz", box()), save(tmp_path / "doctor_seg.nrrd", box())
-    (row,) = compare.compare([one], other)["cases"]
+    prediction, truth = save(tmp_path / "mine.nii.gz", box()), save(tmp_path / "doctor_seg.nrrd", box())
+    (row,) = compare.compare([prediction], truth)["cases"]
     assert row["dice"]["mean"] == 1
 
 
@@ -188,12 +188,12 @@ def test_frames_of_a_predicted_cine_are_held_against_their_truths(tmp_path):
     for n in (1, 3):
         save(tmp_path / "truth" / "p1" / f"p1_frame{n:02d}_gt.nii.gz", cine[..., n - 1])
     (tmp_path / "truth" / "p1" / "Info.cfg").write_text("ED: 1\nES: 3\n")
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
-    assert [(row["case"], row["phase"], row["dice"]["x"]) for row in found["cases"]] == [
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
+    assert [(row["case"], row["phase"], row["dice"]["x"]) for row in content["cases"]] == [
         ("p1_frame01", "ED", 1),
         ("p1_frame03", "ES", 1),
     ]
-    assert found["missing"] == found["failures"] == []
+    assert content["missing"] == content["failures"] == []
 
 
 def test_predictions_json_gives_names_phases_patients_and_classes(tmp_path):
@@ -208,14 +208,14 @@ def test_predictions_json_gives_names_phases_patients_and_classes(tmp_path):
         for name, phase in (("a", "ED"), ("b", "ES"))
     ]
     sheet(tmp_path / "tool", entries)
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert found["classes"] == ["background", "LV"] and found["missing"] == []
-    assert [(row["case"], row["patient"], row["phase"]) for row in found["cases"]] == [
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert content["classes"] == ["background", "LV"] and content["missing"] == []
+    assert [(row["case"], row["patient"], row["phase"]) for row in content["cases"]] == [
         ("in/a", "anna", "ED"),
         ("in/b", "anna", "ES"),
     ]
-    assert found["cases"][0]["image"] == str(scan)
-    assert found["patients"][0]["truth"]["lv_ef_percent"] == 0
+    assert content["cases"][0]["image"] == str(scan)
+    assert content["patients"][0]["truth"]["lv_ef_percent"] == 0
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cases": [{}]}', '{"cases": [], "classes": []}'])
@@ -242,5 +242,5 @@ def test_predictions_json_says_which_frame_of_a_cine_is_which_phase(tmp_path):
         save(tmp_path / "truth" / f"p1_frame{n:02d}_gt.nii.gz", cine[..., n - 1])
     entry = {"case": "p1", "mask": "p1_seg.nii.gz", "patient": "p1", "phase": None, "phases": {"ED": 0, "ES": 2}}
     sheet(tmp_path / "tool", [entry])
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert [row["phase"] for row in found["cases"]] == ["ED", None, "ES"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["phase"] for row in content["cases"]] == ["ED", None, "ES"]

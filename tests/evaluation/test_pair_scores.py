@@ -42,14 +42,14 @@ def test_empty_structures_follow_nnunet(tmp_path):
 def test_without_spacing_distances_are_in_voxels_and_volumes_are_withheld(tmp_path):
     save(tmp_path / "truth" / "a_ED_gt.nii.gz", box(), np.eye(4))
     save(tmp_path / "tool" / "a_ED.nii.gz", box((3, 4, 1)), np.eye(4))
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
-    (row,) = found["cases"]
-    assert (row["unit"], row["hd95"]["LV"], row["volumes_ml"], found["patients"]) == ("voxels", 1, None, [])
-    assert found["notes"][0] == (
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
+    (row,) = content["cases"]
+    assert (row["unit"], row["hd95"]["LV"], row["volumes_ml"], content["patients"]) == ("voxels", 1, None, [])
+    assert content["notes"][0] == (
         "1 of 1 comparison is in voxels, without volumes or clinical indices, because the truth's spacing is"
         " 1 x 1 x 1 mm, as of files that have lost theirs"
     )
-    assert "HD95, voxels" in table(found)
+    assert "HD95, voxels" in table(content)
 
 
 def test_a_sheared_grid_has_no_millimetres_either(tmp_path):
@@ -132,12 +132,12 @@ def test_a_case_that_cannot_be_compared_is_one_line_and_the_others_are_scored(tm
     save(tmp_path / "tool" / "good_seg.nii.gz", box())
     for name in ("bad", "good"):
         save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
-    assert [row["case"] for row in found["cases"]] == ["good"]
-    ((tool, case, reason),) = [tuple(one.values()) for one in found["failures"]]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
+    assert [row["case"] for row in content["cases"]] == ["good"]
+    ((tool, case, reason),) = [tuple(failure.values()) for failure in content["failures"]]
     assert (tool, case) == ("tool", "bad") and "\n" not in reason
     assert re.search(words, reason), reason
-    assert "failures: 1" in table(found)
+    assert "failures: 1" in table(content)
 
 
 @pytest.mark.parametrize("side", ["tool", "truth"])
@@ -147,10 +147,10 @@ def test_a_label_map_is_never_repaired(tmp_path, monkeypatch, side):
         for name in "ab":
             save(tmp_path / folder / f"{name}.nii.gz", box())
     save(tmp_path / side / "a.nii.gz", np.where(box() > 0, 1, np.nan).astype(np.float32))
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert [row["case"] for row in found["cases"]] == ["b"] and found["classes"] == ["0", "1"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [row["case"] for row in content["cases"]] == ["b"] and content["classes"] == ["0", "1"]
     assert re.search(
-        "holds 576 NaN or infinite voxels: repair it, or leave the case out$", found["failures"][0]["reason"]
+        "holds 576 NaN or infinite voxels: repair it, or leave the case out$", content["failures"][0]["reason"]
     )
 
 
@@ -173,6 +173,6 @@ def test_truncated_files_are_failures(tmp_path):
             save(tmp_path / folder / f"{name}.nii.gz", box())
     for path in (tmp_path / "tool" / "a.nii.gz", tmp_path / "truth" / "b.nii.gz"):
         path.write_bytes(path.read_bytes()[:-20])
-    found = compare.compare([tmp_path / "tool"], tmp_path / "truth")
-    assert [one["case"] for one in found["failures"]] == ["a", "b"]
-    assert [row["case"] for row in found["cases"]] == ["c"]
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
+    assert [failure["case"] for failure in content["failures"]] == ["a", "b"]
+    assert [row["case"] for row in content["cases"]] == ["c"]

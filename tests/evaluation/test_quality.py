@@ -45,18 +45,18 @@ def judged(x, s, votes=None):
 
 
 def test_a_perfect_cycle_scores_one_everywhere(seen):
-    found = judged(*seen)
+    result = judged(*seen)
     names = ("cycle", "cycle_correlation", "cycle_dice", "soft_dice", "entropy")
-    assert found.scores == pytest.approx(dict.fromkeys(names, 1.0), abs=1e-5)
-    assert found.painted.shape == (1, *SIZE) and found.difference.shape == SIZE
-    assert np.abs(found.difference).max() < 1e-6
+    assert result.scores == pytest.approx(dict.fromkeys(names, 1.0), abs=1e-5)
+    assert result.painted.shape == (1, *SIZE) and result.difference.shape == SIZE
+    assert np.abs(result.difference).max() < 1e-6
 
 
 def test_each_score_is_what_its_definition_says(seen):
     """The slow twin, in NumPy, on a segmentation that is unsure and wrong in places."""
     x, s = seen
     s = s.roll(2, dims=1) * 0.7 + 0.075
-    found = judged(x, s)
+    result = judged(x, s)
     labels = s.argmax(0).numpy()
     near = np.zeros(SIZE, bool)
     wide = max(SIZE[:2]) // 16
@@ -64,45 +64,45 @@ def test_each_score_is_what_its_definition_says(seen):
         near[max(i - wide, 0) : i + wide + 1, max(j - wide, 0) : j + wide + 1, z] = True
     painted = np.einsum("khwz,k->hwz", s.numpy(), Painter.tones.numpy())
     image = x[0].numpy()
-    assert found.scores["cycle"] == pytest.approx(1 - np.abs(image - painted)[near].mean(), abs=1e-5)
-    assert found.scores["cycle_correlation"] == pytest.approx(np.corrcoef(image[near], painted[near])[0, 1], abs=1e-5)
+    assert result.scores["cycle"] == pytest.approx(1 - np.abs(image - painted)[near].mean(), abs=1e-5)
+    assert result.scores["cycle_correlation"] == pytest.approx(np.corrcoef(image[near], painted[near])[0, 1], abs=1e-5)
     painted_labels = np.abs(painted[..., None] - Painter.tones.numpy()).argmin(-1)
     dices = [
         2 * ((painted_labels == k) & (labels == k)).sum() / ((painted_labels == k).sum() + (labels == k).sum())
         for k in (1, 2, 3)
     ]
-    assert found.scores["cycle_dice"] == pytest.approx(np.mean(dices), abs=1e-5)
+    assert result.scores["cycle_dice"] == pytest.approx(np.mean(dices), abs=1e-5)
     p = s.numpy()
     soft_dices = [2 * p[k][labels == k].sum() / (p[k].sum() + (labels == k).sum()) for k in (1, 2, 3)]
-    assert found.scores["soft_dice"] == pytest.approx(np.mean(soft_dices), abs=1e-5)
+    assert result.scores["soft_dice"] == pytest.approx(np.mean(soft_dices), abs=1e-5)
     entropy = -(p * np.log(p)).sum(0) / math.log(4)
-    assert found.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
+    assert result.scores["entropy"] == pytest.approx(1 - entropy[near].mean(), abs=1e-5)
 
 
 def test_a_structure_that_was_not_found_has_no_part_in_how_sure_it_is(seen):
     x, s = seen
     s[0], s[1] = s[0] + s[1], 0
     s = s * 0.7 + 0.075
-    own = [
+    soft_dices = [
         2 * 0.775 * n / (0.775 * n + 0.075 * (960 - n) + n) for n in ((s.argmax(0) == k).sum().item() for k in (2, 3))
     ]
-    assert judged(x, s).scores["soft_dice"] == pytest.approx(np.mean(own), abs=1e-5)
+    assert judged(x, s).scores["soft_dice"] == pytest.approx(np.mean(soft_dices), abs=1e-5)
 
 
 def test_around_is_a_sixteenth_of_the_longer_side():
     for shape in ((16, 48, 1), (48, 16, 1)):
-        found = torch.zeros(shape, dtype=torch.bool)
-        found[8, 8] = True
-        assert quality._around(found).sum() == 7 * 7
+        structure = torch.zeros(shape, dtype=torch.bool)
+        structure[8, 8] = True
+        assert quality._around(structure).sum() == 7 * 7
 
 
 def test_the_scores_of_a_slice_are_those_of_a_volume_of_that_slice(seen):
     x, s = seen
     s = s * torch.tensor([0.9, 0.7, 0.5]) + torch.tensor([0.025, 0.075, 0.125])
-    found = judged(x, s)
+    result = judged(x, s)
     for z in range(3):
         alone = judged(x[..., z : z + 1], s[..., z : z + 1])
-        assert {name: values[z] for name, values in found.slices.items()} == pytest.approx(alone.scores)
+        assert {name: values[z] for name, values in result.slices.items()} == pytest.approx(alone.scores)
 
 
 def test_a_segmentation_that_is_moved_scores_lower_in_the_cycle(seen):
@@ -123,10 +123,10 @@ def test_an_empty_segmentation_has_no_scores_and_no_crash(seen):
     x, _ = seen
     s = torch.zeros(4, *SIZE)
     s[0] = 1
-    found = judged(x, s)
-    assert set(found.scores.values()) == {None} and found.slices["soft_dice"] == [None] * 3
+    result = judged(x, s)
+    assert set(result.scores.values()) == {None} and result.slices["soft_dice"] == [None] * 3
 
 
 def test_without_a_painter_there_is_no_cycle(seen):
-    found = quality.judge(*seen, Reader(), None)
-    assert set(found.scores) == {"soft_dice", "entropy"} and found.painted is None and found.difference is None
+    result = quality.judge(*seen, Reader(), None)
+    assert set(result.scores) == {"soft_dice", "entropy"} and result.painted is None and result.difference is None

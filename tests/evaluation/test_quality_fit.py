@@ -12,8 +12,8 @@ from acdc_semicycle.runtime.errors import InputError
 def test_the_score_that_tells_is_chosen_and_predicts_dice(of):
     fitted = quality_fit.fit(cases(of=of))
     assert fitted["chosen"] in (of, "sum") and fitted["measured"][of]["spearman"] > 0.97
-    other = "cycle" if of == "cycle_correlation" else "cycle_correlation"
-    assert fitted["measured"][other]["spearman"] < 0.5
+    noise = "cycle" if of == "cycle_correlation" else "cycle_correlation"
+    assert fitted["measured"][noise]["spearman"] < 0.5
     for case in cases(seed=1, of=of):
         expected = quality_fit.expected_dice(fitted, case["scores"])
         assert expected == pytest.approx(case["dice"], abs=0.06)
@@ -21,12 +21,12 @@ def test_the_score_that_tells_is_chosen_and_predicts_dice(of):
 
 def test_no_case_is_judged_by_a_fit_on_its_own_patient():
     """One patient's wild case must not be predicted from itself, nor from its other phase."""
-    found = cases()
-    for case in found[:2]:
+    sample = cases()
+    for case in sample[:2]:
         case["dice"] = 0.0
-    truth = np.array([case["dice"] for case in found])
-    table = np.array([[case["scores"]["cycle_correlation"]] for case in found])
-    patients = np.array([case["patient"] for case in found])
+    truth = np.array([case["dice"] for case in sample])
+    table = np.array([[case["scores"]["cycle_correlation"]] for case in sample])
+    patients = np.array([case["patient"] for case in sample])
     left_out = quality_fit._left_out(table, truth, patients)
     weights, bias = quality_fit._ridge(table[2:], truth[2:])
     np.testing.assert_allclose(left_out[:2], table[:2] @ weights + bias)
@@ -46,11 +46,11 @@ def test_one_score_is_fitted_by_least_squares_and_several_are_shrunk():
 
 def test_the_threshold_is_of_what_is_expected_and_not_of_the_truth():
     """Of scores that tell nothing about the mean is expected of every case."""
-    found = cases()
-    for case in found:
+    sample = cases()
+    for case in sample:
         case["scores"] = {"cycle": np.random.default_rng(int(case["case"][1:])).uniform()}
-    dices = [case["dice"] for case in found]
-    assert np.quantile(dices, 0.1) < 0.4 < np.mean(dices) - 0.1 < quality_fit.fit(found)["threshold"]
+    dices = [case["dice"] for case in sample]
+    assert np.quantile(dices, 0.1) < 0.4 < np.mean(dices) - 0.1 < quality_fit.fit(sample)["threshold"]
 
 
 @pytest.mark.parametrize(("n", "worst"), [(8, 1), (14, 1), (16, 2), (28, 3)])
@@ -77,21 +77,21 @@ def test_too_few_cases_and_a_missing_score_give_no_quality():
 
 
 def test_a_case_in_which_nothing_was_found_has_no_part_in_the_fit():
-    found = cases()
+    sample = cases()
     empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
-    fitted = quality_fit.fit([*found, empty])
-    assert fitted == quality_fit.fit(found) | {"nothing_found": 1}
+    fitted = quality_fit.fit([*sample, empty])
+    assert fitted == quality_fit.fit(sample) | {"nothing_found": 1}
     assert quality_fit.expected_dice(fitted, EMPTY) is None
     with pytest.raises(InputError, match=r"7 cases of 4 patients .*\(1 more have no scores, as nothing was found\)"):
-        quality_fit.fit([*found[:7], empty])
+        quality_fit.fit([*sample[:7], empty])
 
 
 def test_cases_without_a_score_in_common_are_refused():
-    found = cases()
-    found[0]["scores"] |= {"cycle_correlation": None}
-    found[1]["scores"] |= {"cycle": None}
+    sample = cases()
+    sample[0]["scores"] |= {"cycle_correlation": None}
+    sample[1]["scores"] |= {"cycle": None}
     with pytest.raises(InputError, match="no score exists for all 40 cases: predict them all with the same switches"):
-        quality_fit.fit(found)
+        quality_fit.fit(sample)
 
 
 def test_a_cine_is_as_good_as_its_worst_frame_and_an_empty_frame_has_no_quality():

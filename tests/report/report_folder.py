@@ -42,10 +42,10 @@ def heart(ed: dict[str, float], es: dict[str, float]) -> dict[str, float]:
 
 def panel(path: Path, image, mask) -> None:
     """As predict keeps it: three slices as they are shown, painted smoother than they are."""
-    held = np.flatnonzero((mask > 0).any((0, 1)))
-    places = [held[1], held[len(held) // 2], held[-2]]
-    arrays = {"places": np.array(places), "frame": np.array(0), "turned": np.array(True)}
-    for n, z in enumerate(places):
+    segmented = np.flatnonzero((mask > 0).any((0, 1)))
+    indices = [segmented[1], segmented[len(segmented) // 2], segmented[-2]]
+    arrays = {"places": np.array(indices), "frame": np.array(0), "turned": np.array(True)}
+    for n, z in enumerate(indices):
         low, high = np.percentile(image, (1, 99.5))
         grey = np.clip((image[..., z] - low) / (high - low), 0, 1) * 255
         smooth = gaussian_filter(grey, 2)

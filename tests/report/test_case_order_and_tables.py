@@ -47,8 +47,8 @@ def test_a_case_without_a_score_comes_before_the_worst(run):
 
 
 def test_a_case_in_which_nothing_was_found_is_to_be_checked(run):
-    for entry, found in zip(run.predictions["cases"], (None, 0.9, None, 0.9, 0.9, 0.9), strict=True):
-        entry["quality"] = found
+    for entry, value in zip(run.predictions["cases"], (None, 0.9, None, 0.9, 0.9, 0.9), strict=True):
+        entry["quality"] = value
     run.predictions["cases"][0]["frame_scores"] = [{"cycle": 0.9}, {"cycle": None}]
     page = run.write(evaluation=False)
     assert "to check (quality under 0.75 or nothing found) 1 " in words(page)
@@ -68,9 +68,9 @@ def test_the_csv_says_what_the_summary_says(run):
     assert [float(value) for value in re.findall('data-value="([0-9.e-]+)"', body)] == pytest.approx(
         [float(value) for value in first.values() if re.fullmatch("[0-9.e-]+", value)]
     )
-    told = json.loads((run.out / "report.json").read_text())
-    assert told["cases"][0]["dice_MYO"] == scores["dice"]["MYO"]
-    assert told["patients"][0]["lv_edv_ml"] == run.predictions["patients"][0]["lv_edv_ml"]
+    report = json.loads((run.out / "report.json").read_text())
+    assert report["cases"][0]["dice_MYO"] == scores["dice"]["MYO"]
+    assert report["patients"][0]["lv_edv_ml"] == run.predictions["patients"][0]["lv_edv_ml"]
 
 
 def test_withheld_indices_say_why(run):

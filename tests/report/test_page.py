@@ -31,8 +31,8 @@ def test_a_damaged_file_is_named(tmp_path, text):
 @pytest.mark.parametrize("name", ["report.html", "report.json", "report.csv"])
 def test_a_users_file_is_not_overwritten(run, name):
     run.write()
-    mine = run.out / name
-    mine.write_text('{"cases": "mine"}')
+    users_file = run.out / name
+    users_file.write_text('{"cases": "mine"}')
     before = {path: path.read_bytes() for path in run.out.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
         run.write()
@@ -52,8 +52,8 @@ def test_two_tools_without_a_truth_are_one_against_the_other(tmp_path, into):
     entries = [{"case": case, "mask": f"{case}_seg.nii.gz", "quality": 0.123} for case in "ab"]
     sheet = {"cases": entries, "classes": ["background", "LV"], "failures": [], "model": {}} | MADE
     (tmp_path / "first" / "predictions.json").write_text(json.dumps(sheet))
-    found = compare.compare([tmp_path / "first", tmp_path / "second"], None, ["background", "LV"])
-    evaluation_files.write(found, tmp_path / into)
+    content = compare.compare([tmp_path / "first", tmp_path / "second"], None, ["background", "LV"])
+    evaluation_files.write(content, tmp_path / into)
     page = html.unescape(report_page.write(tmp_path / into).read_text())
     assert names(page) == ["b", "a"] and [row["dice_mean"] for row in rows(tmp_path / into)] == ["0.5", "1.0"]
     assert "mean Dice of second against first</dt><dd>0.750" in page and "<dt>cases</dt><dd>2" in page
@@ -141,17 +141,17 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     run.predictions["failures"] = [{"scan": "scans/broken.nii.gz", "reason": "is truncated: copy it again"}]
     run.evaluation["failures"] = [{"case": "odd", "reason": "another shape"}]
     run.evaluation["missing"] = [{"case": "lost", "reason": "a truth without a prediction"}]
-    said = words(run.write())
-    assert "scans/broken.nii.gz is truncated: copy it again" in said
-    assert "odd another shape" in said and "lost a truth without a prediction" in said
-    assert "failures 2" in said and "1 truth or prediction without the other" in said
+    text = words(run.write())
+    assert "scans/broken.nii.gz is truncated: copy it again" in text
+    assert "odd another shape" in text and "lost a truth without a prediction" in text
+    assert "failures 2" in text and "1 truth or prediction without the other" in text
 
 
 def test_a_run_of_failures_only_is_reported(tmp_path):
     content = {"cases": [], "failures": [{"scan": "a.nii", "reason": "is empty"}], "classes": ["background", "LV"]}
     (tmp_path / "predictions.json").write_text(json.dumps(content))
-    said = words(report_page.write(tmp_path).read_text())
-    assert "cases 0" in said and "a.nii is empty" in said
+    text = words(report_page.write(tmp_path).read_text())
+    assert "cases 0" in text and "a.nii is empty" in text
 
 
 def test_the_foot_says_how_it_was_made(run):

@@ -47,14 +47,14 @@ def page_file(built, tmp_path_factory) -> Path:
 @pytest.fixture
 def opened(browser, page_file):
     """Opens the page; at the end nothing may have been asked of a network or said on the console."""
-    contexts, said, asked = [], [], []
+    contexts, messages, asked = [], [], []
 
     def open_page(width: int = 1280, scheme: str = "light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(page_file.as_uri())
         return page
@@ -62,7 +62,7 @@ def opened(browser, page_file):
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
+    assert messages == []
     assert asked and all(url.startswith(("file:", "data:")) for url in asked)
 
 
@@ -153,9 +153,9 @@ CONTRAST = """
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_has_the_contrast_of_wcag_aa(opened, scheme):
-    found = opened(scheme=scheme).evaluate(CONTRAST)
-    assert len(found) > 100
-    assert [(round(ratio, 2), text) for ratio, text in found if ratio < 4.5] == []
+    texts = opened(scheme=scheme).evaluate(CONTRAST)
+    assert len(texts) > 100
+    assert [(round(ratio, 2), text) for ratio, text in texts if ratio < 4.5] == []
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ def test_a_card_has_three_slices_with_both_outlines(run):
 def shapes(card: str, group: str) -> list[str]:
     return [
         path
-        for one in re.findall(f'<g class="{group}">(.*?)</g>', card, re.DOTALL)
-        for path in re.findall(' d="([^"]+)"', one)
+        for text in re.findall(f'<g class="{group}">(.*?)</g>', card, re.DOTALL)
+        for path in re.findall(' d="([^"]+)"', text)
     ]
 
 
@@ -38,10 +38,10 @@ def test_the_outline_of_a_truth_that_equals_the_prediction_is_the_same(run, pred
     card = next(card for card in cards(run.write(predictions=predictions)) if entry["case"] in card)
     assert len(shapes(card, "prediction")) > 6
     assert shapes(card, "truth") == shapes(card, "prediction")
-    other = next(
+    moved = next(
         card for card in cards(run.write(predictions=predictions)) if run.evaluation["cases"][4]["case"] in card
     )
-    assert shapes(other, "truth") != shapes(other, "prediction")
+    assert shapes(moved, "truth") != shapes(moved, "prediction")
 
 
 def test_a_truth_of_another_frame_is_not_drawn(run):
@@ -50,8 +50,8 @@ def test_a_truth_of_another_frame_is_not_drawn(run):
     run.predictions["cases"][0] |= {"frames": 20, "phase": None, "phases": {"ED": 0, "ES": 9}}
     first = run.evaluation["cases"][0]
     run.evaluation["cases"][1] = first | {"phase": "ES"}
-    both = [card for card in cards(run.write()) if f"<h3>{name}</h3>" in card]
-    assert sorted(("· ES" in card, '<g class="truth">' in card) for card in both) == [(False, True), (True, False)]
+    phases = [card for card in cards(run.write()) if f"<h3>{name}</h3>" in card]
+    assert sorted(("· ES" in card, '<g class="truth">' in card) for card in phases) == [(False, True), (True, False)]
 
 
 def test_a_slice_is_shown_transposed_and_turned_where_its_spacing_is_one():

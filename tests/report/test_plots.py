@@ -19,8 +19,8 @@ def test_what_is_left_in_the_folder_is_the_report(plotted):
         str(path.relative_to(plotted.out)) for path in before
     }
     plots = {f"figures/{kind}_{what}.png" for kind in ("scatter", "bland_altman") for what in ("volumes", "ef")}
-    made = {"predictions.json", "evaluation.json", "report.html", "report.json", "report.csv"}
-    assert written == plots | made
+    files = {"predictions.json", "evaluation.json", "report.html", "report.json", "report.csv"}
+    assert written == plots | files
     for plot in plots:
         assert Image.open(plotted.out / plot).size[0] > 600
 
@@ -37,9 +37,9 @@ def test_a_second_tool_has_its_columns_its_row_and_its_plots(plotted):
     plotted.second_tool()
     page = plotted.write()
     row, entry = rows(plotted.out)[0], plotted.evaluation["cases"]
-    mine = {e["case"]: e["dice"]["mean"] for e in entry if e["tool"] == "ours"}
-    assert float(row["dice_mean_2"]) == pytest.approx(mine[row["case"]] - 0.05)
-    assert float(row["dice_mean"]) == pytest.approx(mine[row["case"]], abs=1e-6)
+    dices = {e["case"]: e["dice"]["mean"] for e in entry if e["tool"] == "ours"}
+    assert float(row["dice_mean_2"]) == pytest.approx(dices[row["case"]] - 0.05)
+    assert float(row["dice_mean"]) == pytest.approx(dices[row["case"]], abs=1e-6)
     assert "other against ours" in page and "0.912" in page
     for name in ("scatter_ef_2", "bland_altman_volumes_2", "bland_altman_tools_volumes", "bland_altman_tools_ef"):
         assert (plotted.out / "figures" / f"{name}.png").is_file()
