@@ -44,7 +44,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
     if test is not None:
         test_model, test_cases = _evaluated_cases(test)
         if test_model["sha256"] != model["sha256"]:
-            raise InputError(f"{test} was predicted by another network than {folder}: predict both with one")
+            raise InputError(f"{test} was predicted by another network than {folder}: predict both with the same")
         _check_apart(folder, cases, test, test_cases)
         fitted["test"] = _tested(fitted, test_cases)
     fitted["model_sha256"] = model["sha256"]
@@ -143,7 +143,7 @@ def _tested(fitted: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
     judged = with_structures(cases)
     if not judged:
-        raise InputError(f"nothing was found in any of {many(len(cases), 'test case')}: give others")
+        raise InputError(f"nothing was found in any of {many(len(cases), 'test case')}: give other cases")
     truth = np.array([case["dice"] for case in judged])
     result: dict[str, Any] = {
         "cases": len(judged),

@@ -36,7 +36,9 @@ def _listed_classes(predicted: list[list[LabelMap]]) -> list[str] | None:
         if maps[0].listed and maps[0].listed["classes"]:
             listed.append(maps[0].listed["classes"])
     if len(listed) == 2 and list(listed[0]) != list(listed[1]):
-        raise InputError(f"the tools' classes are {listed[0]} and {listed[1]}: give classes if their labels are one")
+        raise InputError(
+            f"the tools' classes are {listed[0]} and {listed[1]}: give --classes if their labels mean the same"
+        )
     return listed[0] if listed else None
 
 

@@ -81,7 +81,7 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
     for _, same_name in sorted(by_name.items()):
         first, *more = sorted(same_name, key=lambda label_map: kinds.index(label_map.kind))
         if more and more[0].kind == first.kind:
-            raise InputError(f"{first.path} and {more[0].path} have one name: rename one, or keep one")
+            raise InputError(f"{first.path} and {more[0].path} have the same name: rename or remove one")
         result.append(first)
     if not result:
         raise InputError(f"{root} holds no label map: give a folder of X_{kinds[0]}.nii.gz or X.nii.gz files")
@@ -122,7 +122,7 @@ def _label_map(path: Path, root: Path) -> LabelMap:
     """A file as a label map: its kind is the ending of its name, which is not part of its stem."""
     suffix = volumes.ending(path)
     if not suffix:
-        raise InputError(f"{path} is no volume: only {' '.join(volumes.SCANS)} are compared here")
+        raise InputError(f"{path} is no volume: give {' '.join(volumes.SCANS)}")
     whole_stem = path.name[: -len(suffix)]
     ending = ENDING.search(whole_stem)
     kind = ending.lastgroup if ending else ""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 
 SCORES = {
-    "cycle": "1 minus the mean difference of the image from the one painted back, around the structures",
+    "cycle": "1 minus the mean difference between the image and the one painted back, around the structures",
     "cycle_correlation": "correlation of the image with the one painted back, around the structures",
     "cycle_dice": "Dice of the segmentation with that of the image painted back",
     "soft_dice": "Dice of the segmentation with its own probabilities",

@@ -38,7 +38,7 @@ def slices_of(folder: Path, case: Case) -> list[Slice]:
         return _from_panel(folder, case, folder / panel)
     path = case.scored.get("prediction") or case.predicted.get("mask")
     if not path:
-        raise InputError("no mask of it is named")
+        raise InputError("predictions.json and evaluation.json name no mask of this case")
     prediction = volumes.read(_resolved(folder, path), frames=True, mask=True)
     masks = prediction.layout.apply(prediction.voxels)[..., 0]
     turned = prediction.spacing_fault is None

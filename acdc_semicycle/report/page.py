@@ -51,8 +51,8 @@ def write(folder: Path) -> Path:
     evaluated = _load(folder / "evaluation.json", "evaluate")
     if not (predicted or evaluated):
         raise InputError(
-            f"{folder} holds neither predictions.json nor evaluation.json: give the folder that semicycle predict -o"
-            " or semicycle evaluate --pred named"
+            f"{folder} holds neither predictions.json nor evaluation.json: give a folder that semicycle predict or"
+            " semicycle evaluate has written"
         )
     check_folder(folder)
     for name, *signs in OURS:

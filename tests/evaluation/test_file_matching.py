@@ -131,7 +131,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("X_gt.nii.gz", "X_gt.nrrd"):
         save(tmp_path / "truth" / name, box())
     save(tmp_path / "tool" / "X.nii.gz", box())
-    with pytest.raises(InputError, match=r"X_gt.nii.gz and .*X_gt.nrrd have one name"):
+    with pytest.raises(InputError, match=r"X_gt.nii.gz and .*X_gt.nrrd have the same name"):
         compare.compare([tmp_path / "tool"], tmp_path / "truth")
 
 

@@ -17,7 +17,7 @@ from acdc_semicycle.runtime.errors import InputError
 
 
 def test_a_folder_of_neither_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"neither predictions\.json nor evaluation\.json: give the folder"):
+    with pytest.raises(InputError, match=r"neither predictions\.json nor evaluation\.json: give a folder"):
         report_page.write(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     text = words(run.write())
     assert "scans/broken.nii.gz is truncated: copy it again" in text
     assert "odd another shape" in text and "lost a truth without a prediction" in text
-    assert "failures 2" in text and "1 truth or prediction without the other" in text
+    assert "failures 2" in text and "1 truth or prediction without a counterpart" in text
 
 
 def test_a_run_of_failures_only_is_reported(tmp_path):
@@ -157,6 +157,6 @@ def test_a_run_of_failures_only_is_reported(tmp_path):
 def test_the_foot_says_how_it_was_made(run):
     foot = words(run.write().split("<footer>")[1])
     for part in ("semicycle predict scans -o OUT", "acdc_semicycle 0.1.0", "cores 2", "largest True", "5d1c5d1c",
-                 "Dice 0 and a distance of the volume's diagonal", "soft_dice: Dice of the segmentation",
+                 "Dice 0 and the volume's diagonal as its distance", "soft_dice: Dice of the segmentation",
                  "Research only, not for clinical use"):  # fmt: skip
         assert part in foot

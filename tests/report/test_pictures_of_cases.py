@@ -104,4 +104,4 @@ def test_only_the_worst_are_drawn_and_the_page_says_so(run, monkeypatch):
     monkeypatch.setattr(case_cards, "PICTURES", 2)
     page = run.write()
     assert [("<svg" in card) for card in cards(page)] == [True] * 2 + [False] * 4
-    assert "Of 6 cases the worst 2 are drawn" in words(page)
+    assert "Of 6 cases only the worst 2 have pictures" in words(page)
