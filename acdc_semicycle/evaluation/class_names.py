@@ -29,6 +29,11 @@ def class_names(
     return list(names), []
 
 
+def structures_of(classes: Sequence[str]) -> list[str]:
+    """The classes that are scored by image: not the background."""
+    return [name for name in classes if name != "background"]
+
+
 def _listed_classes(predicted: list[list[LabelMap]]) -> list[str] | None:
     """The classes in the tools' predictions.json, if there are any."""
     listed = []

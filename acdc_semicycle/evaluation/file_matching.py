@@ -65,15 +65,16 @@ def _candidates(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]) -> 
     """The truths that each prediction may belong to: the one of its folder and name, else those of its stem."""
     truth_by_name = {truth.name: truth for truth in truths}
     predicted_names = {prediction.name for prediction in predictions}
-    free_truths = [truth for truth in truths if truth.name not in predicted_names]
     stems = Counter(label_map.stem for label_map in (*predictions, *truths))
     result: dict[LabelMap, list[LabelMap]] = {}
     for prediction in predictions:
-        namesake = truth_by_name.get(prediction.name)
-        if namesake:
-            result[prediction] = [namesake]
-        else:
-            result[prediction] = [truth for truth in free_truths if _have_one_stem(prediction, truth, stems)]
+        if prediction.name in truth_by_name:
+            result[prediction] = [truth_by_name[prediction.name]]
+            continue
+        result[prediction] = []
+        for truth in truths:
+            if truth.name not in predicted_names and _have_one_stem(prediction, truth, stems):
+                result[prediction].append(truth)
     return result
 
 

@@ -74,9 +74,12 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
     """
     if root.is_file():
         return [_label_map(root, root)]
+    below = _label_maps_below(root, others)
+    has_masks = any(label_map.kind for label_map in below)
     by_name: dict[str, list[LabelMap]] = defaultdict(list)
-    for label_map in _without_images(_label_maps_below(root, others), kinds):
-        by_name[label_map.name].append(label_map)
+    for label_map in below:
+        if label_map.kind in kinds and (label_map.kind or not has_masks):
+            by_name[label_map.name].append(label_map)
     result = []
     for _, same_name in sorted(by_name.items()):
         first, *more = sorted(same_name, key=lambda label_map: kinds.index(label_map.kind))
@@ -106,16 +109,20 @@ def left_out(root: Path, maps: Sequence[LabelMap], others: Sequence[Path]) -> li
 
 
 def _label_maps_below(root: Path, others: Sequence[Path]) -> list[LabelMap]:
-    """All volumes below a folder, sorted by path."""
-    return [_label_map(path, root) for path in _volumes_below(root, others)]
+    """All volumes below a folder, sorted by path; in nnU-Net's layout below its folders of labels.
 
-
-def _without_images(below: list[LabelMap], kinds: Sequence[str]) -> list[LabelMap]:
-    """Those of ``kinds``; all of them where no name ends as a mask's does."""
-    masks = [label_map for label_map in below if label_map.kind]
-    if not masks:
-        return below
-    return [label_map for label_map in masks if label_map.kind in kinds]
+    Raises:
+        InputError: there are pictures only.
+    """
+    result, pictures = [], []
+    for path in _files_below(root, others):
+        if volumes.ending(path):
+            result.append(_label_map(path, root))
+        elif path.suffix.lower() in PICTURES:
+            pictures.append(path)
+    if pictures and not result:
+        raise InputError(f"{root} holds pictures, e.g. {pictures[0].name}: give volumes ({' '.join(volumes.SCANS)})")
+    return result
 
 
 def _label_map(path: Path, root: Path) -> LabelMap:
@@ -130,23 +137,6 @@ def _label_map(path: Path, root: Path) -> LabelMap:
     stem = re.sub("(?<=.)_0000$", "", stem)  # nnU-Net's first channel
     folder = path.parent.relative_to(root).parts if path != root else ()
     return LabelMap(path, folder, stem, kind or "")
-
-
-def _volumes_below(root: Path, others: Sequence[Path]) -> list[Path]:
-    """The volumes below a folder, sorted; in nnU-Net's layout below its folders of labels.
-
-    Raises:
-        InputError: there are pictures only.
-    """
-    result, pictures = [], []
-    for path in _files_below(root, others):
-        if volumes.ending(path):
-            result.append(path)
-        elif path.suffix.lower() in PICTURES:
-            pictures.append(path)
-    if pictures and not result:
-        raise InputError(f"{root} holds pictures, e.g. {pictures[0].name}: give volumes ({' '.join(volumes.SCANS)})")
-    return result
 
 
 def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:

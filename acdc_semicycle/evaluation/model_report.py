@@ -20,6 +20,7 @@ from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.pairs import read
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation import examples
+from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.evaluation.model_scores import Case, case_scores, summary, trivial
 from acdc_semicycle.evaluation.model_tables import table, write_cases, write_summary
@@ -102,18 +103,13 @@ class Report:
             return path
         content = self._content(cases)
         write_text(path, json.dumps(plain(content), indent=1) + "\n")
-        write_cases(folder / "cases.csv", content["cases"], self._structures)
-        write_summary(folder / "summary.csv", content["summary"], self._structures)
+        write_cases(folder / "cases.csv", content["cases"], structures_of(self.classes))
+        write_summary(folder / "summary.csv", content["summary"], structures_of(self.classes))
         examples.write_figure(folder / "examples.png", cases, self.classes, self.colours)
         examples.write_panel(folder / "panel.npz", cases)
-        print(table(content, self._structures))
+        print(table(content, structures_of(self.classes)))
         print(path, flush=True)
         return path
-
-    @property
-    def _structures(self) -> list[str]:
-        """The classes that are scored by image: not the background."""
-        return [name for name in self.classes if name != "background"]
 
     def _check_card(self) -> None:
         """Refuse a network whose model.json says other than ``card``."""
@@ -147,7 +143,7 @@ class Report:
         rows = []
         for case in cases:
             about = {"case": case.case, "patient": case.patient, "phase": case.phase}
-            rows.append(about | case_scores(case, self._structures))
+            rows.append(about | case_scores(case, structures_of(self.classes)))
         by_phase = {}
         for phase in sorted({case.phase for case in cases if case.phase}):
             by_phase[phase] = self._summary([case for case in cases if case.phase == phase])
@@ -166,7 +162,7 @@ class Report:
 
     def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:
         """The scores of a set of cases."""
-        return summary(cases, self.classes, self._structures, self.paper_miou_without)
+        return summary(cases, self.classes, structures_of(self.classes), self.paper_miou_without)
 
 
 def _case(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:

@@ -80,10 +80,10 @@ def judge(x: Tensor, s: Tensor, network: nn.Module, painter: nn.Module | None, v
         painted_labels = _by_slice(network, painted).max(0).indices
     inputs = _Inputs(x, s, labels, _around(labels > 0), painted, painted_labels, votes)
     scores = _scores(inputs)
-    slices: dict[str, list[float | None]] = {name: [] for name in scores}
+    slices: dict[str, list[float | None]] = {}
     for z in range(labels.shape[-1]):
         for name, value in _scores(inputs.of_slice(z)).items():
-            slices[name].append(value)
+            slices.setdefault(name, []).append(value)
     if painted is None:
         return Judged(scores, slices, None, None)
     return Judged(scores, slices, painted.cpu().numpy(), (painted - x).abs().mean(0).cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from acdc_semicycle.datasets import acdc
@@ -66,7 +67,7 @@ def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[lis
 def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
     """Which comparisons are without millimetres, and why."""
     notes = []
-    for fault, times in Counter(row["withheld"] for row in rows).items():
+    for fault, times in Counter(map(itemgetter("withheld"), rows)).items():
         if fault:
             verb = "is" if times == 1 else "are"
             notes.append(
@@ -80,7 +81,7 @@ def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
 
 def _units(rows: Sequence[Row]) -> set[str]:
     """The units of distances that occur."""
-    return {row["unit"] for row in rows}
+    return set(map(itemgetter("unit"), rows))
 
 
 def pair_name(tools: Sequence[str]) -> str:

@@ -74,7 +74,8 @@ def cases_of(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequen
     """Every case of either file; a cine that was scored in two phases is two."""
     entries = {}
     if "reference" not in evaluated:  # else the masks are the second tool's, and the entries are the first's
-        entries = {entry["case"]: entry for entry in predicted.get("cases") or []}
+        for entry in predicted.get("cases") or []:
+            entries[entry["case"]] = entry
     second = {(entry["case"], entry.get("phase")): entry for entry in _entries(evaluated, *tools[1:2])}
     cases = []
     for entry in _entries(evaluated, tools[0], None):

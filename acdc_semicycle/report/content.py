@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.figures import colours_of
 from acdc_semicycle.evaluation.quality import SCORES
 from acdc_semicycle.evaluation.summaries import pair_name
@@ -31,7 +32,7 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
     tools = list(evaluated.get("tools") or [folder.resolve().name])
     cases = sorted(cases_of(predicted, evaluated, tools), key=lambda case: case.worst_first)
     classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
-    structures = [name for name in classes if name != "background"]
+    structures = structures_of(classes)
     sources = list(filter(None, (predicted, evaluated)))
     failures: list[dict[str, Any]] = []
     for source in sources:
@@ -85,7 +86,9 @@ def _of_two(evaluated: dict[str, Any]) -> dict[str, Any]:
 
 def _patients(predicted: dict[str, Any], evaluated: dict[str, Any], tool: str) -> list[dict[str, Any]]:
     """Each patient's indices: predicted, true, and why they are withheld."""
-    patients = {entry["patient"]: dict(entry) for entry in predicted.get("patients") or []}
+    patients: dict[Any, dict[str, Any]] = {}
+    for entry in predicted.get("patients") or []:
+        patients[entry["patient"]] = dict(entry)
     for entry in evaluated.get("patients") or []:
         if entry.get("tool") not in (None, tool):
             continue

@@ -91,6 +91,6 @@ def _outline(mask: NDArray) -> str:
         points = np.round(2 * np.asarray(line)).astype(int) - 1  # less the padding; a pixel's middle is its half
         is_corner = (np.diff(points, 2, axis=0) != 0).any(1)
         corners = points[[True, *is_corner, True]]  # the rest lies on straight lines
-        steps = " ".join(f"{x} {y}" for x, y in np.diff(corners, axis=0))
+        steps = " ".join(map(str, np.diff(corners, axis=0).ravel()))
         path.append(f"M{points[0, 0]} {points[0, 1]}l{steps}z")
     return "".join(path)
