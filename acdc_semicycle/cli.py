@@ -93,13 +93,17 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--classes", nargs="+", help="names of the classes, background first")
     parser.add_argument("-o", "--output", type=Path, help="where the results go; by default into the first --pred")
     given = parser.parse_args(arguments)
-    from acdc_semicycle.evaluation import compare  # slow, as all below: only where it is needed
+    from acdc_semicycle.evaluation import (  # slow, as all below: only where it is needed
+        compare,
+        evaluation_files,
+        evaluation_table,
+    )
 
     target = given.output or (given.pred[0] if given.pred[0].is_dir() else given.pred[0].parent)
-    compare.check_target(target, given.truth)
+    evaluation_files.check_target(target, given.truth)
     content = compare.compare(given.pred, given.truth, given.classes)
-    compare.write(content, target)
-    print(compare.table(content))
+    evaluation_files.write(content, target)
+    print(evaluation_table.table(content))
     print(target / "evaluation.json")
     return 1 if content["failures"] else 0
 

@@ -19,6 +19,7 @@ from torch import nn
 from acdc_semicycle.artifacts.card import code_in, complete
 from acdc_semicycle.artifacts.checkpoint import check_network, model_within
 from acdc_semicycle.artifacts.exported_zip import check_zip, read_member
+from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
@@ -69,7 +70,7 @@ class Model:
                 "%s: its quality.json was fitted on other weights: calibrate again to have a quality", self.path
             )
             return None
-        return fitted
+        return None if fitted is None else current_quality(fitted)
 
     @cached_property
     def sha256(self) -> str:

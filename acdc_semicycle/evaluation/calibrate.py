@@ -1,4 +1,4 @@
-"""How far a quality without truth can be trusted: fitted on validation cases, measured on others, and kept."""
+"""How far a quality without truth can be trusted: fitted on validation cases, measured on others, and stored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from acdc_semicycle.evaluation import quality
-from acdc_semicycle.evaluation.compare import check_current
+from acdc_semicycle.artifacts.score_names import current_predictions
+from acdc_semicycle.evaluation.evaluation_files import check_current
+from acdc_semicycle.evaluation.quality import SCORES
+from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, fit, nothing_found, with_structures
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json, write_text
 
 QUALITY = "quality.json"
+COLUMNS = ("spearman", "pearson", "worst_tenth_found", "mean_error")
+
+Case = Mapping[str, Any]
 
 
 def calibrate(folder: Path, test: Path | None = None) -> str:
@@ -22,7 +27,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
 
     Args:
         folder: of validation cases; the network was chosen on them, but has not learnt from them.
-        test: of cases that had no part in anything, if there are any.
+        test: of cases that had no part in training or fit, if there are any.
 
     Returns:
         A table of what each score is worth, for people.
@@ -31,125 +36,152 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         InputError: a folder has not been predicted and evaluated, or the two are of different networks or have a case
             in common.
     """
-    ledger, cases = _cases(folder)
-    model = Path(ledger["model"]["path"])
-    if model.suffix == ".zip" or not model.is_file():
-        raise InputError(f"{model} is no model.pt, beside which the quality is kept: predict with the run's own")
-    fitted = quality.fit(cases)
+    model, cases = _evaluated_cases(folder)
+    path = Path(model["path"])
+    if path.suffix == ".zip" or not path.is_file():
+        raise InputError(f"{path} is no model.pt beside which {QUALITY} can be stored: predict with a run's model.pt")
+    fitted = fit(cases)
     if test is not None:
-        other, others = _cases(test)
-        if other["model"]["sha256"] != ledger["model"]["sha256"]:
-            raise InputError(f"{test} was predicted by another network than {folder}: predict both with one")
-        _check_apart(folder, cases, test, others)
-        fitted["test"] = _tested(fitted, others)
-    fitted["model_sha256"] = ledger["model"]["sha256"]
+        test_model, test_cases = _evaluated_cases(test)
+        if test_model["sha256"] != model["sha256"]:
+            raise InputError(f"{test} was predicted by another network than {folder}: predict both with the same")
+        _check_apart(folder, cases, test, test_cases)
+        fitted["test"] = _tested(fitted, test_cases)
+    fitted["model_sha256"] = model["sha256"]
     fitted["about"] = about(fitted)
-    write_text(model.with_name(QUALITY), json.dumps(fitted, indent=1) + "\n")
-    return _table(fitted) + f"\n{model.with_name(QUALITY)}"
+    write_text(path.with_name(QUALITY), json.dumps(fitted, indent=1) + "\n")
+    return _table(fitted) + f"\n{path.with_name(QUALITY)}"
 
 
 def about(fitted: Mapping[str, Any]) -> str:
     """One sentence on how good the quality is."""
-
-    def words(found: Mapping[str, Any]) -> str:
-        return (
-            f"rank correlation with the true Dice {found['spearman']:.2f}, mean error {found['mean_error']:.3f}, of the"
-            f" worst tenth {round(found['worst_tenth_found'] * found['worst'])} of {found['worst']:.0f} found"
-        )
-
     chosen = fitted["chosen"]
     text = (
         f"Expected mean Dice by '{chosen}', fitted on {fitted['cases']} validation cases of"
-        f" {fitted['patients']} patients{_empty(fitted)} (each left out in turn: {words(fitted['measured'][chosen])})"
+        f" {fitted['patients']} patients{_without_empty(fitted)}"
+        f" (each left out in turn: {_in_words(fitted['measured'][chosen])})"
     )
     if "test" in fitted:
         test = fitted["test"]
-        text += f"; on {many(test['cases'], 'test case')}{_empty(test)}: {words(test[chosen])}"
+        text += f"; on {many(test['cases'], 'test case')}{_without_empty(test)}: {_in_words(test[chosen])}"
     return text + "."
 
 
-def _empty(found: Mapping[str, Any]) -> str:
-    return f", without {found['nothing_found']} in which nothing was found" if found["nothing_found"] else ""
+def _in_words(measured: Mapping[str, Any]) -> str:
+    """What a score is worth, as part of a sentence."""
+    hits = round(measured["worst_tenth_found"] * measured["worst"])
+    return (
+        f"rank correlation with the true Dice {measured['spearman']:.2f}, mean error {measured['mean_error']:.3f},"
+        f" of the worst tenth {hits} of {measured['worst']:.0f} found"
+    )
 
 
-def _cases(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The ledger, and its cases that were evaluated, with the true mean Dice."""
-    content = []
-    for name, verb in (("predictions.json", "predict"), ("evaluation.json", "evaluate --pred OUT --truth TRUTH")):
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path} is not there: say semicycle {verb} first")
-        content.append(read_json(path))
-    ledger, evaluation = content
+def _without_empty(counted: Mapping[str, Any]) -> str:
+    """How many cases took no part because nothing was found in them, as part of a sentence."""
+    number = counted["nothing_found"]
+    return f", without {number} in which nothing was found" if number else ""
+
+
+def _evaluated_cases(folder: Path) -> tuple[dict[str, Any], list[Case]]:
+    """The model that predicted a folder, and its cases that were evaluated, with the true mean Dice."""
+    manifest = current_predictions(_read(folder / "predictions.json", "predict"))
+    evaluation = _read(folder / "evaluation.json", "evaluate --pred OUT --truth TRUTH")
     check_current(folder, evaluation)
-    first = evaluation["tools"][0]
-    rows = {row["case"]: row for row in evaluation["cases"] if row["tool"] == first and row["dice"]["mean"] is not None}
-    cases = [case for case in ledger["cases"] if case["case"] in rows]
+    rows = {}
+    for row in evaluation["cases"]:
+        if row["tool"] == evaluation["tools"][0] and row["dice"]["mean"] is not None:
+            rows[row["case"]] = row
+    cases = []
+    for case in manifest["cases"]:
+        if case["case"] not in rows:  # a cine's frames are evaluated under names of their own
+            continue
+        if "frame_scores" not in case:
+            raise InputError(f"{folder} was predicted by an earlier version: predict and evaluate it again")
+        cases.append(_joined(case, rows[case["case"]]))
     if not cases:
         raise InputError(f"{folder} holds no case that is both predicted and evaluated: evaluate it again")
-    if any("frame_scores" not in case for case in cases):
-        raise InputError(f"{folder} was predicted by an earlier version: predict and evaluate it again")
-    # a cine's frames are evaluated under names of their own, so these have one
-    return ledger, [_joined(case, rows[case["case"]]) for case in cases]
+    return manifest["model"], cases
 
 
-def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """A case with its first frame's scores, its true mean Dice, and the ``marks`` by which it is known elsewhere.
+def _read(path: Path, verb: str) -> dict[str, Any]:
+    """A file that ``semicycle`` with this verb writes."""
+    if not path.is_file():
+        raise InputError(f"{path} is not there: run semicycle {verb} first")
+    return read_json(path)
 
-    These are its scan, its truth and, as a copy of a scan gets the same label map, that one's content.
+
+def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> Case:
+    """A case with its only frame's scores, its true mean Dice, and the ``marks`` that tell whether two are one.
+
+    These are its scan, its truth and, as a copy of a scan gets the same label map, that one's checksum.
     """
-    found = {"dice": row["dice"]["mean"], "scores": case["frame_scores"][0]}
-    marks = {str(Path(path).resolve()) for path in (case.get("stamp", [None])[0], row.get("truth")) if path}
-    if not quality.nothing_found(found["scores"]):
-        marks |= {row["sha256"]} if row.get("sha256") else set()
-    return {**case, **found, "marks": marks}
+    scores = case["frame_scores"][0]
+    marks = set()
+    for path in (case.get("stamp", [None])[0], row.get("truth")):
+        if path:
+            marks.add(str(Path(path).resolve()))
+    if row.get("sha256") and not nothing_found(scores):
+        marks.add(row["sha256"])
+    return {**case, "dice": row["dice"]["mean"], "scores": scores, "marks": marks}
 
 
-def _check_apart(
-    folder: Path, cases: Sequence[Mapping[str, Any]], test: Path, others: Sequence[Mapping[str, Any]]
-) -> None:
+def _check_apart(folder: Path, cases: Sequence[Case], test: Path, test_cases: Sequence[Case]) -> None:
     """Refuse test cases that are among those of the fit."""
-    owners = {mark: case["case"] for case in cases for mark in case["marks"]}
-    for other in others:
-        if known := sorted(other["marks"] & owners.keys()):
+    case_of_mark = {}
+    for case in cases:
+        case_of_mark.update(dict.fromkeys(case["marks"], case["case"]))
+    for case in test_cases:
+        common = sorted(case["marks"] & case_of_mark.keys())
+        if common:
             raise InputError(
-                f"the test case {other['case']} of {test} is {owners[known[0]]} of {folder}, on which the quality is"
-                " fitted: give a test of others"
+                f"the test case {case['case']} of {test} is {case_of_mark[common[0]]} of {folder}, on which the quality"
+                " is fitted: give other test cases"
             )
 
 
-def _tested(fitted: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _tested(fitted: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
     """Each score, and the fitted quality, on cases that had no part in the fit."""
-    given, cases = len(cases), [case for case in cases if not quality.nothing_found(case["scores"])]
-    if not cases:
-        raise InputError(f"nothing was found in any of {many(given, 'test case')}: give others")
-    truth = np.array([case["dice"] for case in cases])
-    expected = np.array([quality.expected_dice(fitted, case["scores"]) for case in cases], float)
-    found: dict[str, Any] = {
-        "cases": len(cases),
-        "nothing_found": given - len(cases),
-        "patients": len({case["patient"] for case in cases}),
+    judged = with_structures(cases)
+    if not judged:
+        raise InputError(f"nothing was found in any of {many(len(cases), 'test case')}: give other cases")
+    truth = np.array([case["dice"] for case in judged])
+    result: dict[str, Any] = {
+        "cases": len(judged),
+        "nothing_found": len(cases) - len(judged),
+        "patients": len({case["patient"] for case in judged}),
     }
-    for name, one in fitted["fits"].items():
-        values = np.array([quality.expected_dice(one, case["scores"]) for case in cases], float)
-        if np.isfinite(values).all():
-            found[name] = quality.agreement(values, truth)
-    if fitted["chosen"] not in found:
+    for name, candidate in fitted["fits"].items():
+        expected = _expected(candidate, judged)
+        if np.isfinite(expected).all():
+            result[name] = agreement(expected, truth)
+    if fitted["chosen"] not in result:
         raise InputError(
             f"a test case lacks the score {fitted['chosen']!r}: predict both folders with the same switches"
         )
-    flagged, worst = expected < fitted["threshold"], truth <= np.quantile(truth, 0.1)
-    return found | {"flagged": int(flagged.sum()), "flagged_rightly": int((flagged & worst).sum())}
+    flagged = _expected(fitted, judged) < fitted["threshold"]
+    worst = truth <= np.quantile(truth, 0.1)
+    return result | {"flagged": int(flagged.sum()), "flagged_rightly": int((flagged & worst).sum())}
+
+
+def _expected(quality: Mapping[str, Any], cases: Sequence[Case]) -> np.ndarray:
+    """The expected Dice of each case; NaN where it lacks a score."""
+    return np.array([expected_dice(quality, case["scores"]) for case in cases], float)
 
 
 def _table(fitted: Mapping[str, Any]) -> str:
-    heads = ("spearman", "pearson", "worst_tenth_found", "mean_error")
-    lines = [f"{'':<22}" + "".join(f"{head:>19}" for head in heads)]
-    for part, rows in (("validation", fitted["measured"]), ("test", fitted.get("test", {}))):
-        for name, found in rows.items():
-            if isinstance(found, Mapping):
-                values = "".join(f"{found[head]:19.3f}" for head in heads)
-                lines.append(f"{part + ' ' + name:<22}{values}")
-    scores = quality.SCORES | {"sum": "the scores above together, each with a weight of its own"}
-    lines += [f"{name}: {words}" for name, words in scores.items() if name in fitted["measured"]]
+    """What each score is worth, what it is, and how good the chosen one is."""
+    lines = [" " * 30 + "".join(f"{column:>19}" for column in COLUMNS)]
+    for name, measured in fitted["measured"].items():
+        lines.append(_line(f"validation {name}", measured))
+    for name, measured in fitted.get("test", {}).items():
+        if name in fitted["fits"]:
+            lines.append(_line(f"test {name}", measured))
+    for name, words in (SCORES | {"sum": "the scores above together, each with a weight of its own"}).items():
+        if name in fitted["measured"]:
+            lines.append(f"{name}: {words}")
     return "\n".join([*lines, about(fitted)])
+
+
+def _line(title: str, measured: Mapping[str, float]) -> str:
+    """A title and what a score is worth."""
+    return f"{title:<30}" + "".join(f"{measured[column]:19.3f}" for column in COLUMNS)

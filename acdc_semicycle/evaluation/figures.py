@@ -1,7 +1,8 @@
-"""Pictures for people who would rather look than read."""
+"""Figures of matplotlib: masks over images, legends of classes, learning curves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acdc_semicycle.evaluation.windowing import window_of
+
 Colours = Sequence[Sequence[int]]  # RGB of each class, background first
 
 
@@ -21,7 +24,9 @@ def colours_of(classes: int, colours: Colours | None = None) -> NDArray:
     """RGB in [0, 1] of each class [K, 3]: those given, or matplotlib's, background black."""
     if colours is not None:
         return np.array(colours)[:classes] / 255
-    return np.array([(0, 0, 0), *(colormaps["tab20"](k % 20)[:3] for k in range(classes - 1))])
+    table = np.zeros((classes, 3))
+    table[1:] = colormaps["tab20"](np.arange(classes - 1) % 20)[:, :3]
+    return table
 
 
 class Example(NamedTuple):
@@ -34,37 +39,47 @@ class Example(NamedTuple):
 
 
 def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours: Colours | None = None) -> Figure:
-    """A row an example: the image, the truth over it, the prediction over it; the legend has what occurs."""
+    """One row per example: the image, the truth over it, the prediction over it; below, a legend of their classes."""
     table = colours_of(len(classes), colours)
-    tall = sum(2.4 * np.divide(*example.image.shape[:2]) + 0.3 for example in examples)
-    figure = Figure(figsize=(7.5, tall + 0.8), layout="constrained")
-    heights = [float(np.divide(*example.image.shape[:2])) for example in examples]
+    heights, inches = [], 0.0
+    for example in examples:
+        height, width = example.image.shape[:2]
+        heights.append(height / width)
+        inches += 2.4 * heights[-1] + 0.3
+    figure = Figure(figsize=(7.5, inches + 0.8), layout="constrained")
     axes = figure.subplots(len(examples), 3, squeeze=False, height_ratios=heights)
+    masks = []
     for row, example in zip(axes, examples, strict=True):
-        for axis, mask in zip(row, (None, example.truth, example.prediction), strict=True):
-            show(axis, example.image, mask, table)
+        show(row[0], example.image, None, table)
+        show(row[1], example.image, example.truth, table)
+        show(row[2], example.image, example.prediction, table)
         row[0].set_title(example.title, fontsize=8, loc="left")
         row[1].set_title("truth", fontsize=8, loc="right")
         row[2].set_title("prediction", fontsize=8, loc="right")
-    legend(figure, [mask for example in examples for mask in (example.truth, example.prediction)], classes, table)
+        masks += [example.truth, example.prediction]
+    legend(figure, masks, classes, table)
     return figure
 
 
 def legend(figure: Figure, masks: Sequence[NDArray], classes: Sequence[str], table: NDArray) -> None:
     """Names and colours of the classes that these masks hold; the background has none."""
-    held = np.unique(np.concatenate([mask.ravel() for mask in masks]))
-    named = [k for k, name in enumerate(classes) if k in held and name != "background"]
-    patches = [Patch(color=table[k], label=classes[k]) for k in named]
-    figure.legend(
-        handles=patches, loc="outside lower center", ncols=min(6, len(patches) or 1), fontsize=8, frameon=False
-    )
+    labels = np.unique(np.concatenate(masks, axis=None))
+    patches = []
+    for label, name in enumerate(classes):
+        if label in labels and name != "background":
+            patches.append(Patch(color=table[label], label=name))
+    columns = min(6, len(patches) or 1)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def legend_figure(classes: Sequence[str], colours: Colours | None = None) -> Figure:
     """The number, the name and the colour of each class."""
     table = colours_of(len(classes), colours)
-    figure = Figure(figsize=(6, 0.3 + 0.28 * -(-len(classes) // 3)), layout="constrained")
-    patches = [Patch(facecolor=table[k], edgecolor="0.5", label=f"{k}  {name}") for k, name in enumerate(classes)]
+    rows = math.ceil(len(classes) / 3)
+    figure = Figure(figsize=(6, 0.3 + 0.28 * rows), layout="constrained")
+    patches = []
+    for label, name in enumerate(classes):
+        patches.append(Patch(facecolor=table[label], edgecolor="0.5", label=f"{label}  {name}"))
     figure.legend(handles=patches, loc="center", ncols=3, fontsize=9, frameon=False)
     return figure
 
@@ -72,16 +87,23 @@ def legend_figure(classes: Sequence[str], colours: Colours | None = None) -> Fig
 def cycle_figure(images: Sequence[Tensor], y: Tensor, s_x: Tensor, table: NDArray) -> Figure:
     """An image, its mask y, the prediction s_x, and the images painted from y and from s_x, if there are any.
 
-    ``images`` are those one or three images [C, H, W] in [-1, 1]; the masks are class indices [H, W]; ``table`` has
-    the colours.
+    Args:
+        images: these one or three images [C, H, W] in [-1, 1].
+        y, s_x: class indices [H, W].
+        table: the colours.
     """
-    x, *painted = (np.clip((image.permute(1, 2, 0).numpy() + 1) / 2, 0, 1) for image in images)
-    figure = Figure(figsize=(2.4 * (3 + len(painted)), 2.8), layout="constrained")
-    masks = [None, y.numpy(), s_x.numpy(), *(None for _ in painted)]
-    titles = ["image", "truth", "prediction", "painted from the truth", "painted from the prediction"]
-    axes = figure.subplots(1, len(masks))
-    for axis, image, mask, title in zip(axes, (x, x, x, *painted), masks, titles, strict=False):
-        show(axis, image.squeeze(), mask, table)
+    pictures = []
+    for image in images:
+        picture = (image.permute(1, 2, 0).numpy() + 1) / 2
+        pictures.append(np.clip(picture, 0, 1).squeeze())
+    x = pictures[0]
+    panels = [("image", x, None), ("truth", x, y.numpy()), ("prediction", x, s_x.numpy())]
+    if len(pictures) > 1:
+        panels += [("painted from the truth", pictures[1], None), ("painted from the prediction", pictures[2], None)]
+    figure = Figure(figsize=(2.4 * len(panels), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for axis, (title, picture, mask) in zip(axes, panels, strict=True):
+        show(axis, picture, mask, table)
         axis.set_title(title, fontsize=9)
     return figure
 
@@ -101,14 +123,17 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float]])
 
 def show(axis: Axes, image: NDArray, mask: NDArray | None, table: NDArray) -> None:
     """A grey image [H, W] or a coloured one [H, W, 3], and over it the classes of a mask, if there is one."""
+    opacity = 0.6
     if image.ndim == 2:
-        low, high = np.percentile(image, (1, 99.5))
+        low, high = window_of(image)
         axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        opacity = 0.35
     else:
         axis.imshow(image)
-    if mask is not None:
-        for label, colour in enumerate(table):
-            if (mask == label).any() and colour.any():  # black is background
-                axis.contourf(mask == label, levels=[0.5, 1], colors=[colour], alpha=0.35 if image.ndim == 2 else 0.6)
-                axis.contour(mask == label, levels=[0.5], colors=[colour], linewidths=1)
     axis.set_axis_off()
+    if mask is None:
+        return
+    for label, colour in enumerate(table):
+        if (mask == label).any() and colour.any():  # black is background
+            axis.contourf(mask == label, levels=[0.5, 1], colors=[colour], alpha=opacity)
+            axis.contour(mask == label, levels=[0.5], colors=[colour], linewidths=1)

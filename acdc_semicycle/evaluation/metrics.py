@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
@@ -19,10 +18,10 @@ from torch import Tensor
 def confusion(prediction: Tensor, truth: Tensor, classes: int) -> Tensor:
     """Pixels by class of the truth (rows) and of the prediction (columns) [K, K] of two label maps of one shape.
 
-    Where the truth is no class (255), nobody said what the pixel is, and it does not count.
+    A pixel whose truth is no class (255) is not annotated and does not count.
     """
-    known = truth < classes
-    pairs = truth[known].long() * classes + prediction[known].long()
+    annotated = truth < classes
+    pairs = truth[annotated].long() * classes + prediction[annotated].long()
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
@@ -45,9 +44,9 @@ def iou(counts: Tensor) -> Tensor:
 
 
 def without_class(confusion: Tensor, without: int | None) -> Tensor:
-    """The matrix without one class's row and column: what is confused with that class costs nothing then."""
-    kept = [k for k in range(len(confusion)) if k != without]
-    return confusion[kept][:, kept]
+    """The matrix without one class's row and column: confusion with that class costs nothing then."""
+    others = [label for label in range(len(confusion)) if label != without]
+    return confusion[others][:, others]
 
 
 class _Overlap(CumulativeIterationMetric):
@@ -66,6 +65,7 @@ class _Overlap(CumulativeIterationMetric):
         return torch.stack([confusion(p, t, self.classes) for p, t in zip(y_pred, y, strict=True)])
 
     def _all(self) -> Tensor:
+        """The matrices of all images [N, K, K]."""
         return self.get_buffer()
 
 
@@ -106,8 +106,7 @@ class PooledIoU(_Overlap):
 
     Args:
         classes: number of classes K.
-        without: a class whose row and column are taken out first, as the published code does (VOC 0, Cityscapes
-            void).
+        without: a class whose row and column are removed first, as the published code does (VOC 0, Cityscapes void).
     """
 
     def __init__(self, classes: int, without: int | None = None) -> None:
@@ -116,11 +115,3 @@ class PooledIoU(_Overlap):
 
     def aggregate(self) -> Tensor:
         return iou(counts(without_class(self._all().sum(0), self.without))).nanmean()
-
-
-def mean_and_std(values: list[float]) -> tuple[float, float, int]:
-    """Mean, standard deviation (ddof 1; 0 of one value) and number of the values that are not NaN."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not known.size:
-        return float("nan"), float("nan"), 0
-    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else 0.0, int(known.size)

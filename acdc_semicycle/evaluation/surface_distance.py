@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.transforms.utils import generate_spatial_bounding_box
 from numpy.typing import NDArray
 
 
@@ -36,27 +37,44 @@ def distances(
     """
     if truth.shape[2] == 1:
         prediction, truth, spacing = prediction[..., 0], truth[..., 0], spacing[:2]
-    diagonal = math.hypot(*(n * step for n, step in zip(truth.shape, spacing, strict=True)))
+    diagonal = math.hypot(*np.multiply(truth.shape, spacing))
     prediction, truth = _cropped(prediction, truth)
-    there = [(k, bool((prediction == k).any()), bool((truth == k).any())) for k in range(1, classes)]
-    hd95, assd = ([diagonal if one or other else math.nan for _, one, other in there] for _ in range(2))
-    if both := [k for k, one, other in there if one and other]:
-        y_pred, y = (torch.from_numpy(np.stack([labels == k for k in both])[None]) for labels in (prediction, truth))
-        options: dict[str, Any] = {"include_background": True, "spacing": list(map(float, spacing))}
-        with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it gives itself
-            warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-            far = compute_hausdorff_distance(y_pred, y, percentile=95, **options)[0].tolist()
-            mean = compute_average_surface_distance(y_pred, y, symmetric=True, **options)[0].tolist()
-        for k, *values in zip(both, far, mean, strict=True):
-            hd95[k - 1], assd[k - 1] = values
+    hd95, assd = [math.nan] * (classes - 1), [math.nan] * (classes - 1)
+    in_both = []
+    for label in range(1, classes):
+        is_predicted, is_true = (prediction == label).any(), (truth == label).any()
+        if is_predicted and is_true:
+            in_both.append(label)
+        elif is_predicted or is_true:
+            hd95[label - 1] = assd[label - 1] = diagonal
+    for label, far, mean in _between_surfaces(prediction, truth, in_both, spacing):
+        hd95[label - 1], assd[label - 1] = far, mean
     return hd95, assd
+
+
+def _between_surfaces(
+    prediction: NDArray, truth: NDArray, labels: Sequence[int], spacing: Sequence[float]
+) -> Iterable[tuple[int, float, float]]:
+    """Label, HD95 and ASSD of the structures that are in both maps."""
+    if not labels:
+        return []
+    y_pred, y = _masks(prediction, labels), _masks(truth, labels)
+    options: dict[str, Any] = {"include_background": True, "spacing": list(map(float, spacing))}
+    with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it gives itself
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+        far = compute_hausdorff_distance(y_pred, y, percentile=95, **options)[0]
+        mean = compute_average_surface_distance(y_pred, y, symmetric=True, **options)[0]
+    return zip(labels, far.tolist(), mean.tolist(), strict=True)
+
+
+def _masks(label_map: NDArray, labels: Sequence[int]) -> torch.Tensor:
+    """One mask per label, as MONAI's metrics take them [1, labels, ...]."""
+    return torch.from_numpy(np.stack([label_map == label for label in labels])[None])
 
 
 def _cropped(prediction: NDArray, truth: NDArray) -> tuple[NDArray, NDArray]:
     """Both without the background around all structures, which no distance depends on; one voxel of it is kept."""
-    some = (prediction > 0) | (truth > 0)
-    box = []
-    for axis in range(some.ndim):
-        places = np.flatnonzero(some.any(axis=tuple(other for other in range(some.ndim) if other != axis)))
-        box.append(slice(max(places[0] - 1, 0), places[-1] + 2) if places.size else slice(None))
-    return prediction[tuple(box)], truth[tuple(box)]
+    structures = (prediction > 0) | (truth > 0)
+    start, end = generate_spatial_bounding_box(structures[None], margin=1, allow_smaller=True)
+    box = tuple(map(slice, start, end))
+    return prediction[box], truth[box]

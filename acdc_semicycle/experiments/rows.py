@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from acdc_semicycle.evaluation.means import mean_and_std
 from acdc_semicycle.experiments.methods import in_order
 from acdc_semicycle.experiments.paper import ABLATIONS, PAPER, SCORES, label_order
 from acdc_semicycle.experiments.results import Finished, select
@@ -55,7 +56,10 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
     own = _by_seed(runs, method, labels)
     row: dict[str, Any] = {"table": table, "dataset": dataset, "method": method, "labels": labels, "seeds": [*own]}
     for score in SCORES[dataset]:
-        row[score], row[f"{score}_std"] = _mean_and_std(run.score(score) for run in own.values())
+        values = [run.score(score) for run in own.values()]
+        mean, std, number = mean_and_std([value for value in values if value is not None])
+        row[score] = mean if number else None
+        row[f"{score}_std"] = std if number > 1 else None
     row["published"] = PAPER.get((method, labels), {}).get(dataset)
     if table == 1 and method not in ("full", "partial"):
         row |= compare(own, _by_seed(runs, "partial", labels))
@@ -65,15 +69,6 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
 def _by_seed(runs: Sequence[Finished], method: str, labels: str) -> dict[int, Finished]:
     """The runs of a method and its labels by their seed; all are of one data set."""
     return {run.cell.seed: run for run in select(runs, method=method, labels=labels)}
-
-
-def _mean_and_std(values: Iterable[float | None]) -> tuple[float | None, float | None]:
-    """Mean, and standard deviation (ddof 1) where there are two values or more."""
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return None, None
-    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    return float(np.mean(numbers)), std
 
 
 def compare(ours: Mapping[int, Finished], others: Mapping[int, Finished]) -> dict[str, Any]:

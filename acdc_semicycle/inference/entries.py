@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.evaluation import clinical, quality
+from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.previews import Frame
 from acdc_semicycle.inference.scan import Scan
@@ -65,7 +65,7 @@ def entry(
         "spacing_mm": spacing_mm,
         "withheld": withheld,
         "volumes_ml": volumes_ml,
-        "quality": quality.lowest(model.quality, scores),
+        "quality": quality_fit.lowest(model.quality, scores),
         "frame_scores": scores,
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }

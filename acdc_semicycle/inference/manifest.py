@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.evaluation import quality
+from acdc_semicycle.artifacts.score_names import current_case, current_predictions
+from acdc_semicycle.evaluation import quality_fit
 from acdc_semicycle.inference.entries import known_as, patients_of, stamp
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
@@ -46,7 +47,7 @@ class Manifest:
         if self._same_settings(before):
             for case in before["cases"]:
                 if all((folder / name).is_file() for name in case["files"]):
-                    case["quality"] = quality.lowest(model.quality, case["frame_scores"])  # it may be fitted by now
+                    case["quality"] = quality_fit.lowest(model.quality, case["frame_scores"])  # fitted by now, perhaps
                     self.content["cases"].append(case)
 
     def enter_journals(self, failures: bool) -> None:
@@ -63,7 +64,7 @@ class Manifest:
                     if failures:
                         self._enter_failure(note["gone"], note["scan"], note["reason"])
                 elif _complete(note["cases"]):
-                    self._enter(note["cases"])
+                    self._enter([current_case(case) for case in note["cases"]])
         if journals:
             self.write()
         for journal in journals:
@@ -78,7 +79,7 @@ class Manifest:
     def _before(self) -> dict[str, Any]:
         """The manifest of an earlier run; empty if there is none, or none that this version can continue."""
         try:
-            before = json.loads(self.path.read_text(encoding="utf-8"))
+            before = current_predictions(json.loads(self.path.read_text(encoding="utf-8")))
             return before if _complete(before["cases"]) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

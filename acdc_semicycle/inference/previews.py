@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acdc_semicycle.evaluation.quality import Judged
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.scan import Scan
@@ -47,7 +48,7 @@ def save_panel(
     number = phases.get("ES", min(frames))
     frame = frames[number]
     image = volume.layout.apply(volume.voxels[..., number])
-    low, high = np.percentile(image, (0.5, 99.5))
+    window = window_of(image, (0.5, 99.5))  # as the network sees it
     step = math.ceil(max(image.shape[:2]) / LARGEST)
 
     def show(canonical: NDArray) -> NDArray:
@@ -58,8 +59,7 @@ def save_panel(
     places = _places(frame.labels)
     arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
     for n, z in enumerate(places):
-        grey = np.clip((image[:, :, z].astype(float) - low) / max(high - low, 1e-6), 0, 1) * 255
-        arrays[f"image_{n}"] = show(grey.astype(np.uint8))
+        arrays[f"image_{n}"] = show(to_grey(image[:, :, z].astype(float), window))
         arrays[f"prediction_{n}"] = show(frame.labels[..., z])
         if frame.judged.painted is not None and frame.judged.difference is not None:
             size = image.shape[:2]

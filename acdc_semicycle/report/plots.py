@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,37 +23,48 @@ PLOTS = {"volumes": ("lv_edv_ml", "lv_esv_ml", "rv_edv_ml", "rv_esv_ml"), "ef": 
 
 def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
     """PNG plots of volumes and ejection fractions: each tool against the truth, and the tools against each other."""
-    of_tool: dict[str, dict[str, dict[str, Any]]] = {}
+    patients_of: dict[str, dict[str, dict[str, Any]]] = {}  # by tool, then by name
     for entry in evaluated.get("patients") or []:
-        of_tool.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
+        patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
     drawn: dict[str, Figure | None] = {}
-    for number, (tool, patients) in enumerate(of_tool.items(), start=1):
+    for number, (tool, patients) in enumerate(patients_of.items(), start=1):
         pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients.values()]
         suffix = "" if number == 1 else f"_{number}"
         for name, keys in PLOTS.items():
             drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
             drawn[f"bland_altman_{name}{suffix}"] = _plot(bland_altman, pairs, keys, ("truth", tool))
-    if len(of_tool) == 2:
-        (a, first), (b, second) = of_tool.items()
-        both = [(first[p].get("prediction") or {}, second[p].get("prediction") or {}) for p in first if p in second]
+    if len(patients_of) == 2:
+        first, second = patients_of
+        pairs = _predicted_by_both(patients_of[first], patients_of[second])
         for name, keys in PLOTS.items():
-            drawn[f"bland_altman_tools_{name}"] = _plot(bland_altman, both, keys, (a, b))
-    return {name: _saved(figure) for name, figure in drawn.items() if figure}
+            drawn[f"bland_altman_tools_{name}"] = _plot(bland_altman, pairs, keys, (first, second))
+    return {name: _png(figure) for name, figure in drawn.items() if figure}
+
+
+def _predicted_by_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """The predicted indices of the patients that two tools have in common."""
+    pairs = []
+    for name, entry in first.items():
+        if name in second:
+            pairs.append((entry.get("prediction") or {}, second[name].get("prediction") or {}))
+    return pairs
 
 
 def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], names: tuple[str, str]) -> Figure | None:
-    """A panel an index; None where no patient has both numbers of any."""
-    found: dict[str, NDArray] = {}
+    """One panel per index; None where no patient has both numbers of any."""
+    numbers: dict[str, NDArray] = {}
     for key in keys:
-        known = [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
-        if known:
-            found[key] = np.array(known, float).T
-    if not found:
+        number_pairs = [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
+        if number_pairs:
+            numbers[key] = np.array(number_pairs, float).T
+    if not numbers:
         return None
-    figure = Figure(figsize=(2.9 * len(found), 2.9), layout="constrained")
-    for axis, (key, (x, y)) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
-        draw(axis, x, y, INDICES[key][1], names)
-        axis.set_title(INDICES[key][0], fontsize=9, loc="left", fontweight="bold")
+    figure = Figure(figsize=(2.9 * len(numbers), 2.9), layout="constrained")
+    axes = figure.subplots(1, len(numbers), squeeze=False)[0]
+    for axis, (key, (x, y)) in zip(axes, numbers.items(), strict=True):
+        title, unit = INDICES[key]
+        draw(axis, x, y, unit, names)
+        axis.set_title(title, fontsize=9, loc="left", fontweight="bold")
         axis.tick_params(labelsize=8, colors=GREY)
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color("0.75")
@@ -76,25 +87,29 @@ def scatter(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str])
 def bland_altman(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str]) -> None:
     """Differences y - x over means, their bias, and the limits of agreement: 1.96 standard deviations on both sides."""
     middle, difference = (x + y) / 2, y - x
-    bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if len(x) > 2 else 0.0
-    lines = {bias: "-"} | ({bias - spread: "--", bias + spread: "--"} if len(x) > 2 else {})
+    bias = difference.mean()
+    words = f"n = {len(x)}, bias {bias:+.1f}"
+    lines = {bias: "-"}
+    if len(x) > 2:
+        spread = 1.96 * difference.std(ddof=1)
+        lines |= {bias - spread: "--", bias + spread: "--"}
+        words += f", limits {bias - spread:+.1f} to {bias + spread:+.1f}"
     for height, style in lines.items():
         axis.axhline(height, color=INK, linestyle=style, linewidth=1, zorder=1)
     axis.axhline(0, color="0.75", linewidth=0.8, zorder=0)
     axis.scatter(middle, difference, s=16, color=INK, alpha=0.75, linewidths=0, zorder=2)
     axis.margins(y=0.15)
     axis.set_ylabel(f"{_short(names[1])} − {_short(names[0])}, {unit}", fontsize=8, parse_math=False)
-    words = f"n = {len(x)}, bias {bias:+.1f}" + (
-        f", limits {bias - spread:+.1f} to {bias + spread:+.1f}" * (len(x) > 2)
-    )
     axis.set_xlabel(f"mean of both, {unit}\n{words.replace('-', '−')}", fontsize=8)
 
 
 def _short(name: str) -> str:
+    """A name with room on an axis."""
     return name if len(name) <= 24 else name[:23] + "…"
 
 
-def _saved(figure: Figure) -> bytes:
+def _png(figure: Figure) -> bytes:
+    """A figure as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
     return stream.getvalue()

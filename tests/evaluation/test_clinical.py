@@ -37,9 +37,9 @@ def test_indices_by_hand():
 
 
 def test_nothing_is_ejected_of_nothing():
-    found = clinical.indices({"LV": 0.0, "RV": 50.0}, {"LV": 0.0, "RV": 0.0})
-    assert (found["lv_ef_percent"], found["lv_sv_ml"]) == (None, 0)
-    assert found["rv_ef_percent"] == 100
+    result = clinical.indices({"LV": 0.0, "RV": 50.0}, {"LV": 0.0, "RV": 0.0})
+    assert (result["lv_ef_percent"], result["lv_sv_ml"]) == (None, 0)
+    assert result["rv_ef_percent"] == 100
 
 
 def test_other_structures_have_no_indices():
@@ -58,8 +58,8 @@ def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_
     truths = phantom.write(tmp_path / "phantom", patients=3, seed=seed, size=size)
     true = constructed(truths)
     for patient in {t.patient for t in truths}:
-        found = counted(tmp_path / "phantom", patient)
-        for phase, ml in found.items():
+        result = counted(tmp_path / "phantom", patient)
+        for phase, ml in result.items():
             assert ml == pytest.approx(true[patient, phase], rel=0.02)
         expected = clinical.indices(true[patient, "ED"], true[patient, "ES"])
-        assert clinical.indices(found["ED"], found["ES"]) == pytest.approx(expected, rel=0.02)
+        assert clinical.indices(result["ED"], result["ES"]) == pytest.approx(expected, rel=0.02)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from acdc_semicycle.datasets import voc
-from acdc_semicycle.evaluation import figures, model_report
+from acdc_semicycle.evaluation import figures, model_scores
+from acdc_semicycle.evaluation.examples import example
 from acdc_semicycle.evaluation.metrics import confusion
 from tests.imageio.picture_files import COLUMNS, ROWS, numbers, write
 
@@ -16,8 +17,8 @@ from tests.imageio.picture_files import COLUMNS, ROWS, numbers, write
 def test_a_class_that_neither_truth_nor_prediction_holds_does_not_count_in_the_miou():
     truth, prediction = torch.tensor([0, 0, 1, 1, 255]), torch.tensor([0, 1, 1, 1, 2])
     matrix = confusion(prediction, truth, 3)
-    case = model_report.Case("a", "a", "", Path("a.png"), 0, prediction.numpy(), truth.numpy(), matrix, matrix)
-    summary = model_report.summary([case], ["background", "cell", "dust"], ["cell", "dust"])
+    case = model_scores.Case("a", "a", "", Path("a.png"), 0, prediction.numpy(), truth.numpy(), matrix, matrix)
+    summary = model_scores.summary([case], ["background", "cell", "dust"], ["cell", "dust"])
     assert summary["miou"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert summary["miou_by_class"] == pytest.approx({"background": 1 / 2, "cell": 2 / 3, "dust": np.nan}, nan_ok=True)
 
@@ -59,6 +60,6 @@ def test_an_example_of_sixteen_bits_is_drawn_from_dark_to_bright(tmp_path):
     ramp = np.linspace(500, 60000, ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(np.uint16)
     path, mask = write(tmp_path / "a.png", ramp), np.zeros((ROWS, COLUMNS), np.uint8)
     matrix = torch.eye(2, dtype=torch.long)
-    drawn = model_report._example(model_report.Case("a", "a", "", path, 0, mask, mask, matrix, matrix)).image
+    drawn = example(model_scores.Case("a", "a", "", path, 0, mask, mask, matrix, matrix)).image
     assert drawn.dtype == np.uint8 and drawn.shape == (ROWS, COLUMNS, 3)
     assert (np.diff(drawn[..., 0].ravel().astype(int)) >= 0).all() and drawn.min() < 10 and drawn.max() > 245

@@ -118,9 +118,9 @@ def test_every_frame_of_a_cine_has_its_own_probabilities(tmp_path, model):
 def test_a_cines_quality_is_that_of_its_worst_frame_whenever_it_was_fitted(tmp_path, model):
     scan = cine(tmp_path / "a.nii.gz")
     run(scan, tmp_path / "before", model)
-    scores = [frame["sure"] for frame in manifest_of(tmp_path / "before")["cases"][0]["frame_scores"]]
+    scores = [frame["soft_dice"] for frame in manifest_of(tmp_path / "before")["cases"][0]["frame_scores"]]
     assert len(scores) == 4 and min(scores) < scores[0]
-    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    model.with_name("quality.json").write_text('{"weights": {"soft_dice": 0.5}, "bias": 0.1}')
     for folder in ("before", "after"):
         case = segmented(scan, tmp_path / folder, model)
         assert case["quality"] == pytest.approx(0.1 + 0.5 * min(scores))

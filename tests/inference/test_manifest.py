@@ -96,11 +96,13 @@ def test_a_label_map_that_is_gone_is_made_again(tmp_path, model):
 
 def test_the_cycle_is_there_where_the_run_left_its_image_generator(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
-    assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"sure", "entropy"}
+    assert set(segmented(scan, tmp_path / "without", model)["frame_scores"][0]) <= {"soft_dice", "entropy"}
     image_generator = ResidualGenerator(4, 1, filters=2, blocks=1, activation=torch.nn.Tanh())
     weight_files.save(model.with_name("image_generator.pt"), image_generator.state_dict())
     case = segmented(scan, tmp_path / "with", model, flips=True)
-    assert {"cycle", "alike", "again", "flips"} <= set(case["frame_scores"][0]) and len(case["slices"]["cycle"]) == 5
+    assert {"cycle", "cycle_correlation", "cycle_dice", "flips"} <= set(case["frame_scores"][0]) and len(
+        case["slices"]["cycle"]
+    ) == 5
     with np.load(tmp_path / "with" / case["panel"]) as panel:
         assert {"painted_0", "difference_0"} <= set(panel.files)
 
@@ -146,9 +148,9 @@ def test_with_another_network_a_scan_is_segmented_again(tmp_path, model):
 def test_a_quality_that_was_fitted_since_is_given_to_what_was_segmented_before(tmp_path, model):
     scan = volume(tmp_path / "a.nii.gz")
     assert segmented(scan, tmp_path / "out", model)["quality"] is None
-    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    model.with_name("quality.json").write_text('{"weights": {"soft_dice": 0.5}, "bias": 0.1}')
     case = segmented(scan, tmp_path / "out", model)
-    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["frame_scores"][0]["sure"])
+    assert case["quality"] == pytest.approx(0.1 + 0.5 * case["frame_scores"][0]["soft_dice"])
 
 
 def test_a_manifest_of_an_earlier_version_is_made_anew(tmp_path, model):
@@ -167,7 +169,7 @@ def test_a_manifest_of_an_earlier_version_is_made_anew(tmp_path, model):
 
 def test_a_quality_is_a_dice_between_0_and_1(tmp_path, model):
     for bias, expected in ((7.0, 1.0), (-7.0, 0.0)):
-        model.with_name("quality.json").write_text(json.dumps({"weights": {"sure": 0.5}, "bias": bias}))
+        model.with_name("quality.json").write_text(json.dumps({"weights": {"soft_dice": 0.5}, "bias": bias}))
         assert segmented(volume(tmp_path / "a.nii.gz"), tmp_path / "out", model)["quality"] == expected
 
 
@@ -242,7 +244,26 @@ def test_what_fails_now_is_no_longer_a_case(tmp_path, model):
 
 
 def test_a_quality_of_other_weights_is_none(tmp_path, model, caplog):
-    fitted = {"weights": {"sure": 1.0}, "bias": 0.0, "model_sha256": "another"}
+    fitted = {"weights": {"soft_dice": 1.0}, "bias": 0.0, "model_sha256": "another"}
     model.with_name("quality.json").write_text(json.dumps(fitted))
     assert segmented(volume(tmp_path / "a.nii"), tmp_path / "out", model)["quality"] is None
     assert "fitted on other weights" in caplog.text
+
+
+def test_scans_of_a_version_with_other_names_of_scores_are_not_segmented_again(tmp_path, model):
+    scan = volume(tmp_path / "a.nii.gz")
+    before = segmented(scan, tmp_path / "out", model)
+    path = tmp_path / "out" / "predictions.json"
+    path.write_text(path.read_text().replace('"soft_dice"', '"sure"'))
+    model.with_name("quality.json").write_text('{"weights": {"sure": 0.5}, "bias": 0.1}')
+    after = segmented(scan, tmp_path / "out", model)
+    assert after["quality"] == pytest.approx(0.1 + 0.5 * before["frame_scores"][0]["soft_dice"])
+    assert {key: after[key] for key in before if key != "quality"} == {k: before[k] for k in before if k != "quality"}
+    path.rename(path.with_name("before.json"))
+    network = model_files.open_model(model)
+    old = after | {"frame_scores": [{"sure": 0.9}], "slices": {"sure": [0.9]}}
+    Journal(tmp_path / "out", network, {}, 1).add([old])  # of a process that was killed
+    manifest = Manifest(tmp_path / "out", network, {})
+    manifest.enter_journals(failures=False)
+    (case,) = manifest.content["cases"]
+    assert (case["frame_scores"], case["slices"]) == ([{"soft_dice": 0.9}], {"soft_dice": [0.9]})

@@ -1,0 +1,86 @@
+"""What a pair of prediction and truth is called, and where its scan lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation.label_maps import LabelMap
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.runtime.errors import InputError
+
+PHASE = re.compile(r"(?:^|_)(E[DS])(?=_|$)")
+FRAME = re.compile(r"_frame(\d+)$", re.IGNORECASE)
+
+
+def case_patient_and_phase(prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:
+    """What a pair is called: as predictions.json has it, else from Info.cfg and the names of the files.
+
+    ``stem_is_unique`` tells that the stem alone, without its folder, names the case.
+    """
+    listed = prediction.listed or truth.listed or {}
+    case = prediction.name
+    if prediction.frame is None and listed.get("case"):
+        case = str(listed["case"])
+    patient = listed.get("patient") or _patient(truth, stem_is_unique)
+    phase = _listed_phase(listed, prediction.frame) or phase_of(truth) or phase_of(prediction)
+    return case, str(patient), phase
+
+
+def _listed_phase(listed: Mapping[str, Any], frame: int | None) -> str | None:
+    """The phase of a frame of a cine, or of a whole scan, as predictions.json has it."""
+    phases = listed.get("phases") or {}
+    for name, index in reversed(phases.items()):
+        if frame is not None and index == frame:
+            return name
+    return listed.get("phase")
+
+
+def _patient(truth: LabelMap, stem_is_unique: bool) -> str:
+    """The patient by the name of a truth: its stem without frame and phase, with its folder where need be."""
+    bare = PHASE.sub("", FRAME.sub("", truth.stem)).strip("_")
+    if stem_is_unique:
+        return bare or truth.path.parent.name
+    return "/".join((*truth.folder, bare)).strip("/")
+
+
+def phase_of(label_map: LabelMap) -> str | None:
+    """ED or ES by the Info.cfg beside it, or by its name."""
+    match = FRAME.search(label_map.stem)
+    if match and (label_map.path.parent / "Info.cfg").is_file():
+        return _phase_of_frame(label_map.path.parent, int(match[1]))
+    named = PHASE.search(label_map.stem)
+    return named[1] if named else None
+
+
+def _phase_of_frame(folder: Path, number: int) -> str | None:
+    """ED or ES where a patient's Info.cfg gives the frame this number."""
+    try:
+        frames = acdc.frames(folder)
+    except InputError:  # it names no phases: the scores do not depend on them
+        return None
+    for phase, frame in frames.items():
+        if frame == number:
+            return phase
+    return None
+
+
+def scan_of(prediction: LabelMap, truth: LabelMap) -> Path | None:
+    """The scan: as predictions.json has it, beside the truth, or in nnU-Net's folder of images."""
+    listed = prediction.listed or {}
+    scan = Path(str(listed.get("scan") or ""))
+    if scan.is_file() and prediction.frame is None:
+        return scan
+    folder = truth.path.parent
+    if not folder.name:  # a relative path within the working directory
+        folder = folder.resolve()
+    images = folder.parent / re.sub("^(labels|masks)", "images", folder.name)
+    for name, suffix, parent in product((f"{truth.stem}_0000", truth.stem), volumes.SCANS, (folder, images)):
+        path = parent / f"{name}{suffix}"
+        if path.is_file() and path != truth.path:
+            return path
+    return None

@@ -1,0 +1,76 @@
+"""An evaluation as lines of text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from acdc_semicycle.evaluation.summaries import FAR, OVERLAPS, summaries_by_tool
+from acdc_semicycle.runtime.errors import many
+
+SHOWN = 10  # lines of failures in the table
+
+
+def table(content: dict[str, Any]) -> str:
+    """What to print: scores by tool and phase, how many label maps have no partner, failures and notes."""
+    lines: list[str] = []
+    for tool, summary in summaries_by_tool(content).items():
+        lines.append(f"{tool}: {many(summary['volumes'], 'volume')}")
+        lines += _score_lines(summary, ("mean", *content["structures"]))
+    lines += _missing_lines(content["missing"], name_tools=len(content["tools"]) > 1)
+    lines += _failure_lines(content["failures"])
+    return "\n".join([*lines, *content["notes"]])
+
+
+def _missing_lines(missing: Sequence[dict[str, str]], name_tools: bool) -> list[str]:
+    """How many label maps of each tool have no partner, and an example of them."""
+    paths_of: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for entry in missing:
+        path, _, partner = entry["reason"].rpartition(" has no ")
+        paths_of[entry["tool"], partner].append(path)
+    lines = []
+    for (tool, partner), paths in paths_of.items():
+        number = many(len(paths), "truth" if partner == "prediction" else "prediction")
+        prefix = f"{tool}: " if name_tools else ""
+        lines.append(f"{prefix}{number} without a {partner}, e.g. {paths[0]}")
+    return lines
+
+
+def _failure_lines(failures: Sequence[dict[str, str]]) -> list[str]:
+    """The first failures, and how many more there are."""
+    if not failures:
+        return []
+    lines = [f"failures: {len(failures)}"]
+    for failure in failures[:SHOWN]:
+        lines.append(f"  {failure['case']}: {failure['reason']}")
+    if len(failures) > SHOWN:
+        lines.append(f"  and {len(failures) - SHOWN} more, in evaluation.json")
+    return lines
+
+
+def _score_lines(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The lines of one tool: Dice, Dice by phase, IoU and distances."""
+    parts = [("Dice", "dice", summary)]
+    for phase, part in summary["by_phase"].items():
+        parts.append((f"Dice, {phase}", "dice", part))
+    parts.append(("IoU", "iou", summary))
+    for score in FAR:
+        parts.append((f"{score.upper()}, {summary['unit']}", score, summary))
+    width = max(8, max(map(len, names)) + 2)
+    lines = [_line("", [*names, "n"], width)]
+    for title, score, part in parts:
+        digits = 3 if score in OVERLAPS else 2
+        cells = [_number(part[score][name], digits) for name in names]
+        lines.append(_line(title, [*cells, str(part[f"{score}_n"]["mean"])], width))
+    return lines
+
+
+def _number(value: float | None, digits: int) -> str:
+    """A score, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _line(title: str, cells: Sequence[str], width: int) -> str:
+    """A title and cells aligned to the right."""
+    return f"{title:<22}" + "".join(f"{cell:>{width}}" for cell in cells)

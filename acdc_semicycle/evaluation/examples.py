@@ -1,0 +1,76 @@
+"""Slices of a few cases with their masks: as a figure to look at, and as a panel to lay methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acdc_semicycle.evaluation.metrics import dice
+from acdc_semicycle.evaluation.model_scores import Case
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import intensities, is_picture, read_picture
+from acdc_semicycle.runtime.files import replacing
+
+if TYPE_CHECKING:  # matplotlib: only where something is drawn
+    from acdc_semicycle.evaluation.figures import Example
+
+LARGEST = 512  # pixels of a picture's longer side in figures
+PANEL = 4  # cases in panel.npz
+
+
+def write_figure(
+    path: Path, cases: Sequence[Case], classes: Sequence[str], colours: Sequence[Sequence[int]] | None = None
+) -> None:
+    """The cases of the worst, the middle and the best Dice; a case without a Dice is among the worst."""
+    from acdc_semicycle.evaluation.figures import examples_figure
+
+    first_structure = list(classes).count("background")
+    dice_of = {case.case: float(dice(case.counts)[first_structure:].nanmean()) for case in cases}
+    ranked = sorted(cases, key=lambda case: np.nan_to_num(dice_of[case.case]))
+    chosen = {case.case: case for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1])}
+    examples = [example(case, f", Dice {dice_of[name]:.3f}") for name, case in chosen.items()]
+    figure = examples_figure(examples, classes, colours)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=110)
+
+
+def write_panel(path: Path, cases: Sequence[Case]) -> None:
+    """Image, truth and prediction of a few cases, evenly spread, the same whatever the network."""
+    spread = np.unique(np.linspace(0, len(cases) - 1, PANEL).round().astype(int))
+    names: list[str] = []
+    arrays: dict[str, Any] = {}
+    for number, index in enumerate(spread):
+        shown = example(cases[index])
+        names.append(cases[index].case)
+        arrays[f"image_{number}"] = shown.image
+        arrays[f"truth_{number}"] = shown.truth
+        arrays[f"prediction_{number}"] = shown.prediction
+    with replacing(path) as beside:
+        np.savez_compressed(beside, names=np.array(names), **arrays)
+
+
+def step_of(shape: Sequence[int]) -> int:
+    """Every how many pixels of an image are shown, so that its longer side has at most ``LARGEST``."""
+    return -(-max(shape[:2]) // LARGEST)
+
+
+def example(case: Case, suffix: str = "") -> Example:
+    """One slice of a case as a radiologist, or a photographer, sees it; ``suffix`` follows its name."""
+    from acdc_semicycle.evaluation.figures import Example
+
+    title = f"{case.case} {case.phase}".strip() + suffix
+    if is_picture(case.image):
+        picture = intensities(case.image, read_picture(case.image), 3)
+        if picture.dtype != np.uint8:  # 16 bits: from its darkest to its brightest
+            picture = to_grey(picture, (picture.min(), picture.max()))
+        step = step_of(picture.shape)
+        return Example(title, picture[::step, ::step], case.truth, case.prediction)
+    volume = volumes.read(case.image)
+    image = volume.layout.apply(volume.voxels[..., 0])[..., case.slice_index].astype(np.float32)
+    step = step_of(image.shape)
+    grey = to_grey(image, window_of(image))[::step, ::step]
+    return Example(title, volume.shown(grey), volume.shown(case.truth), volume.shown(case.prediction))

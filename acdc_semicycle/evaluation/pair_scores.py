@@ -1,0 +1,104 @@
+"""The scores of one prediction against its truth: overlap, distances, volumes.
+
+Both are laid out alike before they are compared, whatever the order in which they store the axes, but never resampled:
+the grids must be one. Empty structures follow nnU-Net: no score where neither has the structure, the worst one where
+only one of them has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from acdc_semicycle.evaluation import clinical
+from acdc_semicycle.evaluation.case_names import scan_of
+from acdc_semicycle.evaluation.label_maps import LabelMap
+from acdc_semicycle.evaluation.means import mean_and_std
+from acdc_semicycle.evaluation.metrics import confusion, counts, dice, iou
+from acdc_semicycle.evaluation.summaries import Row
+from acdc_semicycle.evaluation.surface_distance import distances
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.geometry import check_grids, shear
+from acdc_semicycle.imageio.pictures import IGNORED
+from acdc_semicycle.imageio.volumes import Volume
+from acdc_semicycle.runtime.errors import InputError
+
+NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
+
+
+def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> Row:
+    """Overlap, distances and volumes of one prediction, in mm and ml where the truth has a spacing.
+
+    Where the truth is 255, its voxel is not annotated and does not count.
+
+    Raises:
+        InputError: one of both is damaged, holds other labels than classes, or their grids differ.
+    """
+    predicted, true = _read(prediction, classes), _read(truth, classes, IGNORED)
+    check_grids(predicted, true)
+    annotated = true.voxels[..., 0] != IGNORED
+    predicted_labels = np.where(annotated, predicted.voxels[..., 0], 0)
+    true_labels = np.where(annotated, true.voxels[..., 0], 0)
+    matrix = confusion(torch.from_numpy(predicted_labels), torch.from_numpy(true_labels), len(classes))
+    tp_fp_fn = counts(matrix)[1:]
+    in_mm = true.doubt is None
+    spacing = true.spacing_mm if in_mm else (1.0, 1.0, 1.0)
+    hd95, assd = distances(predicted_labels, true_labels, len(classes), spacing)
+    volumes_ml = {
+        "truth": clinical.volumes_ml(true_labels, true.voxel_ml, classes),
+        "prediction": clinical.volumes_ml(predicted_labels, true.voxel_ml, classes),
+    }
+    scan, structures = scan_of(prediction, truth), classes[1:]
+    return {
+        "prediction": str(prediction.path),
+        "sha256": hashlib.sha256(prediction.path.read_bytes()).hexdigest(),
+        "truth": str(truth.path),
+        "image": None if scan is None else str(scan),
+        "unit": "mm" if in_mm else "voxels",
+        "dice": _by_structure(dice(tp_fp_fn).tolist(), structures),
+        "iou": _by_structure(iou(tp_fp_fn).tolist(), structures),
+        "hd95": _by_structure(hd95, structures),
+        "assd": _by_structure(assd, structures),
+        "volumes_ml": volumes_ml if in_mm else None,
+        "withheld": true.doubt,
+    }
+
+
+def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, float]:
+    """Scores by name, after their mean."""
+    return {"mean": mean_and_std(values)[0]} | dict(zip(structures, values, strict=True))
+
+
+def _read(label_map: LabelMap, classes: Sequence[str], ignored: int | None = None) -> Volume:
+    """A label map [H, W, slices, 1] with its axes in the common order; ``doubt`` is why there are no millimetres."""
+    volume = volumes.read(label_map.path, frames=True, mask=True)
+    frames, frame = volume.voxels.shape[3], label_map.frame or 0
+    if label_map.frame is None and frames > 1:
+        raise InputError(f"{label_map.path} has {frames} frames: give a 3D label map, or a truth X_frameNN for each")
+    if frame >= frames:
+        raise InputError(
+            f"{label_map.path} has {frames} frames, none of them is that of {label_map.name}: give the whole cine"
+        )
+    labels = _class_indices(label_map.path, volume.voxels[..., frame], len(classes), ignored)
+    affine = volume.layout.affine(volume.affine, labels.shape)
+    doubt = volume.spacing_fault or shear(affine)
+    return Volume(volume.layout.apply(labels)[..., None], affine, path=str(label_map.path), doubt=doubt)
+
+
+def _class_indices(path: Path, voxels: NDArray, classes: int, ignored: int | None) -> NDArray[np.uint8]:
+    """Voxels as class indices, once they are whole numbers below ``classes``, or ``ignored``."""
+    rounded = np.rint(voxels)
+    if np.abs(voxels - rounded).max() > NOT_WHOLE:
+        raise InputError(f"{path} holds numbers that are not whole, as probabilities are: give class indices")
+    strange = (rounded < 0) | ((rounded >= classes) & (rounded != ignored))
+    if strange.any():
+        label = rounded[strange][0]
+        raise InputError(
+            f"{path} holds the label {label:.0f}: give names for more than {classes} classes, or correct it"
+        )
+    return rounded.astype(np.uint8)

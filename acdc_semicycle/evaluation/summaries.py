@@ -1,0 +1,97 @@
+"""What follows from the scores of many cases: means, clinical indices, and notes on what has none."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation import clinical
+from acdc_semicycle.evaluation.means import score_statistics
+from acdc_semicycle.runtime.errors import many
+
+OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
+SCORES = (*OVERLAPS, *FAR)
+SIDES = ("truth", "prediction")
+
+Row = dict[str, Any]  # a case, as in evaluation.json, but with NaN for null
+
+
+def summary(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
+    """Means over cases of each structure, ``mean`` over structures; standard deviations (ddof 1) and numbers of cases.
+
+    A case without the structure does not count. Where only some cases have millimetres, distances are theirs.
+    """
+    by_phase = {}
+    for phase in acdc.PHASES:
+        part = [row for row in rows if row["phase"] == phase]
+        if part:
+            by_phase[phase] = _statistics(part, structures)
+    return _statistics(rows, structures) | {"by_phase": by_phase}
+
+
+def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
+    """Means, standard deviations and numbers of all scores of some cases; distances of those in the common unit."""
+    unit = "voxels" if _units(rows) == {"voxels"} else "mm"
+    result: dict[str, Any] = {"volumes": len(rows), "unit": unit}
+    for score in SCORES:
+        values = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
+        result |= score_statistics(score, values, structures)
+    return result
+
+
+def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Clinical indices of each tool's patients with ED, ES and a spacing; a note where some lack a phase."""
+    if not set(clinical.STRUCTURES) & set(structures):
+        return [], []
+    volumes_of: dict[tuple[str, str], dict[str | None, list[Any]]] = {}  # by tool and patient, then by phase
+    for row in rows:
+        by_phase = volumes_of.setdefault((row["tool"], row["patient"]), defaultdict(list))
+        by_phase[row["phase"]].append(row["volumes_ml"])
+    result, incomplete = [], set()
+    for (tool, patient), by_phase in volumes_of.items():
+        ed, es = by_phase["ED"], by_phase["ES"]
+        if (len(ed), len(es)) != (1, 1):
+            incomplete.add(patient)
+        elif ed[0] and es[0]:
+            indices = {side: clinical.indices(ed[0][side], es[0][side]) for side in SIDES}
+            result.append({"tool": tool, "patient": patient} | indices)
+    if not incomplete:
+        return result, []
+    number = many(len(incomplete), "patient")
+    return result, [f"no clinical indices of {number} without one ED and one ES, e.g. {min(incomplete)}"]
+
+
+def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
+    """Which comparisons are without millimetres, and why."""
+    notes = []
+    for fault, times in Counter(map(itemgetter("withheld"), rows)).items():
+        if fault:
+            verb = "is" if times == 1 else "are"
+            notes.append(
+                f"{times} of {many(len(rows), 'comparison')} {verb} in voxels, without volumes or clinical indices,"
+                f" because the {reference}'s {fault.removeprefix('its ')}"
+            )
+    if len(_units(rows)) == 2:
+        notes.append("means of distances are over the cases in mm only")
+    return notes
+
+
+def _units(rows: Sequence[Row]) -> set[str]:
+    """The units of distances that occur."""
+    return set(map(itemgetter("unit"), rows))
+
+
+def pair_name(tools: Sequence[str]) -> str:
+    """What the comparison of two tools is called: ``B against A``."""
+    return f"{tools[1]} against {tools[0]}"
+
+
+def summaries_by_tool(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each tool's summary under its name, and that of their agreement."""
+    result = dict(content["summary"])
+    if content["agreement"]:
+        result[pair_name(content["tools"])] = content["agreement"]
+    return result

@@ -1,0 +1,83 @@
+"""One card per case: its pictures, and whatever else is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acdc_semicycle.evaluation.quality_fit import expected_dice, nothing_found
+from acdc_semicycle.report.case_images import DAMAGE, slices_of
+from acdc_semicycle.report.cases import Case
+from acdc_semicycle.report.drawing import drawn
+
+PICTURES = 60  # of the worst cases; the others have their numbers only
+
+
+def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One card per case: its pictures, if it is one of the worst, and whatever else is known of it."""
+    patients = {patient["patient"]: patient for patient in content["patients"]}
+    labels, structures = range(1, len(content["classes"])), content["structures"]
+    cards = []
+    for number, case in enumerate(content["cases"]):
+        slices, fault = _pictures(folder, case, labels) if number < PICTURES else ([], None)
+        has_volumes = _has_volumes(case, structures, "prediction")
+        cards.append(
+            {
+                "case": case,
+                "slices": slices,
+                "fault": fault,
+                "flagged": is_flagged(case, content["quality"]),
+                "scores_without_truth": _worst_frame(case, content["quality"]),
+                "patient": patients.get(case.about("patient")),
+                "structures": bool(case.scored) or has_volumes,
+                "volumes": has_volumes,
+                "truths": _has_volumes(case, structures, "truth"),
+            }
+        )
+    return cards
+
+
+def _pictures(folder: Path, case: Case, labels: Sequence[int]) -> tuple[list[dict[str, Any]], str | None]:
+    """The pictures of a case, and why there are none."""
+    try:
+        pictures = drawn(slices_of(folder, case), labels)
+    except DAMAGE as error:
+        return [], str(error).strip("'\"") or type(error).__name__
+    for picture in pictures:
+        picture["cycle"] = _cycle_of_slice(case, picture["slice_index"])
+    return pictures, None
+
+
+def _has_volumes(case: Case, structures: Sequence[str], side: str) -> bool:
+    """Whether the predicted, or the true, volume of any structure is known."""
+    return any(case.volumes_ml(name, side) for name in structures)
+
+
+def _worst_frame(case: Case, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores without a truth of a cine's worst frame; of the first where the worst is not known."""
+    frames = case.predicted.get("frame_scores") or [{}]
+    if not quality.get("weights"):
+        return frames[0]
+    expected = [expected_dice(quality, scores) for scores in frames]
+    if None in expected:
+        return frames[expected.index(None)]
+    return frames[int(np.argmin(expected))]  # type: ignore[arg-type]
+
+
+def is_flagged(case: Case, quality: Mapping[str, Any]) -> bool:
+    """Whether to check a case: its quality is low, or nothing was found in one of its frames."""
+    threshold = quality.get("threshold")
+    if threshold is None:
+        return False
+    if case.quality is not None:
+        return case.quality < threshold
+    return any(map(nothing_found, case.predicted.get("frame_scores") or []))
+
+
+def _cycle_of_slice(case: Case, slice_index: int) -> float | int | None:
+    """The cycle's score of a slice; None for a cine, as predict keeps none of its frames."""
+    scores = (case.predicted.get("slices") or {}).get("cycle") or []
+    return scores[slice_index] if slice_index < len(scores) and case.predicted.get("frames") == 1 else None

@@ -1,0 +1,96 @@
+"""The cases of a report: what predict and evaluate say of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table: what the prediction says of it, and its scores where there is a truth.
+
+    Attributes:
+        predicted: its entry in predictions.json, or empty.
+        scored: its entry in evaluation.json, or empty.
+        second: the second tool's entry there, or empty.
+    """
+
+    name: str
+    predicted: dict[str, Any] = field(default_factory=dict)
+    scored: dict[str, Any] = field(default_factory=dict)
+    second: dict[str, Any] = field(default_factory=dict)
+
+    def about(self, key: str) -> str:
+        """A text of any of its entries, the evaluated one first."""
+        return str(self.scored.get(key) or self.predicted.get(key) or self.second.get(key) or "")
+
+    def score(self, measure: str, name: str = "mean", tool: str = "scored") -> float | int | None:
+        """One score of the first tool (``scored``) or of the ``second``."""
+        by_structure = getattr(self, tool).get(measure) or {}
+        return by_structure.get(name)
+
+    @property
+    def quality(self) -> float | int | None:
+        """The expected Dice."""
+        return self.predicted.get("quality")
+
+    @property
+    def seconds(self) -> float | int | None:
+        """How long the prediction took; None where unknown."""
+        by_step = self.predicted.get("seconds") or {}
+        seconds = [value for value in by_step.values() if value is not None]
+        return sum(seconds) if seconds else None
+
+    @property
+    def worst_first(self) -> tuple[Any, ...]:
+        """To sort by the true Dice, else by the expected one, else by name; a case without a number comes first."""
+        dice, quality = self.score("dice"), self.quality
+        return dice is not None, dice or 0.0, quality is not None, quality or 0.0, self.name, self.about("phase")
+
+    def volumes_ml(self, structure: str, side: str = "prediction") -> list[float | int]:
+        """One number, or the ED and the ES frame's of a cine; empty where unknown."""
+        evaluated = (self.scored.get("volumes_ml") or {}).get(side) or {}
+        if evaluated.get(structure) is not None:
+            return [evaluated[structure]]
+        if side != "prediction":
+            return []
+        volumes = (self.predicted.get("volumes_ml") or {}).get(structure) or []
+        result = []
+        for frame in self._frames():
+            if frame < len(volumes) and volumes[frame] is not None:
+                result.append(volumes[frame])
+        return result
+
+    def _frames(self) -> list[int]:
+        """The frames of ED and ES where they are known, else the first."""
+        phases = self.predicted.get("phases") or {}
+        frames = [phases.get("ED"), phases.get("ES")]
+        return [frame for frame in frames if frame is not None] or [0]
+
+
+def cases_of(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequence[str]) -> list[Case]:
+    """Every case of either file; a cine that was scored in two phases is two."""
+    entries = {}
+    if "reference" not in evaluated:  # else the masks are the second tool's, and the entries are the first's
+        for entry in predicted.get("cases") or []:
+            entries[entry["case"]] = entry
+    second = {(entry["case"], entry.get("phase")): entry for entry in _entries(evaluated, *tools[1:2])}
+    cases = []
+    for entry in _entries(evaluated, tools[0], None):
+        name, phase = entry["case"], entry.get("phase")
+        cases.append(Case(name, entries.get(name, {}), entry, second.pop((name, phase), {})))
+    names = {case.name for case in cases}
+    for name, entry in entries.items():
+        if name not in names:
+            cases.append(Case(name, entry))
+    for (name, _), entry in second.items():
+        if name not in names and name not in entries:
+            cases.append(Case(name, second=entry))
+    return cases
+
+
+def _entries(evaluated: dict[str, Any], *tools: str | None) -> list[dict[str, Any]]:
+    """The entries in evaluation.json of these tools."""
+    return [entry for entry in evaluated.get("cases") or [] if entry.get("tool") in tools]

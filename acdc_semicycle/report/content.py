@@ -1,0 +1,131 @@
+"""What a report says in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from matplotlib.colors import to_hex
+
+from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation.class_names import structures_of
+from acdc_semicycle.evaluation.figures import colours_of
+from acdc_semicycle.evaluation.quality import SCORES
+from acdc_semicycle.evaluation.summaries import pair_name
+from acdc_semicycle.report.cards import is_flagged
+from acdc_semicycle.report.case_table import columns_of, row_of, unit_of
+from acdc_semicycle.report.cases import Case, cases_of
+from acdc_semicycle.report.plots import INDICES
+
+MEASURES = {"dice": ("Dice", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
+
+
+def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, Any]:
+    """All the page says in words and numbers.
+
+    Args:
+        predicted, evaluated: the contents of predictions.json and of evaluation.json, or empty.
+    """
+    evaluated = _of_two(evaluated)
+    tools = list(evaluated.get("tools") or [folder.resolve().name])
+    cases = sorted(cases_of(predicted, evaluated, tools), key=lambda case: case.worst_first)
+    classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
+    structures = structures_of(classes)
+    sources = list(filter(None, (predicted, evaluated)))
+    failures: list[dict[str, Any]] = []
+    for source in sources:
+        failures += source.get("failures") or []
+    return {
+        "title": folder.resolve().name,
+        "written": datetime.now().astimezone().isoformat(" ", "minutes"),
+        "predicted": predicted,
+        "evaluated": evaluated,
+        "sources": sources,
+        "tools": tools,
+        "reference": evaluated.get("reference") or "truth",
+        "structures": structures,
+        "colours": _colours(classes, predicted.get("colours")),
+        "classes": classes,
+        "unit": unit_of(cases),
+        "measures": MEASURES,
+        "indices": INDICES,
+        "cases": cases,
+        "columns": columns_of(cases, structures, tools),
+        "rows": [row_of(case, structures) for case in cases],
+        "patients": _patients(predicted, evaluated, tools[0]),
+        "failures": failures,
+        "missing": evaluated.get("missing") or [],
+        "score_meanings": SCORES,
+        **_scores(evaluated, tools),
+        **_quality(predicted.get("quality") or {}, cases),
+    }
+
+
+def _colours(classes: Sequence[str], colours: Sequence[Sequence[int]] | None) -> list[str]:
+    """The colour of each class as a page writes it: the prediction's own, ACDC's for its classes, or matplotlib's."""
+    if not colours and tuple(classes) == acdc.CLASSES:
+        colours = acdc.COLOURS
+    return list(map(to_hex, colours_of(len(classes), colours or None)))
+
+
+def _of_two(evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Two tools that were compared without a truth, as one that was evaluated against the other."""
+    if evaluated.get("truth") or not evaluated.get("agreement_cases"):
+        return evaluated
+    first, _ = evaluated["tools"]
+    tool = pair_name(evaluated["tools"])
+    return evaluated | {
+        "tools": [tool],
+        "cases": evaluated["agreement_cases"],
+        "summary": {tool: evaluated["agreement"]},
+        "reference": first,
+    }
+
+
+def _patients(predicted: dict[str, Any], evaluated: dict[str, Any], tool: str) -> list[dict[str, Any]]:
+    """Each patient's indices: predicted, true, and why they are withheld."""
+    patients: dict[Any, dict[str, Any]] = {}
+    for entry in predicted.get("patients") or []:
+        patients[entry["patient"]] = dict(entry)
+    for entry in evaluated.get("patients") or []:
+        if entry.get("tool") not in (None, tool):
+            continue
+        name = entry["patient"]
+        patient = patients.setdefault(name, {"patient": name} | (entry.get("prediction") or {}))
+        patient["truth"] = entry.get("truth") or {}
+        patient["withheld"] = patient.get("withheld") or entry.get("withheld")
+    return [patients[name] for name in sorted(patients, key=str)]
+
+
+def _scores(evaluated: dict[str, Any], tools: Sequence[str]) -> dict[str, Any]:
+    """Mean scores of each tool, and of the second against the first: over all cases and by phase."""
+    summaries = evaluated.get("summary") or {}
+    if len(tools) > 1:
+        summaries = summaries | {pair_name(tools): evaluated.get("agreement")}
+        tools = [*tools, pair_name(tools)]
+    by_tool, phases = {}, set()
+    for tool in tools:
+        summary = summaries.get(tool)
+        if summary:
+            by_phase = summary.get("by_phase") or {}
+            by_tool[tool] = {"all": summary} | by_phase
+            phases |= set(by_phase)
+    first = summaries.get(tools[0]) or {}
+    return {
+        "summary": by_tool,
+        "phases": ["all", *sorted(phases - {"all"})],
+        "mean_dice": (first.get("dice") or {}).get("mean"),
+    }
+
+
+def _quality(quality: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
+    """How the quality was made, its mean, and how many cases it flags."""
+    values, flagged = [], 0
+    for case in cases:
+        flagged += is_flagged(case, quality)
+        if case.quality is not None:
+            values.append(case.quality)
+    mean = sum(values) / len(values) if values else None
+    return {"quality": quality, "mean_quality": mean, "flagged": flagged}
