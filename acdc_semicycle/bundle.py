@@ -1,7 +1,5 @@
 """All that the bundle's configurations call in ``$`` expressions: a configuration imports this one module."""
 
-from dataclasses import asdict
-
 from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, newest_model, open_model
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
@@ -37,7 +35,6 @@ __all__ = [
     "EpochSampler",
     "ImagePool",
     "acdc",
-    "asdict",
     "begin",
     "build_image_generator",
     "build_network",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,33 +63,40 @@ class Report:
             ``label_network`` at the network's resolution, all class indices [1, ...].
         network: whose weights are loaded from ``checkpoint``.
         checkpoint: model.pt.
-        folder: where the report goes.
+        output_dir: the run's folder; the report goes into its sub-folder of the part's name.
         classes: names of the classes, background first.
         colours: RGB of each class.
         main: the measure that chose the network: ``dice`` for volumes, ``miou`` for pictures.
         paper_miou_without: class whose row and column the published code takes out, if any.
         part: which part of the split was evaluated.
         card: how the network is used here; model.json beside ``checkpoint`` must say the same.
-        about: anything else the reader must know (plain values): data set, seed, preset, labelled patients.
+        notes: what a reader of each part's scores must know.
+        about: anything else the reader must know: data set, method, weights, seed, split.
     """
 
     evaluator: SupervisedEvaluator
     network: torch.nn.Module
     checkpoint: str | Path
-    folder: str | Path
+    output_dir: str | Path
     classes: Sequence[str]
     part: str
     colours: Sequence[Sequence[int]] | None = None
     main: str = "dice"
     paper_miou_without: int | None = None
     card: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        return Path(str(self.output_dir)) / self.part
 
     def check(self) -> None:
         """Refuse a folder that cannot be written, or that holds others' files, before hours of work."""
-        check_folder(Path(self.folder))
+        check_folder(self.folder)
         for name, *signs in OURS:
-            check_ours(Path(self.folder) / name, *signs)
+            check_ours(self.folder / name, *signs)
 
     def write(self) -> Path:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
@@ -97,7 +104,7 @@ class Report:
         self._check_card()
         self.check()
         cases = self._evaluate()
-        folder = Path(self.folder)
+        folder = self.folder
         path = folder / "report.json"
         if distributed.rank():
             return path
@@ -149,7 +156,8 @@ class Report:
             by_phase[phase] = self._summary([case for case in cases if case.phase == phase])
         return {
             "part": self.part,
-            **self.about,
+            "note": self.notes.get(self.part),
+            **_plain_about(self.about),
             "main": self.main,
             "classes": list(self.classes),
             "colours": self.colours,
@@ -163,6 +171,16 @@ class Report:
     def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:
         """The scores of a set of cases."""
         return summary(cases, self.classes, structures_of(self.classes), self.paper_miou_without)
+
+
+def _plain_about(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the reader must know, as JSON holds it: a split as its parts, a class by its own name."""
+    result = dict(about)
+    if is_dataclass(result.get("split")):
+        result["split"] = asdict(result["split"])
+    if "method" in result:
+        result["method"] = result["method"].rpartition(".")[2]
+    return result
 
 
 def _case(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:

@@ -48,8 +48,8 @@ def test_the_command_and_the_versions_are_kept_without_a_path_of_the_interpreter
 def test_a_users_file_is_refused_before_anything_is_evaluated(tmp_path, name):
     network = torch.nn.Linear(1, 1)
     weights.save(tmp_path / "model.pt", network.state_dict())
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).write_text('{"cases": "mine"}')
+    (tmp_path / "out" / "test").mkdir(parents=True)
+    (tmp_path / "out" / "test" / name).write_text('{"cases": "mine"}')
     evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)  # not to be asked
     report = model_report.Report(evaluator, network, tmp_path / "model.pt", tmp_path / "out", CLASSES, "test")
     with pytest.raises(InputError, match=f"{name} is there and is not of this program"):
