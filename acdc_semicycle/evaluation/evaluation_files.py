@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.evaluation import clinical
-from acdc_semicycle.evaluation.summaries import FAR, SCORES, SIDES, summaries_by_tool
+from acdc_semicycle.evaluation.summaries import DISTANCES, SCORES, SIDES, summaries_by_tool
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_text
 
@@ -99,7 +99,7 @@ def _summary_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[lis
     for tool, summary in summaries_by_tool(content).items():
         for phase, part in {"": summary, **summary["by_phase"]}.items():
             for score, name in product(SCORES, names):
-                unit = part["unit"] if score in FAR else ""
+                unit = part["unit"] if score in DISTANCES else ""
                 statistics = part[score][name], part[f"{score}_std"][name], part[f"{score}_n"][name]
                 yield [tool, phase, score, name, *statistics, unit]
 

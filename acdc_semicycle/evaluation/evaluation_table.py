@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from acdc_semicycle.evaluation.summaries import FAR, OVERLAPS, summaries_by_tool
+from acdc_semicycle.evaluation.summaries import DISTANCES, OVERLAPS, summaries_by_tool
 from acdc_semicycle.runtime.errors import many
 
 SHOWN = 10  # lines of failures in the table
@@ -55,7 +55,7 @@ def _score_lines(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
     for phase, part in summary["by_phase"].items():
         parts.append((f"Dice, {phase}", "dice", part))
     parts.append(("IoU", "iou", summary))
-    for score in FAR:
+    for score in DISTANCES:
         parts.append((f"{score.upper()}, {summary['unit']}", score, summary))
     width = max(8, max(map(len, names)) + 2)
     lines = [_line("", [*names, "n"], width)]

@@ -61,6 +61,7 @@ class _Overlap(CumulativeIterationMetric):
         self.classes = classes
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:
+        """The matrix of each image of a batch [B, K, K]."""
         assert y is not None
         return torch.stack([confusion(p, t, self.classes) for p, t in zip(y_pred, y, strict=True)])
 

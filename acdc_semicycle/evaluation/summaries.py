@@ -12,8 +12,8 @@ from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.evaluation.means import score_statistics
 from acdc_semicycle.runtime.errors import many
 
-OVERLAPS, FAR = ("dice", "iou"), ("hd95", "assd")
-SCORES = (*OVERLAPS, *FAR)
+OVERLAPS, DISTANCES = ("dice", "iou"), ("hd95", "assd")
+SCORES = (*OVERLAPS, *DISTANCES)
 SIDES = ("truth", "prediction")
 
 Row = dict[str, Any]  # a case, as in evaluation.json, but with NaN for null

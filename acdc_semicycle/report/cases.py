@@ -1,4 +1,4 @@
-"""The cases of a report: what predict and evaluate say of each."""
+"""The cases of a report: what is known of each from predictions.json and evaluation.json."""
 
 from __future__ import annotations
 
