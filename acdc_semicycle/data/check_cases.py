@@ -81,7 +81,9 @@ class Cases:
             oddities, twin = self._check_image(record, loaded["image"])
         if record.label and "label" in loaded:
             if volumes.ours(record.label):
-                self.add("warning", record.label, f"{record.label} was made by semicycle predict: it is no truth")
+                self.add(
+                    "warning", record.label, f"{record.label} was made by semicycle predict: it is not a ground truth"
+                )
             self._check_mask(record, record.label, loaded, oddities, twin is not None)
         if twin:
             self._add_twin(record, *twin)
@@ -124,7 +126,7 @@ class Cases:
             self.counts.lost += bool(np.allclose(spacing, 1, atol=1e-6))
         twin = None
         if image.min() == image.max():
-            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): nothing is to be seen")
+            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): it shows nothing")
         else:
             twin = self._twin(record, path, _digest(image))
         if record.phase and spacing is not None and not twin:

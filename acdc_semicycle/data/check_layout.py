@@ -70,7 +70,7 @@ def acdc_records(root: Path, cases: Cases) -> list[Record]:
     for part, patient in acdc.patients(root):
         other = folders.setdefault(patient.name, patient)
         if other is not patient:
-            text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"
+            text = f"{patient} is there twice, also as {other}: keep one, no patient may be both trained on and scored"
             cases.add("fault", patient, text)
         files = cases.attempt(patient, os.listdir, patient)
         if files is not None:
@@ -115,7 +115,7 @@ def _find_missing_masks(patient: Path, records: Sequence[Record], cases: Cases) 
     for record in records:
         if record.label is None:
             path = patient / f"{record.case}_gt.nii.gz"
-            text = f"{path} is not there, but the mask of another frame: all of {record.patient} counts as unlabelled"
+            text = f"{path} is missing, but another frame has a mask: all of {record.patient} counts as unlabelled"
             cases.add("warning", path, text)
 
 

@@ -122,7 +122,7 @@ def ignored_folders(root: str | Path) -> dict[Path, str]:
                 names.append(folder.name)
         if names:
             what = f"{many(len(names), 'folder')} of scans by another name than patientNNN: {some(names)}"
-            sentences[parent / names[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
+            sentences[parent / names[0]] = f"{parent} holds {what}; they are not used, rename those that are patients"
     return sentences
 
 

@@ -89,7 +89,9 @@ def _part(root: Path, part: str) -> list[Record]:
     if not result:
         raise InputError(f"{images} holds no CITY/STEM{_IMAGE}.png: unpack the images of Cityscapes there")
     if labels:
-        log.warning("%d masks in %s have no image: left alone, e.g. %s", len(labels), masks, min(labels.values()).name)
+        log.warning(
+            "%d masks in %s have no image and are ignored, e.g. %s", len(labels), masks, min(labels.values()).name
+        )
     return result
 
 

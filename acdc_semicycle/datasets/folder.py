@@ -115,7 +115,7 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     if unmatched:
         raise InputError(
             f"{len(unmatched)} masks match no image, e.g. {', '.join(map(str, unmatched[:3]))}: give each the name of"
-            " its image, relative to the folder, or take it away"
+            " its image, relative to the folder, or remove it"
         )
     return labels
 

@@ -94,7 +94,9 @@ def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[
         raise InputError(f"a phantom of size {tuple(size)} is too coarse: give at least (32, 32, 6)")
     unknown = sorted(set(unlabelled) - set(names))
     if unknown:
-        raise InputError(f"unlabelled={unknown}: the phantom has {names[0]} to {names[-1]}, name those")
+        raise InputError(
+            f"unlabelled={unknown} are not in the phantom, which has {names[0]} to {names[-1]}: name some of those"
+        )
 
 
 def _holds(root: Path, recipe: dict) -> bool:

@@ -71,7 +71,7 @@ def records(root: str | Path | None) -> list[Record]:
     for record in listed:
         if not record.image.is_file():
             faults.append(
-                f"{record.image} is not there, but listed for {record.part}: restore it, or take {record.case} out of"
+                f"{record.image} is not there, but listed for {record.part}: restore it, or remove {record.case} from"
                 " the list"
             )
     refuse(faults, str(lists))

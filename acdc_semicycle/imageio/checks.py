@@ -55,7 +55,7 @@ def check_size(path: Path, voxels: int, needed: int, stored: int, policy: Readin
     if voxels > policy.most_voxels:
         raise InputError(
             f"{path} says that it has {voxels:,} voxels, more than {policy.most_voxels:,}: if that is true, set"
-            f" {variable} to more"
+            f" {variable} higher"
         )
     if needed > DEFLATE * stored:
         raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {voxels:,} voxels: {COPY}")

@@ -40,7 +40,7 @@ IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|
 MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
 ENDINGS = (".dcm", ".ima")
 PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
-UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {COPY}"
+UNKNOWN = f"truncated, damaged or compressed in an unknown way: {COPY}"
 DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 
 
@@ -90,7 +90,7 @@ def read_image(path: Path) -> Image | DamagedFile | None:
     try:
         header = dicom_file.read_header(path, WANTED)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror}): allow that, or take it out"
+        reason = f"cannot be read ({error.strerror}): make it readable, or remove it"
         return None if hidden else DamagedFile(path, reason, doubtful=unnamed)
     if header is None:
         return None if hidden else DamagedFile(path, DAMAGED, doubtful=unnamed)
@@ -193,9 +193,9 @@ def _check_scaling(name: str, header: Header) -> None:
     """Refuse values whose way to what was measured is not known."""
     slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
     if slope and not _number(slope):
-        raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
+        raise InputError(f"{name} has a RescaleSlope that is 0 or not a number: export the series again")
     if intercept and _number(intercept) is None:
-        raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
+        raise InputError(f"{name} has a RescaleIntercept that is not a number: export the series again")
     if header.holds(TABLE):
         raise InputError(
             f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
@@ -236,7 +236,7 @@ def check_geometry(image: Image) -> None:
             raise InputError(f"{image.path.name} has no {word} in the patient: export the series with its geometry")
     axes = np.array(image.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
-        raise InputError(f"{image.path.name} has an orientation or spacing that is none: export the series again")
+        raise InputError(f"{image.path.name} has an impossible orientation or spacing: export the series again")
 
 
 def form_of(image: Image) -> Form:

@@ -61,11 +61,13 @@ def _check_counts(slices: Sequence[Sequence[Image]]) -> None:
     counts = [len(group) for group in slices]
     if len(set(counts)) > 1:
         raise InputError(
-            f"{min(counts)} images of one slice and {max(counts)} of another: copy it whole, take doubled images out"
+            f"{min(counts)} images of one slice and {max(counts)} of another: copy it whole, or remove doubled images"
         )
     for group in slices:
         if len({image.kind for image in group}) > 1:
-            raise InputError("images of several kinds (ImageType), such as magnitude and phase: give each in a folder")
+            raise InputError(
+                "images of several kinds (ImageType), such as magnitude and phase: give each in its own folder"
+            )
         _check_echoes(group)
 
 
@@ -85,7 +87,7 @@ def _by_time(slices: list[list[Image]]) -> list[list[Image]]:
         ordered = [_ordered(group, n) for group in slices]
         if all(ordered):
             return ordered
-    raise InputError("several images of one slice that no time or number tells apart: take the doubled ones out")
+    raise InputError("several images of one slice that no time or number tells apart: remove the doubled ones")
 
 
 def _ordered(images: list[Image], n: int) -> list[Image]:
@@ -114,7 +116,7 @@ def _unwrapped(times: list[float]) -> list[float]:
 def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArray, str | None]:
     """From one slice to the next, in mm, and what was assumed."""
     if len(positions) == 1:
-        note = None if thickness else "its slice thickness is unknown and taken as 1 mm: no volume in ml is true"
+        note = None if thickness else "its slice thickness is unknown and assumed to be 1 mm: no volume in ml is valid"
         return normal * (thickness or 1.0), note
     steps = np.diff(positions, axis=0)
     lengths = np.linalg.norm(steps, axis=1)

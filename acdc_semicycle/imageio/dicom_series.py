@@ -230,7 +230,7 @@ def _check_kinds(images: Sequence[Image]) -> None:
         check_values(image)
     instances = [image.instance for image in images if image.instance]
     if len(set(instances)) < len(instances):
-        raise InputError("the same image in two files: take the copies out")
+        raise InputError("the same image in two files: remove the copies")
 
 
 def _check_alike(images: Sequence[Image]) -> None:

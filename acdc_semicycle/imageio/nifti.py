@@ -119,10 +119,10 @@ def _no_nifti(path: Path, block: bytes) -> InputError:
     old = b"\x5c\x01\x00\x00" in (block[:4], block[3::-1])  # 348, in either order of bytes
     if old and block[344:347] not in (b"n+1", b"ni1"):
         return InputError(
-            f"{path} has no NIfTI mark: damaged, or Analyze, which does not tell left from right; convert it, or, an"
-            f" Analyze pair, set {environment.GEOMETRY}"
+            f"{path} has no NIfTI mark: it is damaged, or Analyze, which does not tell left from right; convert it, or"
+            f" set {environment.GEOMETRY} to sform to read an Analyze pair"
         )
-    return InputError(f"{path} is damaged or no NIfTI: {COPY}")
+    return InputError(f"{path} is damaged or not in NIfTI format: {COPY}")
 
 
 def _opened(path: Path) -> Any:
@@ -144,7 +144,7 @@ def _extent(path: Path, header: Any, policy: ReadingPolicy) -> tuple[int, int]:
     first = float(header["vox_offset"])
     least = 0 if _is_pair(path) else FORMS[int(header["sizeof_hdr"])].first
     if not least <= first <= 2**31 or first != int(first):
-        raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or behind: {COPY}")
+        raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or later: {COPY}")
     start, end = int(first), int(first) + count * dtype.itemsize
     stored = (_image_of(path) if _is_pair(path) else path).stat().st_size
     check_size(path, count, end, stored, policy)
@@ -185,8 +185,8 @@ def _check_scaling(path: Path, header: Any) -> None:
     used = slope != 0 and not math.isnan(slope)
     if math.isinf(slope) or math.isinf(intercept) or (used and math.isnan(intercept)):
         raise InputError(
-            f"{path} has the slope {slope:g} and the intercept {intercept:g} in its header, and no voxel is a number by"
-            " them: restore it from its source"
+            f"{path} has the slope {slope:g} and the intercept {intercept:g} in its header, which make no voxel"
+            " a number: restore it from its source"
         )
 
 

@@ -27,7 +27,7 @@ def affine_of(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.floa
         if policy.geometry is None:
             raise InputError(
                 f"{path} does not say where it lies in the patient (qform_code and sform_code are 0): restore it from"
-                f" its source, or set {environment.GEOMETRY} to sform, and left may be right"
+                f" its source, or set {environment.GEOMETRY} to sform to read it although left may be right"
             )
         return _in_mm(header, header.get_base_affine())
     if policy.geometry in forms:
@@ -36,7 +36,7 @@ def affine_of(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.floa
     if apart_mm > CONFLICT_MM:
         raise InputError(
             f"{path} has a qform and an sform that disagree by {apart_mm:.3g} mm, and programs differ in which they"
-            f" take: keep one, or set {environment.GEOMETRY} to sform or qform"
+            f" use: keep one, or set {environment.GEOMETRY} to sform or qform"
         )
     return next(iter(forms.values()))
 

@@ -92,7 +92,7 @@ def _voxels_file(path: Path, lines: list[tuple[str, str]]) -> Path:
     """The file with the voxels, which may be the header's own; refused are all but plain names beside it."""
     names = _file_names(lines)
     if path.name in names:
-        raise InputError(f"{path} says that its voxels are the header itself: {COPY}")
+        raise InputError(f"{path} names itself as the file of its voxels: {COPY}")
     for name in names:
         if len(name) > LONGEST_NAME:
             raise InputError(f"{path} takes its voxels from a file with a name of {len(name):,} characters: {COPY}")
@@ -110,7 +110,7 @@ def _encoding(path: Path, fields: Fields) -> tuple[str, ...]:
         for encoding in (RAW, PACKED, TEXT, HEX):
             if fields.get("encoding", "").lower() in encoding:
                 return encoding
-        raise InputError(f"{path} has its voxels in an encoding that is not known: store it as raw, gzip, ascii or hex")
+        raise InputError(f"{path} has its voxels in an unknown encoding: store it as raw, gzip, ascii or hex")
     if is_true(fields, "compresseddata"):
         return PACKED
     return RAW if is_true(fields, "binarydata", "T") else TEXT
@@ -133,7 +133,7 @@ def _skip(path: Path, fields: Fields, key: str) -> int:
     """How many lines or bytes are before the voxels; of bytes -1 for all but the voxels'."""
     word = fields.get(key, "0")
     if not re.fullmatch(r"-1|\d{1,18}", word):
-        raise InputError(f"{path} has a {key} that is no number of lines or bytes: {COPY}")
+        raise InputError(f"{path} has a {key} that is not a number of lines or bytes: {COPY}")
     return int(word)
 
 
@@ -141,7 +141,7 @@ def _check_skips(path: Path, storage: Storage) -> None:
     """Refuse to skip what cannot be skipped."""
     if not 0 <= storage.lines <= MOST_LINES or (storage.skipped < 0 and storage.encoding != RAW):
         raise InputError(
-            f"{path} has a line skip or a byte skip that is no number of lines or bytes before its voxels: {COPY}"
+            f"{path} has a line skip or a byte skip that is not a number of lines or bytes before its voxels: {COPY}"
         )
 
 
@@ -205,7 +205,7 @@ def _words(name: Path | str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         if piece and words and not text[-1:].isspace():
             rest = words.pop()  # the next piece may continue it
         if b"_" in piece or any(len(word) > LONGEST_NUMBER for word in (*words, rest)):
-            raise InputError(f"{name} is damaged: what should be its voxels are no numbers: {COPY}")
+            raise InputError(f"{name} is damaged: its voxels are not numbers: {COPY}")
         if words:
             yield words
         if not piece:
@@ -247,5 +247,5 @@ class _Inflated(io.RawIOBase):
                 buffer[: len(piece)] = piece
                 return len(piece)
         if self.reader.unused_data or self.stream.read(1):
-            raise OSError("something is behind its checksum")
+            raise OSError("something follows its checksum")
         return 0

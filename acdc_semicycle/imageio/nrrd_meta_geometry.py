@@ -67,7 +67,7 @@ def affine_and_frame_axis(
     if missing and not policy.geometry:
         raise InputError(
             f"{path} does not say where it lies in the patient (no {', no '.join(missing)}): {RESTORE}, or set"
-            f" {environment.GEOMETRY} to sform, and left may be right"
+            f" {environment.GEOMETRY} to sform to read it although left may be right"
         )
     steps = _nrrd_steps(path, fields, kinds) if is_nrrd(path) else _meta_steps(path, fields, len(sizes))
     origin = _origin(path, fields, required, steps)
@@ -227,7 +227,7 @@ def _check_spacings(path: Path, fields: Fields, name: str) -> None:
         try:
             spacing = float(word)
         except ValueError:  # not repeated: it may name the patient
-            raise InputError(f"{path} has a spacing that is no number: {RESTORE}") from None
+            raise InputError(f"{path} has a spacing that is not a number: {RESTORE}") from None
         unknown = is_nrrd(path) and math.isnan(spacing)
         if not (spacing > 0 or unknown):
             raise InputError(f"{path} has a spacing of {spacing:g} in its header: {RESTORE}")
@@ -262,5 +262,5 @@ def _unit_mm(path: Path, fields: Fields, axes: int) -> float:
     factors = {IN_MM.get(word.strip().lower()) for word in words[:3]}
     factor = factors.pop()
     if factors or factor is None:
-        raise InputError(f"{path} has lengths in units that differ or are not known: store millimetres")
+        raise InputError(f"{path} has lengths in units that differ or are unknown: store millimetres")
     return factor

@@ -86,7 +86,7 @@ def _nrrd_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
         if note or not line.strip():
             continue
         if not colon or value[:1] not in (b" ", b"\t"):
-            raise InputError(_damaged(path, "its header has a line that is no field"))
+            raise InputError(_damaged(path, "its header has a line that is not a field"))
         lines.append((_name(key), _text(value)))
         if lines[-1][0] == "datafile" and lines[-1][1].upper() == "LIST":  # the files' lines follow
             break
@@ -104,7 +104,7 @@ def _meta_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
             continue
         key, equals, value = line.partition(b"=")
         if not equals:
-            raise InputError(_damaged(path, "its header has a line that is no field"))
+            raise InputError(_damaged(path, "its header has a line that is not a field"))
         if _name(key) not in ENCODED:
             lines.append((_name(key), _text(value)))
     return lines, end.end()
@@ -133,10 +133,10 @@ def fields_by_name(path: Path, lines: list[tuple[str, str]]) -> Fields:
         if nrrd and name not in known:
             raise InputError(_damaged(path, "its header has a field that NRRD does not have"))
         if name in known and fields.get(name, value) != value:
-            raise InputError(_damaged(path, f"its header says {name} twice, and not the same"))
+            raise InputError(_damaged(path, f"its header gives {name} two different values"))
         fields[name] = value
     if fields.get("objecttype", "image").lower() != "image" and not nrrd:
-        raise InputError(f"{path} is no image by its ObjectType: give a scan")
+        raise InputError(f"{path} is not an image by its ObjectType: give a scan")
     return fields
 
 
@@ -156,7 +156,7 @@ def voxel_type(path: Path, fields: Fields, text: bool) -> np.dtype:
     else:
         code = _code(META_TYPES, fields.get("elementtype", "").lower().removesuffix("_array"))
     if code is None:
-        raise InputError(_damaged(path, "its header says no type of voxels that is known"))
+        raise InputError(_damaged(path, "its header gives no known type of voxels"))
     if not is_nrrd(path) and "elementnumberofchannels" in fields:
         [channels] = _whole_numbers(path, fields, "elementnumberofchannels", 1)
         one_number(path, channels)
@@ -198,7 +198,7 @@ def _byte_order(path: Path, fields: Fields) -> Literal["<", ">"]:
         return ">"
     if orders == {"little"} or not orders:
         return "<"
-    raise InputError(_damaged(path, "its header does not say the order of the voxels' bytes, or says two"))
+    raise InputError(_damaged(path, "its header gives no order of the voxels' bytes, or two"))
 
 
 def _whole_numbers(path: Path, fields: Fields, name: str, count: int) -> list[int]:
@@ -214,4 +214,4 @@ def _damaged(path: Path, why: str = "") -> str:
     """The words for a file that is not what its name says, with the reason if it is known."""
     kind = "NRRD" if is_nrrd(path) else "MetaImage"
     reason = f" ({why})" if why else ""
-    return f"{path} is truncated, damaged or no {kind}{reason}: {COPY}"
+    return f"{path} is truncated, damaged or not in {kind} format{reason}: {COPY}"

@@ -51,7 +51,7 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
         ) from error
     except (*DAMAGE, SyntaxError) as error:
         raise InputError(
-            f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
+            f"{path} is truncated, damaged or not a picture ({error}): copy it again from its source"
         ) from error
     if pages > 1:
         raise InputError(f"{path} has {pages} pages: give one picture a file")
@@ -121,7 +121,7 @@ def _from_colours(path: Path, picture: Image.Image, colours: Mapping[tuple[int, 
     for colour in map(tuple, present.tolist()):
         if colour not in colours:
             raise InputError(
-                f"{path} holds the colour {colour}, no class's: give class indices, or colours of the classes"
+                f"{path} holds the colour {colour}, which no class has: give class indices, or colours of the classes"
             )
         classes.append(colours[colour])
     return np.array(classes)[inverse].reshape(*pixels.shape[:2], 1)

@@ -68,7 +68,7 @@ def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
     if not ending(path):
-        raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
+        raise InputError(f"{path} is not named like a scan: give a {' '.join(SCANS)} volume")
     reader = nifti if ending(path) in NIFTI else nrrd_meta
     try:
         return reader.read(path, policy)
@@ -82,11 +82,11 @@ def _damaged(path: Path, error: Exception) -> InputError:
     """What a library raised, in words: of the system as it is, of a format without what it quotes of the file."""
     reason = getattr(error, "strerror", None)
     if reason:  # whatever is in the file
-        return InputError(f"{path} cannot be read ({reason}): see that it is yours to read, and whole")
+        return InputError(f"{path} cannot be read ({reason}): check that you may read it and that it is complete")
     kind = "NIfTI" if ending(path) in NIFTI else ending(path)[1:].upper()
     lines = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
     reason = lines[-1] if lines else type(error).__name__
-    return InputError(f"{path} is truncated, damaged or no {kind} ({reason}): copy it again from its source")
+    return InputError(f"{path} is truncated, damaged or not in {kind} format ({reason}): copy it again from its source")
 
 
 def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
@@ -132,6 +132,6 @@ def _check_range(name: str, voxels: NDArray) -> None:
     single = np.finfo(np.float32)
     if span and not max(float(single.tiny), farthest / STEPS) <= span <= float(single.max):
         raise InputError(
-            f"{name} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
-            " move or scale them"
+            f"{name} holds intensities from {low} to {high}, which single precision cannot represent or tell apart:"
+            " shift or scale them"
         )
