@@ -86,15 +86,14 @@ class DamagedFile:
 
 def read_image(path: Path) -> Image | DamagedFile | None:
     """The image in a file, or why it is damaged; None for other files, such as a DICOMDIR, a report or contours."""
-    unnamed, hidden = path.suffix.lower() not in ENDINGS, path.name.startswith(".")
+    reason = DAMAGED
     try:
         header = dicom_file.read_header(path, WANTED)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror}): make it readable, or remove it"
-        return None if hidden else DamagedFile(path, reason, doubtful=unnamed)
-    if header is None:
-        return None if hidden else DamagedFile(path, DAMAGED, doubtful=unnamed)
-    if _is_no_scan(header):
+        reason, header = f"cannot be read ({error.strerror}): make it readable, or remove it", None
+    if header is None and not path.name.startswith("."):
+        return DamagedFile(path, reason, doubtful=path.suffix.lower() not in ENDINGS)
+    if header is None or _is_no_scan(header):
         return None
     if header.large:
         return DamagedFile(

@@ -69,7 +69,9 @@ class Form:
             return self.stored_type
         whole = self.slope.is_integer() and self.intercept.is_integer()
         largest = abs(self.slope) * 2.0**self.used + abs(self.intercept)
-        return np.dtype(np.int32 if whole and largest < 2**31 else np.float64)
+        if whole and largest < 2**31:
+            return np.dtype(np.int32)
+        return np.dtype(np.float64)
 
 
 def can_read(syntax: str) -> bool:

@@ -66,8 +66,7 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
     else:
         image = nibabel.Nifti1Image(voxels, like.affine, header)
         image.set_sform(like.affine, code=1)
-        sheared = not orthogonal(like.affine)  # which a qform cannot be
-        image.set_qform(like.affine, code=0 if sheared else 1, strip_shears=True)
+        image.set_qform(like.affine, code=int(orthogonal(like.affine)), strip_shears=True)  # it cannot be sheared
         image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 

@@ -56,12 +56,11 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         InputError: the file is not what its header says, or its geometry is impossible or in doubt.
         OSError, EOFError, zlib.error: it is damaged.
     """
-    paired = _is_pair(path)
     with _opened(path) as stream:
         block = stream.read(540)
         header = stored_header(path, block)
         if header is None:
-            if paired and policy.geometry:
+            if _is_pair(path) and policy.geometry:
                 return _analyze(path, policy)
             raise _no_nifti(path, block)
         start, end = _extent(path, header, policy)
@@ -71,7 +70,7 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         if _is_packed(path):
             voxels = np.ndarray(shape, dtype, read_exactly(path, stream, block, end), start, order="F")
         else:  # whose length was compared
-            flat = np.fromfile(_image_of(path) if paired else path, dtype, offset=start)
+            flat = np.fromfile(_voxels_file(path), dtype, offset=start)
             voxels = flat.reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None:
@@ -130,8 +129,10 @@ def _opened(path: Path) -> Any:
     return gzip.open(path) if _is_packed(path) else path.open("rb")
 
 
-def _image_of(path: Path) -> Path:
-    """The file of a pair that holds the voxels."""
+def _voxels_file(path: Path) -> Path:
+    """The file that holds the voxels, of a pair the image's."""
+    if not _is_pair(path):
+        return path
     for end in (".img", ".IMG", ".Img"):
         if path.with_suffix(end).is_file():
             return path.with_suffix(end)
@@ -146,7 +147,7 @@ def _extent(path: Path, header: Any, policy: ReadingPolicy) -> tuple[int, int]:
     if not least <= first <= 2**31 or first != int(first):
         raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or later: {COPY}")
     start, end = int(first), int(first) + count * dtype.itemsize
-    stored = (_image_of(path) if _is_pair(path) else path).stat().st_size
+    stored = _voxels_file(path).stat().st_size
     check_size(path, count, end, stored, policy)
     if not _is_packed(path) and stored != end:
         what = "truncated" if stored < end else "longer than its header says"
@@ -195,6 +196,6 @@ def _analyze(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.flo
     image: Any = nibabel.load(path)
     count = int(np.prod(image.shape, dtype=float))
     needed = count * image.get_data_dtype().itemsize
-    if count > policy.most_voxels or _image_of(path).stat().st_size < needed:
+    if count > policy.most_voxels or _voxels_file(path).stat().st_size < needed:
         raise InputError(f"{path} is truncated, or too large ({count:,} voxels): {COPY}")
     return np.asanyarray(image.dataobj), np.array(image.affine, float), None

@@ -36,13 +36,14 @@ def affine_of(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.floa
         return _in_mm(header, header.get_base_affine())
     if policy.geometry in forms:
         return forms[policy.geometry]
-    apart_mm = corner_distance(header.get_data_shape(), *forms.values()) if len(forms) == 2 else 0.0
+    affines = list(forms.values())
+    apart_mm = corner_distance(header.get_data_shape(), affines[0], affines[-1])  # of one with itself where it is alone
     if apart_mm > CONFLICT_MM:
         raise InputError(
             f"{path} has a qform and an sform that disagree by {apart_mm:.3g} mm, and programs differ in which they"
             f" use: keep one, or set {environment.GEOMETRY} to sform or qform"
         )
-    return next(iter(forms.values()))
+    return affines[0]
 
 
 def _check_spacing(path: Path, header: Any) -> None:

@@ -105,8 +105,8 @@ def _space(fields: Fields) -> str:
 
 def _axis_kinds(path: Path, fields: Fields, sizes: tuple[int, ...]) -> list[str]:
     """The kinds of an NRRD's axes; refuse those of several numbers a voxel."""
-    kinds = fields.get("kinds", "")[:LONGEST].lower().split() if is_nrrd(path) else []
-    if not kinds:
+    kinds = fields.get("kinds", "")[:LONGEST].lower().split()
+    if not kinds or not is_nrrd(path):
         return [UNKNOWN[0]] * len(sizes)
     if len(kinds) != len(sizes):
         raise _wrong_count(path, "kinds")
@@ -177,8 +177,7 @@ def _meta_steps(path: Path, fields: Fields, axes: int) -> list[Vector | None]:
 
 def _origin(path: Path, fields: Fields, required: tuple[str, ...], steps: list[Vector | None]) -> Vector:
     """Where the first voxel is, in as many numbers as the steps have; 0 is assumed where it is not given."""
-    lengths = [len(step) for step in steps if step is not None]
-    length = lengths[0] if lengths else 0
+    length = max((len(step) for step in steps if step is not None), default=0)
     name = required[1]
     if _key(name) not in fields:
         return np.zeros(length)
@@ -190,18 +189,18 @@ def _origin(path: Path, fields: Fields, required: tuple[str, ...], steps: list[V
 
 def _split(path: Path, steps: list[Vector | None], required: tuple[str, ...]) -> tuple[int | None, dict[int, Vector]]:
     """The axis of the frames, or None, and the axes in space with their steps."""
-    frame_axes: list[int] = []
+    frame_axis = None
     space_steps: dict[int, Vector] = {}
     for axis, step in enumerate(steps):
         if step is None or (len(step) > 3 and not step[:3].any()):
-            frame_axes.append(axis)
+            frame_axis = axis
         else:
             space_steps[axis] = step
     if len(space_steps) != min(len(steps), 3):
         raise _wrong_count(path, ", ".join(required))
     if any(step[3:].any() for step in space_steps.values()):
         raise InputError(f"{path} has directions that are of space and of time at once: {RESTORE}")
-    return frame_axes[0] if frame_axes else None, space_steps
+    return frame_axis, space_steps
 
 
 def _affine(steps: list[Vector], origin: Vector) -> NDArray[np.float64]:

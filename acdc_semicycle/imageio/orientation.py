@@ -57,8 +57,10 @@ def displayed(plane: NDArray, turned: bool) -> NDArray:
         turned: whether to turn it into the radiologist's view: the patient's left on the right, front or head above.
             Not possible where the file has lost its directions.
     """
-    seen = plane.swapaxes(0, 1)
-    return np.ascontiguousarray(seen[::-1, ::-1] if turned else seen)
+    picture = plane.swapaxes(0, 1)
+    if turned:
+        picture = picture[::-1, ::-1]
+    return np.ascontiguousarray(picture)
 
 
 def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:

@@ -105,7 +105,9 @@ def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> N
         voxels = _finite(name, voxels, mask, policy)
     if not mask:
         _check_range(name, voxels)
-    return voxels if voxels.ndim == 4 else voxels[..., None]
+    if voxels.ndim == 3:
+        voxels = voxels[..., None]
+    return voxels
 
 
 def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
