@@ -131,9 +131,7 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
             missing or doubled slice, frames missing, colours, several frames a file, no geometry), a damaged file,
             more voxels than are allowed.
     """
-    if not isinstance(source, Series):
-        source = _only(Path(source))
-    series = source
+    series = source if isinstance(source, Series) else _only(Path(source))
     if series.fault:
         raise InputError(series.fault)
     images = [reread_image(path) for frame in series.files for path in frame]
