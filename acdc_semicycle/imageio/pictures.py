@@ -48,6 +48,8 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
     limit = _limit_pixels(policy)
     try:
         with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > limit:  # where Pillow's warning is not an error
+                raise Image.DecompressionBombError
             pages = getattr(picture, "n_frames", 1)
             upright = ImageOps.exif_transpose(picture)
     except BOMB as error:
