@@ -109,9 +109,8 @@ def before_training(
         InputError: every fault, a line each.
     """
     if distributed.rank() == 0:
-        records = list(
-            {(record.image, record.label): record for record in records}.values()
-        )  # each pair once, though a split by slice has one record for each slice
+        # each pair once, though a split by slice has one record for each slice
+        records = list({(record.image, record.label, record.frame): record for record in records}.values())
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
         digest = digests.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"

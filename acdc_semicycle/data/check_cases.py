@@ -101,18 +101,19 @@ class Cases:
 
     def _load(self, record: Record) -> dict[Any, Any]:
         """The image and its mask as a training reads them; if one is damaged, the other alone."""
+        frame: dict[Hashable, Any] = {} if record.frame is None else {"frame": record.frame}
         files: dict[Hashable, Any] = {"image": record.image}
         if record.label:
             files["label"] = record.label
         channels = 3 if is_picture(record.image) else 1
         try:
-            return LoadCheckedd(tuple(files), channels, self.rules.colours)(files)
+            return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **frame})
         except (InputError, OSError):
             loaded: dict[Any, Any] = {}
             for key, path in files.items():
                 load = LoadCheckedd(key, channels, self.rules.colours)
                 if self.attempt(path, _can_open, path):
-                    loaded |= self.attempt(path, load, {key: path}) or {}
+                    loaded |= self.attempt(path, load, {key: path, **frame}) or {}
             return loaded
 
     def _check_image(self, record: Record, image: Any) -> tuple[Oddities, tuple[Record, Path] | None]:

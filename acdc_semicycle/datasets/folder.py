@@ -6,7 +6,8 @@ A mask has the relative name of its image, whatever the suffix, or that name fol
     images/X.nii.gz           masks/X_gt.nii.gz (or _mask, _seg, _label)
     images/X_0000.nii.gz      masks/X.nii.gz, as in nnU-Net
 
-An image without a mask is unlabelled. A regular expression finds the patient in the image's name:
+A cine, one 4D image with one 4D mask, is as many images as it has frames in which something is drawn. An image
+without a mask is unlabelled. A regular expression finds the patient in the image's name:
 ``patient: '^(patient\d+)_'`` keeps ``patient001_frame01`` and ``patient001_frame12`` together.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from acdc_semicycle.datasets.cines import with_frames
 from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
@@ -46,7 +48,7 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return check_records(result, masks)
+    return check_records(with_frames(result), masks)
 
 
 def _check_one_kind(files: list[Path]) -> None:

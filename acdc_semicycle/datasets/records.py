@@ -29,6 +29,7 @@ class Record:
         part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on, and no
             model is selected on it. PASCAL VOC and Cityscapes call theirs ``val``.
         slice: the only slice of the volume that is used, or None for all of it.
+        frame: the only frame of a 4D image and mask that is used, from 0, or None where the files are 3D.
     """
 
     case: str
@@ -38,6 +39,7 @@ class Record:
     phase: str | None = None
     part: str = "training"
     slice: int | None = None
+    frame: int | None = None
 
 
 def existing_folder(path: str | Path | None, name: str, what: str) -> Path:

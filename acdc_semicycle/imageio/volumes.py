@@ -21,7 +21,20 @@ from acdc_semicycle.runtime.errors import InputError
 if TYPE_CHECKING:
     from acdc_semicycle.imageio.dicom_series import Series
 
-__all__ = ["DAMAGE", "FORMATS", "ITK", "MARK", "NIFTI", "SCANS", "Volume", "ending", "ours", "read", "save"]
+__all__ = [
+    "DAMAGE",
+    "FORMATS",
+    "ITK",
+    "MARK",
+    "NIFTI",
+    "SCANS",
+    "Volume",
+    "ending",
+    "frame_count",
+    "ours",
+    "read",
+    "save",
+]
 
 log = logging.getLogger("semicycle")
 
@@ -61,6 +74,23 @@ def read(
             f"{path} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), one frame of a cine"
         )
     return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
+
+
+def frame_count(path: Path, policy: ReadingPolicy | None = None) -> int:
+    """The number of frames of a scan: of a NIfTI from its header, else from the whole file.
+
+    Raises:
+        InputError: as :func:`read`.
+    """
+    if path.is_file() and ending(path) in NIFTI:
+        try:
+            header = nifti.stored_header(path)
+        except (*DAMAGE, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        if header is not None:
+            shape = header.get_data_shape()
+            return max(1, int(shape[3])) if len(shape) > 3 else 1
+    return read(path, frames=True, policy=policy).voxels.shape[3]
 
 
 def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any]:
