@@ -118,9 +118,8 @@ def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cin
 def test_a_mask_of_another_number_of_frames_is_refused(cines):
     mask = cines / "masks" / "p2_sa_gt.nii.gz"
     write(mask, np.asarray(nibabel.load(mask).dataobj)[..., :3])
-    with pytest.raises(
-        InputError, match=r"p2_sa_gt\.nii\.gz has 3 frames, its image p2_sa\.nii\.gz 4: give a mask of as"
-    ):
+    said = r"p2_sa_gt\.nii\.gz has 3 frames, its image p2_sa\.nii\.gz 4: give a mask of as"
+    with pytest.raises(InputError, match=said):
         records_of(cines)
 
 

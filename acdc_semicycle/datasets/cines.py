@@ -20,11 +20,11 @@ def with_frames(records: Iterable[Record]) -> list[Record]:
     A frame's case is that of its cine with ``_frameNN`` after it, from 01 as in ACDC.
 
     Raises:
-        InputError: a file is damaged, or image and mask differ in their number of frames.
+        InputError: the mask of a cine is damaged, or image and mask differ in their number of frames.
     """
     result: list[Record] = []
     for record in records:
-        count = 1 if is_picture(record.image) else volumes.frame_count(record.image)
+        count = _frame_count(record.image)
         if count == 1:
             result.append(record)
             continue
@@ -32,6 +32,16 @@ def with_frames(records: Iterable[Record]) -> list[Record]:
             case = f"{record.case}_frame{frame + 1:02d}"
             result.append(replace(record, case=case, frame=frame))
     return result
+
+
+def _frame_count(image: Path) -> int:
+    """The frames of an image: 1 of a picture, and of a damaged file, which the check before training reports."""
+    if is_picture(image):
+        return 1
+    try:
+        return volumes.frame_count(image)
+    except InputError:
+        return 1
 
 
 def _frames(record: Record, count: int) -> list[int]:
