@@ -22,6 +22,10 @@ KEYS: dict[str, tuple[str, ...]] = {  # former name: where its value goes
     "d_norm": ("objective_def::D_S::norm", "objective_def::D_I::norm"),
     "sampler": ("train::dataloader::sampler",),
 }
+EXPORTED = {  # of bundles exported before a card described any network
+    "network_def": "$bundle.build_network(@card['network'])",
+    "painter": "$bundle.build_image_generator(@model, @device) if @cycle else None",
+}
 IMPORTS = {  # what expressions could call before all calls went through one module
     "acdc": "$import acdc_semicycle.datasets.acdc as acdc",
     "cache": "$import acdc_semicycle.data.cache as cache",
@@ -47,8 +51,11 @@ def understand(parser: ConfigParser) -> None:
     config = parser.get()
     former = [key for key in KEYS if key in config]
     imports = _missing_imports(config)
-    if not former and not imports:
+    exported = config.pop("painter_def", None)
+    if not former and not imports and not exported:
         return
+    if exported:
+        config.update(EXPORTED)
     for key in former:
         value = config.pop(key)
         targets = [target for target in KEYS[key] if target.rpartition("::")[0] in ("", *_sections(config))]
