@@ -61,6 +61,18 @@ def test_a_norm_of_discriminators_means_nothing_to_a_method_without_them():
     assert parser.get("objective_def") == {"_target_": "acdc_semicycle.methods.Supervised"}
 
 
+def test_a_section_that_looks_a_former_key_up_gets_it_there_alone():
+    own = {
+        "_target_": "acdc_semicycle.quirks.IndexJudge",
+        "judge": {"_target_": "acdc_semicycle.networks.PixelDiscriminator", "in_channels": 1, "norm": "@d_norm"},
+    }
+    parser = parser_of(d_norm="$torch.nn.InstanceNorm2d", **{"objective_def::D_S": own})
+    for judge in ("D_S", "D_I"):
+        modules = list(parser.get_parsed_content(f"objective_def::{judge}").modules())
+        assert any(isinstance(module, torch.nn.InstanceNorm2d) for module in modules), judge
+    assert "norm" not in parser.get("objective_def::D_S")
+
+
 def test_expressions_may_call_the_modules_they_could_call():
     parser = parser_of(
         lr_decay="$trainer.poly_decay(@epochs)", dataset_dir="$os.environ.get('ZZZ')",
