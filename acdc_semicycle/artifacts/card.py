@@ -3,7 +3,8 @@
     network          class and arguments of G_IS (:mod:`acdc_semicycle.methods.network_description`)
     image_generator  the same of G_SI, or null
     in_channels      of an image: 1 grey, 3 colours
-    image_size       rows and columns that the network sees
+    image_size       rows and columns of a prepared slice
+    window           rows and columns of the windows of it that the network sees, or null for whole slices
     intensity_range  what becomes -1 and 1, or null for each volume's percentiles
     classes, colours names and RGB of the classes, background first
     pictures         whether it was trained on pictures instead of scans
@@ -23,6 +24,7 @@ from acdc_semicycle.runtime.errors import InputError
 CARD: dict[str, Any] = {  # the paper's
     "in_channels": 1,
     "image_size": [200, 200],
+    "window": None,
     "intensity_range": None,
     "pictures": False,
     "colours": None,
@@ -57,6 +59,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "in_channels": ("a whole number up to 16,384", _is_size),
     "dropout": ("a number below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "image_size": ("rows and columns", lambda value: _is_list_of(value, _is_size, 2)),
+    "window": ("rows and columns or null", lambda value: value is None or _is_list_of(value, _is_size, 2)),
     "intensity_range": ("two numbers or null", lambda value: value is None or _is_list_of(value, _is_number, 2)),
     "classes": ("a list of names", _are_classes),
 }
@@ -80,9 +83,10 @@ def complete(stored: dict[str, Any]) -> dict[str, Any]:
     card.setdefault("image_generator", None)
     structures, channels = len(card["classes"]), card["in_channels"]
     try:
-        check_shapes(card["network"], channels, structures, card["image_size"])
+        size = card["window"] or card["image_size"]
+        check_shapes(card["network"], channels, structures, size)
         if card["image_generator"] is not None:
-            check_shapes(card["image_generator"], structures, channels, card["image_size"])
+            check_shapes(card["image_generator"], structures, channels, size)
     except InputError as error:
         raise InputError(f"describes a network that cannot be used ({error})") from error
     return card

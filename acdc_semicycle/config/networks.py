@@ -38,12 +38,13 @@ def check_networks() -> None:
     """
     parser = calling_parser()
     assert parser is not None, "it is called in an expression of a configuration"
-    channels, classes, image_size = (
-        parser.get_parsed_content(name) for name in ("channels", "class_count", "image_size")
+    channels, classes, image_size, window = (
+        parser.get_parsed_content(name) for name in ("channels", "class_count", "image_size", "window")
     )
+    size = window or image_size
     segmenter, image_generator = network_card("network_def"), network_card("objective_def::G_SI")
     if segmenter is None:
         raise InputError("network_def is not given: give a network, its _target_ and its arguments")
-    check_shapes(segmenter, channels, classes, image_size)
+    check_shapes(segmenter, channels, classes, size)
     if image_generator is not None:
-        check_shapes(image_generator, classes, channels, image_size)
+        check_shapes(image_generator, classes, channels, size)

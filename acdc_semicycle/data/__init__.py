@@ -7,12 +7,14 @@ from acdc_semicycle.runtime.exports import exports
 
 HOMES = {
     "AntiAliasd": "transforms",
+    "Appearance": "appearance",
     "Augment": "augment",
     "CheckLabeld": "labels",
     "LoadCheckedd": "transforms",
     "Pairs": "pairs",
     "ScaleImaged": "transforms",
     "Slices": "slices",
+    "Windows": "windows",
     "read": "slices",
     "split": "splits",
 }

@@ -7,12 +7,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.sampling import EpochSampler, Share
 from acdc_semicycle.data.slices import Slices
+from acdc_semicycle.data.windows import Finder, Windows
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.exports import exports
@@ -48,7 +49,7 @@ class Pairs:
         unlabelled: Slices,
         batch_size: int,
         unlabelled_batch_size: int | None = None,
-        views: Mapping[str, Augment] | None = None,
+        views: Mapping[str, Augment | Windows] | None = None,
         num_workers: int = 0,
         seed: int = 0,
         steps: int | None = None,
@@ -114,6 +115,10 @@ class Pairs:
             )
         self.views = {name: self.views[name] for name in names}
 
+    def look_with(self, network: nn.Module) -> None:
+        """Let this network find the structures in slices without masks, for windows around them."""
+        self.datasets["unlabelled"].finder = Finder(network)
+
     def set_epoch(self, epoch: int) -> None:
         """Order and random transforms follow from the seed and this number."""
         for stream, sampler in self.samplers.items():
@@ -149,7 +154,7 @@ class Pairs:
         self.skip(0)
 
 
-def _check_views(views: Mapping[str, Augment]) -> None:
+def _check_views(views: Mapping[str, Augment | Windows]) -> None:
     """Refuse views that would show a slice's pixels in different places.
 
     Raises:

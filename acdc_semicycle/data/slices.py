@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from tqdm import tqdm
 from acdc_semicycle.data import cache, digests
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.slice_records import unpacked
+from acdc_semicycle.data.windows import Finder, Windows, label_boxes
 from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, many
 
@@ -84,7 +87,7 @@ class Slices(Dataset):
         random_transform: Mapping[str, Callable] | Callable | Sequence[Callable] = (),
         keys: Sequence[str] = ("image", "label"),
         seed: int = 0,
-        augment: Augment | None = None,
+        augment: Augment | Windows | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
         self.seed, self.epoch = seed, 0
@@ -99,6 +102,7 @@ class Slices(Dataset):
             lambda: self._slices_of(reading(records, transform, keys)),
         )
         self.held: dict[str, Tensor] = {}
+        self.finder: Finder | None = None  # of structures in slices without masks
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -139,15 +143,20 @@ class Slices(Dataset):
 
     def finished(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
         """The batch on the device: image [B, C, H, W] float and label [B, 1, H, W] uint8, changed at random."""
-        index = batch["index"]
-        return self.augment(self._moved(batch, device), index.tolist(), self.seed, self.epoch) | {"index": index}
+        index, rows = batch["index"], self._moved(batch, device)
+        if isinstance(self.augment, Windows):
+            rows["box"] = self._boxes(rows, index, self.augment.size)
+        return self.augment(rows, index.tolist(), self.seed, self.epoch) | {"index": index}
 
     def views(
-        self, batch: dict[str, Tensor], device: str | torch.device, augments: Mapping[str, Augment]
+        self, batch: dict[str, Tensor], device: str | torch.device, augments: Mapping[str, Augment | Windows]
     ) -> dict[str, Tensor]:
         """The batch's images [B, C, H, W] by the name of each view, on the device, without the labels."""
         index, rows = batch["index"], self._moved(batch, device)
         rows = {key: value for key, value in rows.items() if key != "label"}
+        windows = [augment for augment in augments.values() if isinstance(augment, Windows)]
+        if windows:
+            rows["box"] = self._boxes(rows, index, windows[0].size)
         views = {"index": index}
         for number, (name, augment) in enumerate(augments.items()):
             views[name] = augment(rows, index.tolist(), self.seed, self.epoch, view=number)["image"]
@@ -159,6 +168,22 @@ class Slices(Dataset):
             rows = (batch["index"] % len(self)).to(self.held["image"].device, non_blocking=True)
             return {key: value.index_select(0, rows).to(device) for key, value in self.held.items()}
         return {key: value.to(device, non_blocking=True) for key, value in batch.items() if key != "index"}
+
+    def _boxes(self, rows: dict[str, Tensor], index: Tensor, size: Sequence[int]) -> Tensor:
+        """The box [B, 4] of what is segmented in some slices: by their masks, else as the finder sees it."""
+        if "label" in self.keys:
+            records = self.stored["record"][index.numpy() % len(self)]
+            return torch.as_tensor(self.boxes[records])
+        image = unpacked(rows)["image"]
+        if self.finder is not None:
+            return self.finder(image, size)
+        height, width = image.shape[-2:]
+        return torch.tensor([[0, height - 1, 0, width - 1]]).expand(len(index), 4)
+
+    @cached_property
+    def boxes(self) -> NDArray:
+        """The box of what the masks of each volume segment [volumes, 4]: first and last row, first and last column."""
+        return label_boxes(self.stored["label"], self.stored["record"], IGNORED)
 
     def where(self, index: Tensor) -> list[str]:
         """The files and slices (from 1) of some indices."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from acdc_semicycle.inference.looks import two_looks
 from acdc_semicycle.methods.objective import softmax
 from acdc_semicycle.runtime.errors import InputError
 
@@ -29,27 +30,40 @@ class FlipInferer(SliceInferer):
     Args:
         flips: whether to segment all four; ``votes`` keeps the class indices of each [4, H, W, slices], as they may
             disagree.
+        window: rows and columns of the windows that the network was trained on, which then looks twice
+            (:mod:`acdc_semicycle.inference.looks`); None for a network that sees whole slices.
         arguments: MONAI's.
     """
 
-    def __init__(self, flips: bool = False, **arguments: Any) -> None:
+    def __init__(self, flips: bool = False, window: Sequence[int] | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.flips = flips
+        self.flips, self.window = flips, window
         self.votes: Tensor | None = None
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Logits [1, K, H, W, slices], or the logarithm of the mean probabilities."""
         inputs = inputs.as_subclass(Tensor)  # a MetaTensor makes every layer slower, and no layer reads its metadata
         if not self.flips:
-            return super().__call__(inputs, network, *args, **kwargs)
+            return self._look(inputs, network, *args, **kwargs)
         probabilities, votes = [], []
         for axes in FLIPS:
-            logits = super().__call__(inputs.flip(axes), network, *args, **kwargs)
+            logits = self._look(inputs.flip(axes), network, *args, **kwargs)
             s = torch.as_tensor(logits).flip(axes).float().softmax(1)
             probabilities.append(s)
             votes.append(s.argmax(1)[0])
         self.votes = torch.stack(votes)
-        return torch.stack(probabilities).mean(0).clamp_min(1e-12).log()
+        return _logarithm(torch.stack(probabilities).mean(0))
+
+    def _look(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """Logits [1, K, H, W, slices] of a scan as it lies."""
+        if self.window is None:
+            return super().__call__(inputs, network, *args, **kwargs)
+        return _logarithm(two_looks(inputs, network, self.window, self.sw_batch_size))
+
+
+def _logarithm(probabilities: Tensor) -> Tensor:
+    """Logits whose softmax the probabilities are, but for those below 1e-12."""
+    return probabilities.clamp_min(1e-12).log()
 
 
 class OnOwnGridd(MapTransform):

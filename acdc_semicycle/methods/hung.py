@@ -99,7 +99,7 @@ class Hung(Objective):
         s_x, s_u = softmax(logits), softmax(logits_u)
         judged_u = self.D_S(s_u)
         terms = {
-            "gen_S": cross_entropy(logits, y),  # L_ce
+            "gen_S": self.labelled_loss(logits, y),  # L_ce
             "adv_x": judged(self.D_S(s_x), 1.0, known(y)),  # L_adv of labelled images
             "adv_u": judged(judged_u, 1.0),  # L_adv of unlabelled ones
             "semi_u": cross_entropy(logits_u, self._trusted(s_u, judged_u)),  # L_semi

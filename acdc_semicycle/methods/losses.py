@@ -1,4 +1,7 @@
-"""The losses of Mondal et al. (2019), one equation a function; all are means, as in the published code."""
+"""The losses of Mondal et al. (2019), one equation a function; all are means, as in the published code.
+
+Dice is not the paper's: few.yaml adds it.
+"""
 
 import torch
 from torch import Tensor
@@ -20,6 +23,23 @@ def cross_entropy(logits: Logits, y: Mask) -> Scalar:
     A pixel whose mask is all zero is not annotated and does not count; with none annotated the loss is 0.
     """
     return -(y * log_softmax(logits.float(), dim=1)).sum() / y.sum().clamp(min=1)
+
+
+def dice_loss(logits: Logits, y: Mask) -> Scalar:
+    """1 - Dice of the structures' probabilities with a mask, the mean over structures, each over the whole batch.
+
+        1 - (2 sum(s y) + 1) / (sum(s) + sum(y) + 1)        (Milletari et al. 2016, with sums in the denominator)
+
+    A pixel whose mask is all zero is not annotated and does not count. Background is no structure.
+    """
+    s = torch.softmax(logits.float(), dim=1) * y.sum(1, keepdim=True)
+    both, each = (s * y).sum((0, 2, 3)), (s + y).sum((0, 2, 3))
+    return 1 - ((2 * both + 1) / (each + 1))[1:].mean()
+
+
+def cross_entropy_and_dice(logits: Logits, y: Mask) -> Scalar:
+    """The sum of both, for few images with small structures (nnU-Net, Isensee et al. 2021)."""
+    return cross_entropy(logits, y) + dice_loss(logits, y)
 
 
 def l2(image: Image, x: Image, known: Known | None = None) -> Scalar:

@@ -11,7 +11,7 @@ from math import exp
 
 from torch import nn
 
-from acdc_semicycle.methods.losses import cross_entropy, mean
+from acdc_semicycle.methods.losses import mean
 from acdc_semicycle.methods.objective import Batch, Objective, Terms, joint_forward, softmax
 from acdc_semicycle.methods.supervised import SegmenterOutputs
 from acdc_semicycle.methods.teacher import Teacher
@@ -26,6 +26,7 @@ class MeanTeacher(Objective):
         decay: of the teacher.
     """
 
+    T: Teacher
     terms = ("gen_S", "consistency")
     views = ("student", "teacher")
 
@@ -34,21 +35,14 @@ class MeanTeacher(Objective):
         self.G_IS, self.T = G_IS, Teacher(G_IS, decay)
         self.ramp_steps = ramp_steps
 
-    @property
-    def segmenter(self) -> nn.Module:
-        return self.T.network
-
     def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
         logits, logits_u = joint_forward(self.G_IS, batch.x, batch.views["student"])
         target = softmax(self.T(batch.views["teacher"]))
         terms = {
-            "gen_S": cross_entropy(logits, batch.y),  # H(y, G_IS(x))
+            "gen_S": self.labelled_loss(logits, batch.y),  # H(y, G_IS(x))
             "consistency": self._ramp() * mean((softmax(logits_u) - target).square()),  # |G_IS(u) - T(u')|^2
         }
         return terms, SegmenterOutputs(softmax(logits.detach()))
-
-    def after_step(self) -> None:
-        self.T.update(self.G_IS)
 
     def _ramp(self) -> float:
         """The consistency's share of its weight after so many steps."""

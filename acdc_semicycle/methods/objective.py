@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,9 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from acdc_semicycle.methods.losses import cross_entropy, cross_entropy_and_dice
 from acdc_semicycle.methods.shapes import Image, Known, Logits, Mask, Scalar, Unlabelled
+from acdc_semicycle.methods.teacher import Teacher
+from acdc_semicycle.runtime.errors import InputError
 
 Terms = dict[str, Scalar]
+LabelledLoss = Callable[[Logits, Mask], Scalar]
+LABELLED_LOSSES: dict[str, LabelledLoss] = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy_and_dice": cross_entropy_and_dice,
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class Objective(nn.Module):
     The letters are those of :mod:`acdc_semicycle.methods.semicycle`; each term has a weight of its name in the bundle.
 
     Attributes:
+        T: the running mean of G_IS's weights, of a method that learns from it, or of any (:func:`configured`).
+        labelled_loss: of G_IS's logits and the mask, the paper's cross-entropy (eq. 1) unless the bundle has another.
         terms: names of all terms, the generators' and the discriminators'.
         views: names of the views of each unlabelled slice that a step needs; none for a method that sees no
             unlabelled image. The bundle says how each is augmented (``train::views``).
@@ -70,9 +80,15 @@ class Objective(nn.Module):
     """
 
     G_IS: nn.Module
+    T: Teacher | None
+    labelled_loss: LabelledLoss = staticmethod(cross_entropy)
     terms: tuple[str, ...]
     views: ClassVar[tuple[str, ...]] = ("u",)
     chance_level: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.T = None
 
     @property  # not attributes: each weight would stand in the state dict twice
     def generators(self) -> nn.ModuleList:
@@ -86,8 +102,8 @@ class Objective(nn.Module):
 
     @property
     def segmenter(self) -> nn.Module:
-        """The network that is validated, kept as model.pt and used: G_IS, or its teacher."""
-        return self.G_IS
+        """The network that is validated, kept as model.pt and used: the teacher, or G_IS where there is none."""
+        return self.G_IS if self.T is None else self.T.network
 
     def generator_terms(self, batch: Batch) -> tuple[Terms, Any]:
         """What the generators minimise, and their outputs without gradient; ``s_x`` is among these."""
@@ -98,4 +114,24 @@ class Objective(nn.Module):
         return {}
 
     def after_step(self) -> None:
-        """Called once a step, after both optimisers: the place of an average of weights, which must not lag."""
+        """Called once a step, after both optimisers: the teacher must not lag."""
+        if self.T is not None:
+            self.T.update(self.G_IS)
+
+
+def configured(objective: Objective, labelled_loss: str, average: float | None) -> Objective:
+    """A method with the bundle's loss of labelled images, and with the running mean of G_IS's weights as segmenter.
+
+    Args:
+        labelled_loss: its name in ``LABELLED_LOSSES``.
+        average: decay of the mean; None for none. A method that has a teacher keeps its own.
+
+    Raises:
+        InputError: there is no such loss.
+    """
+    if labelled_loss not in LABELLED_LOSSES:
+        raise InputError(f"labelled_loss is {labelled_loss!r}: give one of {', '.join(LABELLED_LOSSES)}")
+    objective.labelled_loss = LABELLED_LOSSES[labelled_loss]
+    if average is not None and objective.T is None:
+        objective.T = Teacher(objective.G_IS, average)
+    return objective

@@ -75,7 +75,7 @@ class SemiCycle(Objective):
         s_u = softmax(logits_u)
         x_y, u_s = joint_forward(self.G_SI, y, s_u)
         terms = {
-            "gen_S": cross_entropy(logits, y),  # G_IS(x) = y                         eq. 1
+            "gen_S": self.labelled_loss(logits, y),  # G_IS(x) = y                         eq. 1
             "gen_I": l2(x_y, x, known(y)),  # G_SI(y) = x                    eq. 3
             "cycle_S": cross_entropy(self.G_IS(x_y), y),  # G_IS(G_SI(y)) = y    eq. 7
             "cycle_I": l1(u_s, u),  # G_SI(G_IS(u)) = u                      eq. 6

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from acdc_semicycle.methods.losses import cross_entropy
 from acdc_semicycle.methods.objective import Batch, Objective, Terms, softmax
 from acdc_semicycle.methods.shapes import Mask
 
@@ -33,4 +32,4 @@ class Supervised(Objective):
 
     def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
         logits = self.G_IS(batch.x)
-        return {"gen_S": cross_entropy(logits, batch.y)}, SegmenterOutputs(softmax(logits.detach()))
+        return {"gen_S": self.labelled_loss(logits, batch.y)}, SegmenterOutputs(softmax(logits.detach()))

@@ -89,6 +89,7 @@ class SemiCycleTrainer(SupervisedTrainer):
                 f"weights are for {', '.join(weights)}: {type(objective).__name__} has {', '.join(objective.terms)}"
             )
         train_data_loader.select(objective.views)
+        train_data_loader.look_with(objective.segmenter)
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
         self.generator_terms = distributed.averaged(objective.generator_terms, objective.generators)
