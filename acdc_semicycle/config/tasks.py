@@ -108,6 +108,7 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
 
 
 def _seconds(work: Any, *arguments: Any) -> float:
+    """How long a call takes."""
     started = time.monotonic()
     work(*arguments)
     return time.monotonic() - started
