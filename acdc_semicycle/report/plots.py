@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,23 @@ def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
         patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
     drawn: dict[str, Figure | None] = {}
     for number, (tool, patients) in enumerate(patients_of.items(), start=1):
-        pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients.values()]
-        suffix = "" if number == 1 else f"_{number}"
-        for name, keys in PLOTS.items():
-            drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
-            drawn[f"bland_altman_{name}{suffix}"] = _plot(bland_altman, pairs, keys, ("truth", tool))
+        drawn |= _against_truth(tool, patients.values(), "" if number == 1 else f"_{number}")
     if len(patients_of) == 2:
         first, second = patients_of
         pairs = _predicted_by_both(patients_of[first], patients_of[second])
         for name, keys in PLOTS.items():
             drawn[f"bland_altman_tools_{name}"] = _plot(bland_altman, pairs, keys, (first, second))
     return {name: _png(figure) for name, figure in drawn.items() if figure}
+
+
+def _against_truth(tool: str, patients: Iterable[dict[str, Any]], suffix: str) -> dict[str, Figure | None]:
+    """The plots of one tool against the truth, by name."""
+    pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients]
+    drawn = {}
+    for name, keys in PLOTS.items():
+        drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
+        drawn[f"bland_altman_{name}{suffix}"] = _plot(bland_altman, pairs, keys, ("truth", tool))
+    return drawn
 
 
 def _predicted_by_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Any, Any]]:
