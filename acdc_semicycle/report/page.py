@@ -49,13 +49,7 @@ def write(folder: Path) -> Path:
         InputError: neither file is there, or one of them is not what those commands write.
     """
     folder = Path(folder)
-    predicted = current_predictions(_load(folder / "predictions.json", "predict"))
-    evaluated = _load(folder / "evaluation.json", "evaluate")
-    if not (predicted or evaluated):
-        raise InputError(
-            f"{folder} holds neither predictions.json nor evaluation.json: give a folder that semicycle predict or"
-            " semicycle evaluate has written"
-        )
+    predicted, evaluated = _load_both(folder)
     check_folder(folder)
     for name, *signs in OURS:
         check_ours(folder / name, *signs)
@@ -95,6 +89,18 @@ def _files(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -
 def _encoded(text: str) -> bytes:
     """A text in UTF-8, with ? for what is no Unicode: a file system may hold such names."""
     return text.encode("utf-8", "replace")
+
+
+def _load_both(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The contents of predictions.json and of evaluation.json, one of them perhaps empty."""
+    predicted = current_predictions(_load(folder / "predictions.json", "predict"))
+    evaluated = _load(folder / "evaluation.json", "evaluate")
+    if not (predicted or evaluated):
+        raise InputError(
+            f"{folder} holds neither predictions.json nor evaluation.json: give a folder that semicycle predict or"
+            " semicycle evaluate has written"
+        )
+    return predicted, evaluated
 
 
 def _load(path: Path, verb: str) -> dict[str, Any]:
