@@ -17,7 +17,7 @@ MAY_DIFFER = (
     # where things are
     ("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint")
     # who is trained on, whatever led to it: the split itself and the files' contents are compared instead
-    + ("data_root", "data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
+    + ("data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
     + ("test_list", "images", "masks", "patient")
     # how long: a run may be given more epochs
     + ("epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
@@ -30,7 +30,7 @@ MAY_DIFFER = (
     + ("initialize", "training", "probing", "evaluating", "finalize", "run")
 )
 # What follows from the number of epochs counts as its text, and no data are read for a comparison.
-NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
+NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data", "records", "split"}
 REFERENCE = re.compile(r"@([\w:]+)")
 CODE = ("$", "@", "%")
 
