@@ -94,6 +94,8 @@ def check_command(words: list[str], understood) -> None:
         understood(own)
     elif words[0] == "make":
         check_make(words[1:])
+    elif words[0] == "/usr/bin/time":
+        check_command(words[2:], understood)
     elif words[0] in ("python", "bash"):
         check_program(words[1:])
 
