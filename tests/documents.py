@@ -89,6 +89,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.strip().lower())) for heading in headings}
 
 
+def sections(page: Path) -> list[str]:
+    """A page's parts, each with its heading of the first or second level."""
+    return re.split(r"^##? ", text_of(page), flags=re.MULTILINE)
+
+
 def overlays(page: Path) -> dict[str, str]:
     """The overlays and modules that a page shows whole, by the file's name in their first line."""
     shown = {}

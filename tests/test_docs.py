@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from tests.test_security import offline
 
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
 OTHERS = {"--config_file", "--logdir", "--nproc_per_node", "--short", "--KEY", "--levers", "--batches", "--sizes"}
+MEASURED = ("predict", "performance", "reliability", "results/README")
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
@@ -161,6 +163,26 @@ def test_every_option_in_a_sentence_is_one(page, options):
     for code in documents.inline_code(page):
         named = {word.split("=")[0].split("::")[0] for word in code.split() if re.match(r"--\w", word)}
         assert not named - options, code
+
+
+@each_page
+def test_python_on_a_page_imports_what_there_is(page):
+    for block in documents.blocks(page, "python"):
+        for line in ast.parse(block).body:
+            if isinstance(line, ast.ImportFrom) and line.module.startswith("acdc_semicycle"):
+                names = {name.name for name in line.names}
+                module = importlib.import_module(line.module)
+                missing = {name for name in names if not hasattr(module, name)}
+                assert not {name for name in missing if not importlib.util.find_spec(f"{line.module}.{name}")}
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{name}.md" for name in MEASURED)])
+def test_no_table_of_figures_stands_without_its_command(name):
+    sections = documents.sections(ROOT / name)
+    tables = [section for section in sections if re.search(r"^\|.*\d\.\d", section, re.MULTILINE)]
+    assert tables
+    for section in tables:
+        assert re.search(r"\b(semicycle t(rain|able) |python benchmarks/)|\(\S*results/README\.md", section), section[:200]
 
 
 @each_page
