@@ -19,6 +19,7 @@ MAY_DIFFER = (
     # who is trained on, whatever led to it: the split itself and the files' contents are compared instead
     + ("data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
     + ("test_list", "images", "masks", "patient")
+    + ("data_root",)  # a key of configurations that were exported before 0.2
     # how long: a run may be given more epochs
     + ("epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
     # the machine, and how numbers are computed on it
@@ -30,7 +31,7 @@ MAY_DIFFER = (
     + ("initialize", "training", "probing", "evaluating", "finalize", "run")
 )
 # What follows from the number of epochs counts as its text, and no data are read for a comparison.
-NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data", "records", "split"}
+NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
 REFERENCE = re.compile(r"@([\w:]+)")
 CODE = ("$", "@", "%")
 
