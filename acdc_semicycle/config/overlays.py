@@ -124,15 +124,26 @@ def _section(config: dict[str, Any], sections: list[str], last: str, fault: str)
     for depth, name in enumerate(sections):
         items = _items(section)
         if name not in items:
-            near = difflib.get_close_matches(name, items, 1)
-            path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
-            raise InputError(f"{fault}: " + (f"did you mean {path!r}?" if near else "remove it"))
+            raise InputError(f"{fault}: {_advice(sections, depth, items, last)}")
         section = items[name]
         if section is ANYTHING:
             return ANYTHING
         if not isinstance(section, dict | list):
             raise InputError(f"{fault}: {'::'.join(sections[: depth + 1])} is {section!r}, no section")
     return section
+
+
+def _advice(sections: list[str], depth: int, items: Iterable[str], last: str) -> str:
+    """What to do about a name in a path of sections that is not among the items there."""
+    near = difflib.get_close_matches(sections[depth], items, 1)
+    if near:
+        path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
+        return f"did you mean {path!r}?"
+    if sections[depth].isdecimal():
+        return (
+            "handlers and transforms have names instead of numbers since 0.2: give one, such as train::handler::decay"
+        )
+    return "remove it"
 
 
 def _items(section: dict[str, Any] | list[Any]) -> dict[str, Any]:
