@@ -10,6 +10,7 @@ HOMES = {
     "Hung": "hung",
     "MeanTeacher": "mean_teacher",
     "PixelDiscriminator": "networks",
+    "PseudoLabels": "pseudo_labels",
     "ResidualGenerator": "networks",
     "SemiCycle": "semicycle",
     "Supervised": "supervised",
