@@ -71,6 +71,11 @@ def pair(words: str, within: Callable[[float], bool]) -> Rule:
     return Rule(words, holds)
 
 
+def _is_decay(value: Any) -> bool:
+    """Whether a value is null or the decay of a running mean."""
+    return value is None or (type(value) in (int, float) and 0 <= value < 1)
+
+
 PARTS = [part.name for part in fields(Split)]
 SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
 AMOUNT = real("a number of at least 0", lambda v: 0 <= v < math.inf)
@@ -109,7 +114,12 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("mask_values", "the class of each value in a mask, 255 for not annotated; null: values are classes"),
         Setting("channels", "of an image: 1 grey, 3 colours"),
         Setting("intensity_range", "what becomes -1 and 1; null: each volume's percentiles 0.5 and 99.5", rule=RANGE),
-        Setting("image_size", "rows and columns that the networks see, multiples of 4"),
+        Setting("image_size", "rows and columns of a prepared slice, multiples of what the network takes"),
+        Setting(
+            "window",
+            "rows and columns of the windows of a slice that the networks see, with `Windows` as `train::augment`; null:"
+            " whole slices",
+        ),
     ],
     "Training": [
         Setting("epochs", "in all; a run that is given more continues"),
@@ -130,6 +140,15 @@ SECTIONS: dict[str, list[Setting]] = {
         ),
         Setting("decay_by_epoch", "whether the rate changes after each epoch, or after each step", rule=SWITCH),
         Setting(
+            "labelled_loss",
+            "of the segmenter on labelled images: `cross_entropy`, `cross_entropy_and_dice`",
+        ),
+        Setting(
+            "average",
+            "decay of the running mean of the segmenter's weights, which is then the network that is kept; null: none",
+            rule=Rule("a number of at least 0 and below 1, or null", _is_decay),
+        ),
+        Setting(
             "weights",
             "of the terms: `gen_S`, `gen_I`, `cycle_S`, `cycle_I`, `adv_S`, `adv_I`, `disc_S`, `disc_I`",
             "those of the equations (`gen_S` 10)",
@@ -145,6 +164,11 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("train::views::...", "the augmentation of each view of an unlabelled slice", "`u`: `train::augment`"),
         Setting("train::random_transforms::...", "MONAI's own random transforms by a name each, on the CPU", "none"),
         Setting("val_interval", "epochs between validations"),
+        Setting(
+            "keep",
+            "which network: that of the `best` validated epoch, or of the `last` one",
+            rule=Rule("best or last", lambda value: value in ("best", "last")),
+        ),
         Setting("selection_metric", "which decides the epoch that is kept: `dice`, `iou`, `miou`, `paper_miou`"),
         Setting("paper_miou_without", "a class that the published code leaves out of its mIoU"),
     ],

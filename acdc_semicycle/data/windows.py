@@ -7,7 +7,7 @@ windows around them (:mod:`acdc_semicycle.inference.looks`). So it learns from b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -56,6 +56,11 @@ class Windows:
     shift: float | int = 0.0
     elastic: float | int = 0.0
     appearance: Appearance | None = None
+
+    @property
+    def plain(self) -> Windows:
+        """The same windows in the appearance that they have: a view for a teacher."""
+        return replace(self, appearance=None)
 
     @property
     def geometry_settings(self) -> tuple[Any, ...]:

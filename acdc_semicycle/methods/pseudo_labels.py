@@ -53,7 +53,7 @@ class PseudoLabels(Objective):
             loss = self.labelled_loss(logits, batch.y)
             return {"gen_S": loss, "pseudo_u": loss.new_zeros(())}, SegmenterOutputs(softmax(logits.detach()))
         u, target = batch.views["strong"], softmax(self.T(batch.views["weak"]))
-        inside = boxes(len(u), *u.shape[-2:], self.cutmix).to(u.device)
+        inside = boxes(len(u), u.shape[-2], u.shape[-1], self.cutmix).to(u.device)
         u, target = (mixed(inside, image.roll(1, 0), image) for image in (u, target))  # M u_j + (1 - M) u_i
         certain = target.amax(1, keepdim=True) >= self.threshold
         logits, logits_u = joint_forward(self.G_IS, batch.x, u)

@@ -1,4 +1,4 @@
-"""The best network of a run so far: model.pt, with its card and its image generator."""
+"""The network of a run that is kept, the best or the last: model.pt, with its card and its image generator."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class BestNetwork:
         return {"metric": self.metric, "epoch": self.epoch}
 
     def save(self, metric_name: str) -> None:
-        """Write the network, its card and its image generator."""
+        """Write the network, its card and its image generator; without a metric where the epoch was not validated."""
         if self.image_generator is not None:
             save(self.file.with_name(IMAGE_GENERATOR), self.image_generator.state_dict())
             self.file.with_name(OLD_IMAGE_GENERATOR).unlink(missing_ok=True)
         save(self.file, self.network.state_dict())
-        card = self.card | {"epoch": self.epoch, "validation": {metric_name: self.metric}}
+        validation = {} if math.isnan(self.metric) else {metric_name: self.metric}
+        card = self.card | {"epoch": self.epoch, "validation": validation}
         write_text(self.file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
     def continue_from(self, state: dict[str, Any]) -> None:

@@ -53,6 +53,8 @@ class Checkpoints:
         image_generator: G_SI, if the method has one.
         data: a digest of each file's content (:func:`acdc_semicycle.data.cache.contents`). A ``last.pt`` of other
             files is refused, too.
+        keep: which network model.pt holds: the ``best`` by the key metric, or that of the ``last`` epoch, which needs
+            no validation.
     """
 
     def __init__(
@@ -65,8 +67,12 @@ class Checkpoints:
         card: dict[str, Any],
         image_generator: nn.Module | None = None,
         data: dict[str, str] | None = None,
+        keep: str = "best",
     ) -> None:
+        if keep not in ("best", "last"):
+            raise InputError(f"keep is {keep!r}: give best or last")
         self.folder, self.objects, self.evaluator, self.data = Path(folder), objects, evaluator, data
+        self.keep = keep
         self.settings = json.loads(json.dumps(settings))
         self.best = BestNetwork(self.folder, network, card, image_generator)
         self.before_validation: dict[str, Any] = {}
@@ -97,11 +103,13 @@ class Checkpoints:
             self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: self._stop_validation_if_asked(engine))
 
     def save(self, engine: Engine) -> None:
-        """Keep this epoch, and its network if no other was better; a metric that is NaN never is."""
+        """Keep this epoch, and its network if it is to be kept; a metric that is NaN is never the best."""
         validation: Any = self.evaluator.state
-        metric = validation.metrics.get(validation.key_metric_name, float("nan"))
+        metric = float("nan")
+        if validation.epoch == engine.state.epoch:  # else the metrics are of another epoch
+            metric = validation.metrics.get(validation.key_metric_name, metric)
         self._check_finite()
-        if validation.epoch == engine.state.epoch and metric > self.best.metric:
+        if self.keep == "last" or metric > self.best.metric:
             self.best.metric, self.best.epoch = float(metric), engine.state.epoch
             if distributed.rank() == 0:
                 if not self.last.exists():
