@@ -19,7 +19,7 @@ TINY = ["--image_size", "[32,32]", "--filters", "2", "--blocks", "1", "--d_filte
 
 
 def semicycle(*words: object) -> subprocess.CompletedProcess:
-    return run("acdc_semicycle", *words)
+    return run("-m", "acdc_semicycle", *words)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def trained(phantom_dir, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("trained")
     parts = ["--labelled", "1", "--validation", "0.5", "--test", "0.25"]
     where = ["--dataset_dir", phantom_dir, "--output_dir", output]
-    run("monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--epochs", "2", *parts, *where)
+    run("-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--epochs", "2", *parts, *where)
     return output
 
 
@@ -85,7 +85,7 @@ def test_a_prediction_that_was_killed_goes_on(trained, phantom_dir, tmp_path):
         return sorted((tmp_path / "out").rglob("[!.]*_seg.nii.gz"))
 
     words = ["predict", tmp_path / "in", "-o", tmp_path / "out", "--model", trained]
-    broken = start("acdc_semicycle", *words)
+    broken = start("-m", "acdc_semicycle", *words)
     deadline = time.monotonic() + 120
     while len(segmented()) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -103,7 +103,7 @@ def test_a_prediction_that_was_killed_goes_on(trained, phantom_dir, tmp_path):
 def test_it_runs_from_inside_the_bundle_and_a_wrong_folder_is_one_line(tmp_path):
     where = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out"]
     words = ["run", "training", "--config_file", "configs/train.json", *where]
-    done = run("monai.bundle", *words, cwd=ROOT / "bundles" / "semicycle", check=False)
+    done = run("-m", "monai.bundle", *words, cwd=ROOT / "bundles" / "semicycle", check=False)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert len(errors) == 1 and "holds no patientNNN folder" in errors[0]
@@ -124,8 +124,8 @@ def test_a_training_that_is_asked_to_stop_before_it_has_begun_stops_once_it_can(
 def test_a_killed_run_goes_on_to_the_same_weights(phantom_dir, tmp_path):
     options = [*TINY, "--epochs", "4", "--dataset_dir", phantom_dir]
     words = ["run", "training", "--config_file", TRAIN, *options, "--output_dir"]
-    run("monai.bundle", *words, tmp_path / "whole")
-    broken = start("monai.bundle", *words, tmp_path / "broken")
+    run("-m", "monai.bundle", *words, tmp_path / "whole")
+    broken = start("-m", "monai.bundle", *words, tmp_path / "broken")
     last = tmp_path / "broken" / "models" / "last.pt"
     deadline = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < deadline:
@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(phantom_dir, tmp_path):
     broken.kill()
     broken.join()
     assert torch.load(last, weights_only=True)["progress"]["epoch"] < 4, "it was over before the kill"
-    run("monai.bundle", *words, tmp_path / "broken")
+    run("-m", "monai.bundle", *words, tmp_path / "broken")
 
     states = [
         torch.load(tmp_path / name / "models" / "last.pt", weights_only=True)["objective"]

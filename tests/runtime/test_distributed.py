@@ -8,11 +8,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import nibabel
@@ -21,6 +25,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.transforms import RandGaussianNoised
+from processes import start
 from torch import nn
 from torch.optim import Adam
 
@@ -44,20 +49,67 @@ CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
 K, JOINED = 3, 6
 
 
-def torchrun(processes: int, *words: object, check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(command(processes, *words), capture_output=True, text=True, timeout=120, **surroundings())
+def torchrun(processes: int, *words: object) -> None:
+    """Start the command as a user does, and wait until it ends well."""
+    with launched(processes, *words) as launcher:
+        output, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, output + errors
+
+
+@contextmanager
+def launched(processes: int, *words: object) -> Iterator[subprocess.Popen]:
+    """The launcher of torchrun; whatever becomes of the test, neither it nor its workers are left alive."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
+    with subprocess.Popen(
+        [*command, *map(str, words)],
+        cwd=ROOT,
+        env=names | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as launcher:
+        try:
+            yield launcher
+        finally:
+            for worker in workers(launcher):
+                os.killpg(worker, signal.SIGKILL)  # each has a session of its own
+            launcher.kill()
+
+
+def workers(launcher: subprocess.Popen) -> list[int]:
+    """The processes that the launcher has started, none once it has ended."""
+    if launcher.poll() is not None:
+        return []
+    return [int(word) for word in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+
+
+def side_by_side(count: int, *words: object, check: bool = True) -> subprocess.CompletedProcess:
+    """What torchrun does with the words, without its start: the first process that fails ends the others."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
+    environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="side_by_side") as folder:
+        outputs = [Path(folder, str(rank)) for rank in range(count)]
+        started = []
+        for rank, output in enumerate(outputs):
+            output.mkdir()
+            started.append(start(*words, output=output, RANK=str(rank), LOCAL_RANK=str(rank), **environment))
+        deadline = time.monotonic() + 120
+        while any(process.is_alive() for process in started) and time.monotonic() < deadline:
+            wait([process.sentinel for process in started if process.is_alive()], timeout=1)
+            if any(process.exitcode for process in started):
+                break
+        for process in started:
+            process.terminate()
+            process.join(10)
+            process.kill()
+        texts = ["".join((output / name).read_text() for output in outputs) for name in ("stdout", "stderr")]
+    done = subprocess.CompletedProcess(words, int(any(process.exitcode for process in started)), *texts)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
-
-
-def command(processes: int, *words: object) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [*launcher, *map(str, words)]
-
-
-def surroundings() -> dict:
-    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
-    return {"cwd": ROOT, "env": names | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}}
 
 
 # what a process does
@@ -157,7 +209,7 @@ def process(folder: Path) -> None:
 def made(request, tmp_path_factory) -> list[dict]:
     """Of each process, everything."""
     folder = tmp_path_factory.mktemp("processes")
-    torchrun(request.param, __file__, folder)
+    side_by_side(request.param, __file__, folder)
     everything = weight_files.load(folder / "made.pt")
     assert len(everything) == request.param
     return everything
@@ -251,7 +303,7 @@ def alone(data: Path, output: Path, **given) -> None:
 def whole(phantom_dir, tmp_path_factory) -> Path:
     """Three epochs in two processes."""
     output = tmp_path_factory.mktemp("whole")
-    torchrun(2, *training(phantom_dir, output, 3))
+    side_by_side(2, *training(phantom_dir, output, 3))
     return output
 
 
@@ -268,14 +320,12 @@ def differences(one, other, name: str = "") -> list[str]:
 
 
 def test_a_run_whose_process_is_killed_ends_and_goes_on_to_the_same_state(whole, phantom_dir, tmp_path):
-    words = command(2, *training(phantom_dir, tmp_path, 3))
-    broken = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **surroundings())
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "models" / "last.pt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    workers = Path(f"/proc/{broken.pid}/task/{broken.pid}/children").read_text().split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    assert broken.wait(60) != 0  # the other one does not wait for ever
+    with launched(2, *training(phantom_dir, tmp_path, 3)) as launcher:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "models" / "last.pt").is_file() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(workers(launcher)[-1], signal.SIGKILL)
+        assert launcher.wait(60) != 0  # the other one does not wait for ever
     assert last(tmp_path)["progress"]["epoch"] < 3, "it was over before the kill"
     torchrun(2, *training(phantom_dir, tmp_path, 3))
     assert differences(last(whole), last(tmp_path)) == []
@@ -318,7 +368,7 @@ def test_one_process_goes_on_from_two_with_a_warning(whole, phantom_dir, tmp_pat
 
 def test_three_processes_go_on_from_two(whole, phantom_dir, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    done = torchrun(3, *training(phantom_dir, tmp_path, 4))
+    done = side_by_side(3, *training(phantom_dir, tmp_path, 4))
     assert done.stderr.count("last.pt is of 2 processes, here are 3") + done.stdout.count("here are 3") == 1
     state = last(tmp_path)
     assert state["progress"]["epoch"] == 4 and len(state["others"]) == 2
@@ -402,7 +452,7 @@ def test_two_processes_predict_what_one_does_and_a_bad_scan_is_one_line(scans, m
     with pytest.raises((RuntimeError, InputError)):
         predict_alone(scans, tmp_path / "one", model)
     words = ["-m", "acdc_semicycle", "predict", scans, "-o", tmp_path / "two", "--model", model]
-    done = torchrun(2, *words, check=False)
+    done = side_by_side(2, *words, check=False)
     assert done.returncode == 1
     assert done.stderr.count("error: 1 of 5 files left out:") == 1, done.stderr
     assert len([line for line in done.stderr.splitlines() if "scan3.nii.gz" in line]) == 1

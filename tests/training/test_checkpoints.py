@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import LrScheduleHandler
 from monai.transforms import RandFlipd
+from processes import start
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -767,18 +770,29 @@ time.sleep(60)
 def test_of_two_trainings_in_one_folder_the_second_is_refused(tmp_path):
     """And the folder is free again once the first is gone, however it ended."""
 
-    def claim() -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path], stdout=-1, stderr=-1, text=True)
+    def claimed(number: int) -> BaseProcess:
+        output = tmp_path / str(number)
+        output.mkdir()
+        process = start("-c", CLAIM, tmp_path / "run", output=output)
+        deadline = time.monotonic() + 60
+        while process.is_alive() and not (output / "stdout").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        while process.is_alive() and not (output / "stdout").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return process
 
-    with claim() as first:
-        assert first.stdout.readline() == "claimed\n"
-        with claim() as second:
-            assert second.wait() == 1
-            assert f"{tmp_path} is trained in by another process" in second.stderr.read().splitlines()[-1]
-        first.kill()
-    with claim() as third:
-        assert third.stdout.readline() == "claimed\n"
-        third.kill()
+    first = claimed(1)
+    assert (tmp_path / "1" / "stdout").read_text() == "claimed\n"
+    second = claimed(2)
+    assert second.exitcode == 1 and not (tmp_path / "2" / "stdout").read_text()
+    last = (tmp_path / "2" / "stderr").read_text().splitlines()[-1]
+    assert f"{tmp_path / 'run'} is trained in by another process" in last
+    first.kill()
+    first.join()
+    third = claimed(3)
+    assert (tmp_path / "3" / "stdout").read_text() == "claimed\n"
+    third.kill()
+    third.join()
 
 
 def test_that_training_has_everything_random_in_it(uninterrupted):
