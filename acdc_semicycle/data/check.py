@@ -1,8 +1,8 @@
-"""What is wrong with a data set, all of it at once and each with its file, before hours of training.
+"""What is wrong with a data set: everything at once, each with its file, before hours of training.
 
-A *fault* stops a training or spoils what it learns; a *warning* may be meant so. Files are read as a training reads
-them (``LoadCheckedd``, ``CheckLabeld``), so both say the same; one case is in memory at a time. What no file tells
-cannot be found: a mask of a square plane that was transposed and keeps its image's affine.
+A *fault* stops a training or spoils what it learns; a *warning* may be intended. Files are read as in a training
+(``LoadCheckedd``, ``CheckLabeld``), so both agree; one case is in memory at a time. What no file shows cannot be
+found, such as a transposed mask of a square plane that keeps its image's affine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("semicycle")
 
 
 def bar(cases: Sequence[Record]) -> Iterable[Record]:
-    """The cases, with a progress bar where somebody looks."""
+    """The cases, with a progress bar on a terminal."""
     return tqdm(cases, "checking", disable=None, leave=False)
 
 
@@ -47,13 +47,14 @@ def check(
     Args:
         root: an ACDC tree, a VOC devkit, Cityscapes' layout, or a folder of images and masks.
         masks: of a folder of images, the other folder, of their masks.
-        classes: their names, the background first; by default the data set's, of a folder whatever its masks hold.
+        classes: their names, the background first; by default those of the data set, or whatever the masks of a folder
+            hold.
         mask_values: the class of each stored value, as in a training.
-        progress: what the cases go through on their way.
-        counts: is filled with what was looked at.
+        progress: wraps the cases while they are read.
+        counts: is filled with what was counted.
 
     Raises:
-        InputError: no such folder, or mask_values that are none.
+        InputError: there is no such folder, or mask_values are invalid.
     """
     environment.chosen()
     root = existing_folder(root, "DATASET", "the folder of a data set")
@@ -74,7 +75,7 @@ def check(
 
 
 def read_acdc(root: str | Path) -> list[Record]:
-    """ACDC's records; where these cannot be made, nothing is trained, and all else that is wrong is named, too.
+    """ACDC's records; where they cannot be made, the error names everything else that is wrong, too.
 
     Raises:
         InputError: every fault, a line each.
@@ -94,13 +95,13 @@ def before_training(
     dataset: str = "folder",
     **settings: Any,
 ) -> None:
-    """Refuse the images of a training and their masks, all that is wrong with them at once.
+    """Refuse the images of a training and their masks if they have faults, and name all of them at once.
 
-    What was found faultless is not read again as long as no file changes; its warnings are said again.
+    Data without faults are not read again as long as no file changes; their warnings are repeated.
 
     Args:
-        records: those that are trained on, validated or tested.
-        folder: keeps a file for each data set without a fault, with its warnings.
+        records: all that the training uses, for validation and test, too.
+        folder: where a file is kept for each data set without a fault, with its warnings.
         dataset: a key of KINDS, or ``"phantom"``.
         settings: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
 
@@ -108,7 +109,8 @@ def before_training(
         InputError: every fault, a line each.
     """
     if distributed.rank() == 0:
-        records = list({(record.image, record.label): record for record in records}.values())  # split by slice: once
+        # each pair once, though a split by slice has one record for each slice
+        records = list({(record.image, record.label, record.frame): record for record in records}.values())
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
         digest = digests.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
         stamp = Path(str(folder)) / f"checked-{digest}.json"
@@ -123,7 +125,7 @@ def before_training(
 
 
 def _warnings(stamp: Path) -> list[str] | None:
-    """The warnings of files that were found faultless; None where that is not known."""
+    """The warnings for data that were found without faults before; None where nothing is known."""
     if not stamp.is_file():
         return None
     with suppress(OSError, ValueError):
@@ -133,7 +135,7 @@ def _warnings(stamp: Path) -> list[str] | None:
 
 
 def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
-    """The warnings; where there are faults these are raised, all at once."""
+    """The warnings; all faults are raised at once."""
     for record in bar(records):
         cases.check(record)
     cases.check_classes()

@@ -27,11 +27,11 @@ Oddities = list[tuple[str, str]]  # severity and text
 
 
 class Cases:
-    """What is wrong with one case after the other, and what later ones are compared with.
+    """Finds what is wrong with one case after the other, and keeps what later ones are compared with.
 
     Attributes:
-        findings: each once.
-        unmatched: whether the files belong to nothing, and are only read.
+        findings: what was found, each once.
+        unmatched: whether it is unknown which files belong together; then they are only read.
     """
 
     def __init__(self, rules: Rules, counts: Counts) -> None:
@@ -41,7 +41,7 @@ class Cases:
         self._classes_known = bool(rules.classes or rules.values)
         count, values = len(rules.classes or range(IGNORED)), rules.values
         if not self._classes_known:
-            values = {value: value for value in range(256)}  # all that a byte can hold
+            values = {value: value for value in range(256)}  # all values of a byte
         self._check_values = CheckLabeld("label", count, values, image_key="label")  # on its own grid: values only
         self._check_pair = CheckLabeld("label", count, values)
         self._first_of: dict[Digest, tuple[Record, Path]] = {}
@@ -49,7 +49,7 @@ class Cases:
         self._twin_patients: set[tuple[str, str]] = set()
         self._grids: dict[Path, tuple[Path, Any, Any]] = {}
         self._hearts: dict[str, NDArray] = {}  # the last patient's mask
-        self._drawn: dict[int, Path] = {}  # the classes that are drawn, each with a mask
+        self._drawn: dict[int, Path] = {}  # the classes that occur, each with a mask
 
     def add(self, severity: str, path: Path, text: str) -> None:
         """Keep a finding."""
@@ -64,7 +64,7 @@ class Cases:
             self.add("fault", path, f"{path} cannot be read ({reason}): make it readable")
 
     def attempt(self, path: Path, action: Callable[..., Any], *arguments: Any) -> Any:
-        """What the action gives, or None where it finds a fault in the file."""
+        """The result of an action, or None where it finds a fault in the file."""
         try:
             return action(*arguments)
         except (InputError, OSError) as error:
@@ -82,13 +82,15 @@ class Cases:
             oddities, twin = self._check_image(record, loaded["image"])
         if record.label and "label" in loaded:
             if volumes.ours(record.label):
-                self.add("warning", record.label, f"{record.label} was made by semicycle predict: it is no truth")
+                self.add(
+                    "warning", record.label, f"{record.label} was made by semicycle predict: it is not a ground truth"
+                )
             self._check_mask(record, record.label, loaded, oddities, twin is not None)
         if twin:
             self._add_twin(record, *twin)
 
     def check_classes(self) -> None:
-        """Of all masks together: what is drawn in none of them cannot be learnt."""
+        """Find classes that occur in no mask and so cannot be learnt."""
         if not (self.rules.own and self._drawn):
             return
         folder = next(iter(self._drawn.values())).parent
@@ -98,23 +100,24 @@ class Cases:
                 self.add("warning", folder, text)
 
     def _load(self, record: Record) -> dict[Any, Any]:
-        """The image and its mask as a training reads them; of a broken pair the one that can be read."""
+        """The image and its mask as a training reads them; if one is damaged, the other alone."""
+        frame: dict[Hashable, Any] = {} if record.frame is None else {"frame": record.frame}
         files: dict[Hashable, Any] = {"image": record.image}
         if record.label:
             files["label"] = record.label
         channels = 3 if is_picture(record.image) else 1
         try:
-            return LoadCheckedd(tuple(files), channels, self.rules.colours)(files)
+            return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **frame})
         except (InputError, OSError):
             loaded: dict[Any, Any] = {}
             for key, path in files.items():
                 load = LoadCheckedd(key, channels, self.rules.colours)
                 if self.attempt(path, _can_open, path):
-                    loaded |= self.attempt(path, load, {key: path}) or {}
+                    loaded |= self.attempt(path, load, {key: path, **frame}) or {}
             return loaded
 
     def _check_image(self, record: Record, image: Any) -> tuple[Oddities, tuple[Record, Path] | None]:
-        """What is odd about an image's header, which its mask's need not repeat; and the image's twin."""
+        """Check an image; return what is odd about its header, and its twin, an earlier image of the same voxels."""
         path = record.image
         self.attempt(path, check_range, path, image, self.rules.intensity_range)
         spacing, oddities = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
@@ -125,7 +128,7 @@ class Cases:
             self.counts.lost += bool(np.allclose(spacing, 1, atol=1e-6))
         twin = None
         if image.min() == image.max():
-            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): nothing is to be seen")
+            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): it shows nothing")
         else:
             twin = self._twin(record, path, _digest(image))
         if record.phase and spacing is not None and not twin:
@@ -133,7 +136,7 @@ class Cases:
         return oddities, twin
 
     def _add_twin(self, record: Record, other: Record, other_path: Path) -> None:
-        """One image under two names: a scan that somebody drew twice is no mistake, and still one patient."""
+        """Report one image under two names; with two different masks it may be intended, and is a warning only."""
         text = f"{record.image} has the same voxels as {other_path} of"
         if other.patient == record.patient:
             self.add("warning", record.image, f"{text} the same patient: one may be a copy by mistake")
@@ -148,7 +151,7 @@ class Cases:
             self.add("warning", record.image, text)
 
     def _compare_frames(self, path: Path, shape: tuple[int, ...], spacing: Any) -> None:
-        """The two frames of one patient come from one cine."""
+        """Find frames of one patient whose grids differ, which cannot come from one cine."""
         other, other_shape, other_spacing = self._grids.setdefault(path.parent, (path, shape, spacing))
         if other_shape != shape or not np.allclose(other_spacing, spacing, rtol=1e-3):
             text = f"{path} is {in_words(shape)} voxels of {in_words(spacing)} mm, {other.name} of the same patient"
@@ -156,7 +159,7 @@ class Cases:
             self.add("warning", path, text)
 
     def _check_mask(self, record: Record, path: Path, loaded: dict[Any, Any], oddities: Oddities, copied: bool) -> None:
-        """What is wrong with a mask, by itself and on its image, which may be the copy of another."""
+        """Check a mask by itself and on its image; ``copied`` says that the image has a twin."""
         self._check_mask_header(path, loaded["label"], oddities)
         fits = "image" in loaded and self._check_on_image(record, path, loaded)
         checked = self.attempt(path, self._check_values, {"label": loaded["label"]})
@@ -178,7 +181,7 @@ class Cases:
             self.add("warning", path, text)
 
     def _check_mask_header(self, path: Path, label: Any, oddities: Oddities) -> None:
-        """What is odd about a mask's header and not about its image's, too."""
+        """Report what is odd about a mask's header, unless its image's is odd in the same way."""
         if is_picture(path):
             return
         for oddity in geometry(path, label.affine.numpy())[1]:
@@ -187,21 +190,21 @@ class Cases:
                 self.add(severity, path, f"{path} {text}")
 
     def _check_on_image(self, record: Record, path: Path, loaded: dict[Any, Any]) -> bool:
-        """Whether a mask is on its image's grid."""
+        """Whether a mask fits on its image; report if it does not, or if both have the same voxels."""
         fits = self.attempt(path, self._check_pair, loaded) is not None
         if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
             self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
         return fits
 
     def _count(self, path: Path, values: set[int]) -> None:
-        """Keep which classes are drawn, and in how many masks where none are given."""
+        """Note which values occur, and count their masks where no classes are given."""
         for value in values - self._drawn.keys():
             self._drawn[value] = path
         if not self._classes_known:
             self.counts.values.update(values)
 
     def _is_empty(self, values: set[int]) -> bool:
-        """Whether a mask of these values has nothing drawn in it."""
+        """Whether a mask with these values shows nothing but background and ignored pixels."""
         nothing = set()
         if self._classes_known:
             nothing.add(IGNORED)
@@ -210,14 +213,14 @@ class Cases:
         return values <= nothing
 
     def _find_missing_structures(self, path: Path, values: set[int]) -> None:
-        """Structures that every volume should have."""
+        """Report structures that every volume should have and this one has not."""
         if self.rules.everywhere:
             for label, name in enumerate(self.rules.classes or ()):
                 if label and label not in values:
                     self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
 
     def _check_heart(self, record: Record, path: Path, labels: NDArray) -> None:
-        """What no heart's mask looks like, by itself and beside the patient's other frame; records are sorted."""
+        """Report what is unlikely in a heart's mask, also beside the other frame, if that was read before."""
         oddities = acdc.oddities(labels, self._hearts.get(record.patient))
         for text in oddities:
             self.add("warning", path, f"{path}: {text}")
@@ -230,12 +233,12 @@ class Cases:
 
 
 def _digest(values: Any) -> Digest:
-    """What tells voxels from others: their type, their shape and a hash."""
+    """The type, the shape and a hash of voxels, which are equal for equal voxels only."""
     voxels = np.ascontiguousarray(values.as_tensor().numpy())
     return voxels.dtype, voxels.shape, hashlib.blake2b(voxels.data, digest_size=16).digest()
 
 
 def _can_open(path: Path) -> bool:
-    """True, or the system's own reason against it: readers call it damage."""
+    """True; raises the system's own error where the file cannot be opened, which readers would call damage."""
     with path.open("rb"):
         return True

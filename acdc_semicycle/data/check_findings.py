@@ -1,4 +1,4 @@
-"""What a check of a data set goes by, what it counts, and what it finds."""
+"""The rules, the counts and the findings of a check of a data set."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Finding:
 
 @dataclass
 class Counts:
-    """What was looked at, for ``report``.
+    """What a check has read, for ``report``.
 
     Attributes:
-        unmatched: the layout is at fault, so which file belongs to which is not known.
+        unmatched: whether the layout is at fault, so that it is unknown which files belong together.
         scans: images with a spacing.
-        lost: those of them where it is 1 x 1 x 1 mm.
-        values: in how many masks each is, where no classes are given.
+        lost: those of them whose spacing is 1 x 1 x 1 mm.
+        values: the number of masks with each value, where no classes are given.
     """
 
     kind: str = "folder"

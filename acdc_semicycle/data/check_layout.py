@@ -1,4 +1,4 @@
-"""Whose layout a data set has, and what is wrong with its folders and names."""
+"""The layout of a data set, and what is wrong with its folders and names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def kind(root: str | Path) -> str:
-    """Whose layout a folder has, by the names in it: a key of KINDS, ``"folder"`` where it is that of no data set."""
+    """Which data set's layout a folder has, by the names in it: a key of KINDS."""
     root = Path(root)
     try:
         acdc.patients(root)
@@ -40,7 +40,7 @@ def kind(root: str | Path) -> str:
 
 
 def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
-    """The records; where the layout itself is at fault, every file below by itself."""
+    """The records of a data set other than ACDC; where the layout is at fault, one record for every file."""
     try:
         if cases.counts.kind == "voc":
             return voc.records(root)
@@ -62,7 +62,7 @@ def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Re
 
 
 def acdc_records(root: Path, cases: Cases) -> list[Record]:
-    """The records of every patient; of a broken one whatever is there."""
+    """The records of every patient; of a patient with faults, those that can be made."""
     records: list[Record] = []
     folders: dict[str, Path] = {}
     for path, text in acdc.ignored_folders(root).items():
@@ -70,7 +70,7 @@ def acdc_records(root: Path, cases: Cases) -> list[Record]:
     for part, patient in acdc.patients(root):
         other = folders.setdefault(patient.name, patient)
         if other is not patient:
-            text = f"{patient} is there twice, also as {other}: keep one, nobody is both trained on and scored"
+            text = f"{patient} is there twice, also as {other}: keep one, no patient may be both trained on and scored"
             cases.add("fault", patient, text)
         files = cases.attempt(patient, os.listdir, patient)
         if files is not None:
@@ -96,11 +96,11 @@ def _patient_records(patient: Path, part: str, files: Sequence[str], cases: Case
 
 
 def _frames(patient: Path, files: Sequence[str], cases: Cases) -> list[tuple[str | None, int]]:
-    """The phases and their frames; without a usable Info.cfg the frames that are there."""
+    """The phases and their frames; without a usable Info.cfg the frames that have files, without a phase."""
     named = cases.attempt(patient / "Info.cfg", acdc.frames, patient)
     if named:
         return list(named.items())
-    frames: dict[int, None] = {}  # each once, though it may be there twice, compressed and not
+    frames: dict[int, None] = {}  # each once, though there may be a compressed and a plain file
     for name in files:
         match = re.fullmatch(rf"{patient.name}_frame(\d\d+)\.nii(\.gz)?", name)
         if match:
@@ -109,18 +109,18 @@ def _frames(patient: Path, files: Sequence[str], cases: Cases) -> list[tuple[str
 
 
 def _find_missing_masks(patient: Path, records: Sequence[Record], cases: Cases) -> None:
-    """A patient is labelled whole or not at all."""
+    """Find frames without a mask of patients that have another; a patient is labelled completely or not at all."""
     if not any(record.label for record in records):
         return
     for record in records:
         if record.label is None:
             path = patient / f"{record.case}_gt.nii.gz"
-            text = f"{path} is not there, but the mask of another frame: all of {record.patient} counts as unlabelled"
+            text = f"{path} is missing, but another frame has a mask: all of {record.patient} counts as unlabelled"
             cases.add("warning", path, text)
 
 
 def _find_stray_masks(patient: Path, files: Sequence[str], expected: Sequence[str], cases: Cases) -> None:
-    """Masks without an image, but for images that are missed already."""
+    """Find masks without an image, except of frames whose missing image is a fault already."""
     for name in files:
         match = re.fullmatch(r"(.+)_gt\.nii(\.gz)?", name)
         if not match or match[1] in expected:

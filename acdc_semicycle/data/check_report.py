@@ -1,4 +1,4 @@
-"""What a check of a data set found, in words."""
+"""The findings of a check of a data set as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VALUES = "a training needs mask_values, the class of each value"
 
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:
-    """The findings as lines of text, with what was looked at above and their number below."""
+    """The findings as lines of text, between what was read and the number of findings."""
     notes = _notes(counts)
     lines = [f"{KINDS[counts.kind].title}: {_what_was_counted(counts)}"]
     lines += [f"{finding.severity}: {finding.text}" for finding in findings]
@@ -29,7 +29,7 @@ def report(findings: Sequence[Finding], counts: Counts) -> str:
 
 
 def _what_was_counted(counts: Counts) -> str:
-    """The number of patients where they are known, of images and of masks."""
+    """The numbers of patients, where they are known, of images and of masks."""
     if counts.unmatched:
         return "not counted"
     patients = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
@@ -37,7 +37,7 @@ def _what_was_counted(counts: Counts) -> str:
 
 
 def _notes(counts: Counts) -> list[str]:
-    """What is no fault and no warning, a line each."""
+    """What is worth knowing but neither a fault nor a warning, a line each."""
     notes: list[str] = []
     if counts.lost:
         notes.append(

@@ -51,8 +51,8 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
     except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    slices = [record.slice for record in records]
-    about = [contents, slices, list(keys), settings, code, versions(*PACKAGES), environment.chosen()]
+    parts = [[record.slice, record.frame] for record in records]
+    about = [contents, parts, list(keys), settings, code, versions(*PACKAGES), environment.chosen()]
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
 
 

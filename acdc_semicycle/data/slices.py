@@ -37,6 +37,8 @@ def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
             item["label"] = str(record.label)
         if record.slice is not None:
             item["slice"] = record.slice
+        if record.frame is not None:
+            item["frame"] = record.frame
         items.append(item)
     return items
 
@@ -90,7 +92,7 @@ class Slices(Dataset):
         if isinstance(random_transform, Mapping):
             random_transform = list(random_transform.values())
         self.random = Compose(random_transform)
-        self.files = [(record.image, record.slice or 0) for record in records]
+        self.files = [(record.image, record.frame, record.slice or 0) for record in records]
         self.stored = cache.kept(
             Path(str(cache_dir)) if cache_dir is not None and records else None,
             lambda: digests.digest_of(records, transform, keys),
@@ -162,8 +164,9 @@ class Slices(Dataset):
         """The files and slices (from 1) of some indices."""
         names = []
         for row in self.stored[index.numpy() % len(self)]:
-            file, first = self.files[row["record"]]
-            names.append(f"{file} slice {first + row['slice'] + 1}")
+            file, frame, first = self.files[row["record"]]
+            of_a_cine = f" frame {frame + 1}" if frame is not None else ""
+            names.append(f"{file}{of_a_cine} slice {first + row['slice'] + 1}")
         return names
 
     @property

@@ -73,7 +73,7 @@ def _slices(record: Record) -> list[Record]:
     """Every slice of a volume as a patient of its own; a picture as it is."""
     if not volumes.ending(record.image):
         return [record]
-    volume = volumes.read(record.image)
+    volume = volumes.read(record.image, frames=record.frame is not None)
     depth = volume.layout.apply(volume.voxels).shape[2]
     slices = []
     for index in range(depth):

@@ -5,7 +5,7 @@ Below ``root``, or ``root/training`` and ``root/testing``, one folder a patient:
     patientNNN/Info.cfg                      ED: 1, ES: 12, ...
                patientNNN_frame01.nii.gz     the image
                patientNNN_frame01_gt.nii.gz  its mask, if there is one
-               patientNNN_4d.nii.gz          the whole cine, left alone
+               patientNNN_4d.nii.gz          the whole cine, not used
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLASSES = ("background", "RV", "MYO", "LV")
 COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
 PHASES = ("ED", "ES")
 PATIENT = re.compile(r"patient\d+")
-APART = 0.3  # of the smaller LV, seen along the heart: what two frames of one patient share at least
+APART = 0.3  # the least part of the smaller LV, seen along the heart, that two frames of one patient share
 
 
 def records(root: str | Path) -> list[Record]:
@@ -39,8 +39,8 @@ def records(root: str | Path) -> list[Record]:
         root: the unpacked challenge: a folder of patientNNN folders, or of ``training`` and ``testing``.
 
     Raises:
-        InputError: no such folder, no patient in it; or all patients without a usable Info.cfg or without a frame
-            which that file names.
+        InputError: there is no such folder or no patient in it; or patients have no usable Info.cfg, or lack a frame
+            that it names. All such patients are named.
     """
     result: list[Record] = []
     faults: list[str] = []
@@ -57,7 +57,7 @@ def records(root: str | Path) -> list[Record]:
 
 
 def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
-    """What a short-axis mask [H, W, slices] of these classes would hardly look like, in words.
+    """What is unlikely in a short-axis mask [H, W, slices] of these classes, as sentences.
 
     Args:
         other: the mask of the patient's other frame, on the same grid.
@@ -71,13 +71,13 @@ def oddities(labels: NDArray, other: NDArray | None = None) -> list[str]:
 
 
 def _enclosed(part: NDArray, myo: NDArray) -> float:
-    """How much of a structure's border, slice by slice, is myocardium."""
+    """The part of a structure's border, slice by slice, that is myocardium."""
     border = binary_dilation(part, np.ones((3, 3, 1))) & ~part
     return float((border & myo).sum() / max(border.sum(), 1))
 
 
 def _shared(first: NDArray, second: NDArray) -> float:
-    """How much of the smaller of two structures both share, seen along the heart; 1 where one of them is empty."""
+    """The part of the smaller of two structures that both share, seen along the heart; 1 where one is empty."""
     if not (first.any() and second.any()):
         return 1.0
     smaller = min(first.any(2).sum(), second.any(2).sum())
@@ -88,7 +88,7 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
     """Each patient's part and folder, sorted within a part.
 
     Raises:
-        InputError: no such folder, or no patient in it.
+        InputError: there is no such folder, or no patient in it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -107,13 +107,13 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """The folders of patients, by the data set's part; where there are no parts, all is for training."""
+    """The folders of patients by the data set's part; without parts, all patients are for training."""
     folders = {part: root / part for part in ("training", "testing")}
     return {part: folder for part, folder in folders.items() if folder.is_dir()} or {"training": root}
 
 
 def ignored_folders(root: str | Path) -> dict[Path, str]:
-    """Folders that look like patients but for their names: of each parent the first one, with a sentence on all."""
+    """Folders with scans that are not named like patients: the first one in each parent, with a sentence on all."""
     sentences: dict[Path, str] = {}
     for parent in _parts(Path(root)).values():
         names: list[str] = []
@@ -122,13 +122,13 @@ def ignored_folders(root: str | Path) -> dict[Path, str]:
                 names.append(folder.name)
         if names:
             what = f"{many(len(names), 'folder')} of scans by another name than patientNNN: {some(names)}"
-            sentences[parent / names[0]] = f"{parent} holds {what}; nothing in there is used, rename what is a patient"
+            sentences[parent / names[0]] = f"{parent} holds {what}; they are not used, rename those that are patients"
     return sentences
 
 
 def _looks_like_a_patient(folder: Path) -> bool:
     """Whether a folder holds an Info.cfg or a scan."""
-    with suppress(OSError):  # not ours to read
+    with suppress(OSError):  # it may not be readable
         return any(path.name == "Info.cfg" or path.name.lower().endswith(NIFTI) for path in folder.iterdir())
     return False
 
@@ -137,7 +137,7 @@ def frames(patient: Path) -> dict[str, int]:
     """The numbers of the ED and ES frames, from the Info.cfg in a patient's folder.
 
     Raises:
-        InputError: no such file, or not one that names two frames.
+        InputError: there is no such file, or it does not name two frames.
     """
     info = patient / "Info.cfg"
     if not info.is_file():
@@ -156,7 +156,7 @@ def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
     """One frame of a patient's folder.
 
     Raises:
-        InputError: its image is not there.
+        InputError: its image is missing.
     """
     case = f"{patient.name}_frame{frame:02d}"
     image, label = _nifti(patient / case), _nifti(patient / f"{case}_gt")

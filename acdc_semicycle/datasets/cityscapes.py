@@ -5,7 +5,7 @@ Below ``root``::
     leftImg8bit/{train,val}/CITY/STEM_leftImg8bit.png     the image (or .jpg, .jpeg)
     gtFine/{train,val}/CITY/STEM_gtFine_labelIds.png      its mask, if there is one
 
-The official ``test`` has no public masks (a server scores it): it is left alone.
+The official ``test`` has no public masks (a server scores it) and is not used.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def records(root: str | Path | None) -> list[Record]:
         root: the folder that holds leftImg8bit and gtFine.
 
     Raises:
-        InputError: no such folder, a part that is missing or empty, an image of ``val`` without a mask, or a
-            name that is there twice.
+        InputError: there is no such folder, a part is missing or empty, an image of ``val`` has no mask, or a
+            name is there twice.
     """
     root = existing_folder(root, "dataset_dir (or CITYSCAPES_DIR)", "the folder that holds leftImg8bit and gtFine")
     images: list[Record] = []
@@ -89,7 +89,9 @@ def _part(root: Path, part: str) -> list[Record]:
     if not result:
         raise InputError(f"{images} holds no CITY/STEM{_IMAGE}.png: unpack the images of Cityscapes there")
     if labels:
-        log.warning("%d masks in %s have no image: left alone, e.g. %s", len(labels), masks, min(labels.values()).name)
+        log.warning(
+            "%d masks in %s have no image and are ignored, e.g. %s", len(labels), masks, min(labels.values()).name
+        )
     return result
 
 

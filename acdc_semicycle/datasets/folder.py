@@ -1,12 +1,13 @@
 r"""Your own data: a folder of scans or pictures, and a folder of masks for some of them.
 
-A mask has the relative name of its image, whatever the suffix, or that name with a word behind it::
+A mask has the relative name of its image, whatever the suffix, or that name followed by a word::
 
     images/a/X.jpg            masks/a/X.png
     images/X.nii.gz           masks/X_gt.nii.gz (or _mask, _seg, _label)
     images/X_0000.nii.gz      masks/X.nii.gz, as in nnU-Net
 
-An image without a mask is unlabelled. Whose image it is, a regular expression takes from its name:
+A cine, one 4D image with one 4D mask, is as many images as it has frames in which something is drawn. An image
+without a mask is unlabelled. A regular expression finds the patient in the image's name:
 ``patient: '^(patient\d+)_'`` keeps ``patient001_frame01`` and ``patient001_frame12`` together.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from acdc_semicycle.datasets.cines import with_frames
 from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
@@ -25,15 +27,15 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     """Every scan or picture below ``images``, sorted by case: its relative name without the suffix.
 
     Args:
-        images: a folder of scans or of pictures, searched to its depths; hidden files are left alone.
+        images: a folder of scans or of pictures, searched with all folders below it; hidden files are ignored.
         masks: the folder of masks, by default ``images``. The same folder, or one inside it: then every file
             whose name ends in _gt, _mask, _seg or _label is a mask.
         patient: a regular expression with one group, searched for in the case; by default every image is its
             own patient.
 
     Raises:
-        InputError: no such folder, no image, scans among pictures, two files with one name, a mask without an
-            image, no mask at all, or an expression that is broken or finds nothing in a name.
+        InputError: there is no such folder, no image or no mask; scans are among pictures, two files have one name, a
+            mask has no image; or the expression is invalid or finds nothing in a name.
     """
     images = existing_folder(images, "images", "the folder of your scans or pictures")
     masks = existing_folder(masks, "masks", "the folder of their masks") if masks else images
@@ -46,7 +48,7 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return check_records(result, masks)
+    return check_records(with_frames(result), masks)
 
 
 def _check_one_kind(files: list[Path]) -> None:
@@ -72,7 +74,7 @@ def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[
 
 
 def _files(folder: Path) -> list[Path]:
-    """The scans and pictures below, sorted, without hidden ones."""
+    """The scans and pictures below a folder, sorted, without hidden ones."""
     files: list[Path] = []
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -115,7 +117,7 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     if unmatched:
         raise InputError(
             f"{len(unmatched)} masks match no image, e.g. {', '.join(map(str, unmatched[:3]))}: give each the name of"
-            " its image, relative to the folder, or take it away"
+            " its image, relative to the folder, or remove it"
         )
     return labels
 
@@ -124,7 +126,7 @@ def _case_of(mask: str, images: dict[str, Path]) -> str | None:
     """The image that a mask of this name belongs to; None where there is none.
 
     Raises:
-        InputError: the image has several channels, as nnU-Net counts them.
+        InputError: the image has several channels, numbered as in nnU-Net.
     """
     base = re.sub(f"({'|'.join(MASK_ENDINGS)})$", "", mask)
     for case in (mask, base):

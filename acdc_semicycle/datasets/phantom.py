@@ -20,10 +20,10 @@ from acdc_semicycle.datasets.phantom_patient import SLICES, Floats, Patient, Pha
 from acdc_semicycle.datasets.phantom_tissue import LABELS, mean_of_blocks, paint_body, paint_heart, scan
 from acdc_semicycle.runtime.errors import InputError
 
-VERSION = 2  # of the drawing: raise it when the same arguments give other files
+VERSION = 2  # of the drawing: increase it when the same arguments give other files
 FRAMES = {"ED": 1, "ES": 10}
 INFO = "ED: 1\nES: 10\nGroup: NOR\nHeight: 175.0\nNbFrame: 20\nWeight: 70.0\n"
-FINEST_MM = (1.7, 1.7, 1.6)  # tissue is painted at least this finely and averaged into voxels
+FINEST_MM = (1.7, 1.7, 1.6)  # tissue is painted at least as finely and averaged into voxels
 
 
 def write(
@@ -40,9 +40,9 @@ def write(
     already written with the same arguments is left as it is.
 
     Args:
-        root: a folder that is not there yet, or is empty, or holds this very phantom.
-        patients: how many, named patient001, patient002, ...
-        seed: other seeds, other patients.
+        root: a folder that does not exist yet, is empty, or holds this very phantom.
+        patients: their number; they are named patient001, patient002, ...
+        seed: another seed gives other patients.
         size: voxels along x, y and z, at least 32 x 32 x 6.
         unlabelled: names of the patients whose mask files are left out.
 
@@ -75,7 +75,7 @@ def write(
 
 
 def _remove_leftovers(folders: Iterable[Path], prefix: str) -> None:
-    """Remove what killed processes of this machine have left; their number follows the prefix."""
+    """Remove what killed processes of this machine have left; the process's number follows the prefix."""
     for folder in folders:
         number = folder.name.removeprefix(prefix).split("-")[0]
         try:
@@ -83,7 +83,7 @@ def _remove_leftovers(folders: Iterable[Path], prefix: str) -> None:
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (ValueError, OSError, OverflowError):
-            pass  # none of these, or somebody else's and alive
+            pass  # not such a folder, or of a process that is alive
 
 
 def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[str]) -> None:
@@ -94,11 +94,17 @@ def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[
         raise InputError(f"a phantom of size {tuple(size)} is too coarse: give at least (32, 32, 6)")
     unknown = sorted(set(unlabelled) - set(names))
     if unknown:
-        raise InputError(f"unlabelled={unknown}: the phantom has {names[0]} to {names[-1]}, name those")
+        raise InputError(
+            f"unlabelled={unknown} are not in the phantom, which has {names[0]} to {names[-1]}: name some of those"
+        )
 
 
 def _holds(root: Path, recipe: dict) -> bool:
-    """Whether the folder is this phantom already; False where there is room for it."""
+    """Whether the folder holds this phantom already; False where it can be written.
+
+    Raises:
+        InputError: it holds something else.
+    """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
@@ -117,7 +123,7 @@ def _write_patient(
     folder.mkdir(parents=True)
     (folder / "Info.cfg").write_text(INFO, encoding="utf-8")
     fov_mm = patient.fov_mm
-    parts = (np.ceil(fov_mm / size / FINEST_MM).astype(int) | 1).tolist()  # odd: a vote of two has no tie
+    parts = (np.ceil(fov_mm / size / FINEST_MM).astype(int) | 1).tolist()  # odd, so that two labels never tie
     fine_size = np.multiply(size, parts)
     axes: list[Floats] = []
     for n, mm in zip(fine_size, fov_mm, strict=True):
@@ -138,16 +144,16 @@ def _write_patient(
 
 
 def _save(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
-    """Write a NIfTI whose qform and sform say the same."""
+    """Write a NIfTI whose qform and sform are equal."""
     image = nib.Nifti1Image(voxels, affine)
     image.set_qform(affine, code=1)
-    image.set_sform(image.get_qform(), code=1)  # as the quaternion rounds
+    image.set_sform(image.get_qform(), code=1)  # which the quaternion has rounded
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, path)
 
 
 def _write_truths(path: Path, patients: list[Patient]) -> None:
-    """One row a patient: volumes in millilitres, ejection fractions in per cent."""
+    """Write one row for each patient: volumes in millilitres, ejection fractions in per cent."""
     rows = []
     for patient in patients:
         ed, es = patient.hearts[0].truth, patient.hearts[1].truth

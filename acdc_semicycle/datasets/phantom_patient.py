@@ -59,8 +59,8 @@ class Patient:
     """What is drawn of one patient.
 
     Attributes:
-        traits: by TRAITS.
-        brightness: of each tissue.
+        traits: a value for each of TRAITS.
+        brightness: a value for each tissue.
         orientation: the affine of a picture of 1 mm voxels around the origin.
         hearts: at end-diastole and at end-systole.
     """
@@ -92,8 +92,8 @@ def draw(name: str, seed: int, number: int) -> Patient:
 
 def _beat(name: str, traits: dict[str, float]) -> tuple[Heart, Heart]:
     """Both phases: in systole the valves come down, the apex stays, and the muscle keeps its volume."""
-    # Valves on the borders of the default stack's slices, the right ventricle a quarter into one: half a slice of the
-    # heart's widest part more or less would be a tenth of its volume, and the masks could not say what is drawn.
+    # The valves lie on the borders of the default stack's slices, and the right ventricle ends a quarter into one: half
+    # a slice of the heart's widest part is a tenth of its volume, by which the masks would differ from the truth.
     slice_mm = traits["depth_mm"] / SLICES
     base_mm, epi_mm = slice_mm, traits["apex"] * traits["depth_mm"] - slice_mm
     lv_ml, lv_ef, rv_ml = traits["lv_ml"], traits["lv_ef"], traits["lv_ml"] * traits["rv_part"]

@@ -1,7 +1,7 @@
 """The phantom's tissues, painted in space, and what a scanner makes of them.
 
-Every cross-section is a star around the axis of the left ventricle. What is chosen is the star's *squared*
-radius, because its area is half the integral of that over the angle. With t in [0, 1] from base to apex,
+Every cross-section is a star around the axis of the left ventricle. The *squared* radius of the star is
+chosen, because its area is half the integral of that over the angle. With t in [0, 1] from base to apex,
 
     LV cavity     r^2 < a^2 (1 - t^p) wobble                   volume  pi a^2 L p/(p+1)
     myocardium    a wider and longer one around it             volume  of both, less the cavity
@@ -73,7 +73,7 @@ def paint_heart(tissue: Bytes, traits: dict[str, float], heart: Heart, x: Floats
     crescent = np.cos(np.clip(phi / np.where(phi < 0, traits["w1"], traits["w2"]), -1, 1) * (math.pi / 2))
     cavity = _square_mm2(below_mm, truth.lv_ml, heart.lv_mm, p)
     epi = _square_mm2(below_mm, truth.lv_ml + truth.myo_ml, heart.epi_mm, p) * wobble
-    # (w1 + w2)/pi c L p/(p+1) is the volume, and _square_mm2 makes it pi c L p/(p+1)
+    # the volume is (w1 + w2)/pi c L p/(p+1), where _square_mm2 assumes pi c L p/(p+1)
     outer = epi + _square_mm2(below_mm, truth.rv_ml, heart.rv_mm, p) * crescent * (
         math.pi**2 / (traits["w1"] + traits["w2"])
     )
@@ -147,7 +147,7 @@ def scan(patient: Patient, fine: Bytes, parts: list[int], key: tuple[int, int, i
     traits, (seed, number, _) = patient.traits, key
     bright = mean_of_blocks(patient.brightness[fine], parts)
     spacing_mm = patient.fov_mm / bright.shape
-    still = np.random.default_rng([seed, number, 2])  # the texture does not change between the phases
+    still = np.random.default_rng([seed, number, 2])  # the texture is the same in both phases
     coarse, spots = (_texture(still, bright.shape, mm / spacing_mm) for mm in (4.0, 1.5))
     vascular = mean_of_blocks(np.isin(fine, (LUNG, LIVER)).astype(np.float32), parts)
     bright = bright + coarse * mean_of_blocks(MOTTLE[fine], parts)

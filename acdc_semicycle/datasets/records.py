@@ -22,13 +22,14 @@ class Record:
 
     Attributes:
         case: name of the image, unique within the data set, e.g. ``patient001_frame01``.
-        patient: whose image it is; splits never cut through a patient.
+        patient: whose image it is; a split never separates the images of one patient.
         image: the image file.
-        label: the mask file, or None where nobody has drawn one.
+        label: the mask file, or None where there is none.
         phase: ``"ED"`` (end-diastole), ``"ES"`` (end-systole), or None where the data set has no phases.
         part: the data set's own part, ``"training"`` or ``"testing"``; the latter is never trained on, and no
             model is selected on it. PASCAL VOC and Cityscapes call theirs ``val``.
-        slice: the one slice of the volume that is meant, or None for all of it.
+        slice: the only slice of the volume that is used, or None for all of it.
+        frame: the only frame of a 4D image and mask that is used, from 0, or None where the files are 3D.
     """
 
     case: str
@@ -38,17 +39,18 @@ class Record:
     phase: str | None = None
     part: str = "training"
     slice: int | None = None
+    frame: int | None = None
 
 
 def existing_folder(path: str | Path | None, name: str, what: str) -> Path:
     """The folder that the setting ``name`` gives, as it is given; ``what`` says what it should hold.
 
     Raises:
-        InputError: nothing is given, or no folder is there.
+        InputError: the setting is empty, or the folder does not exist.
     """
     if path is None or not str(path).strip():
         raise InputError(f"{name} is empty: give {what}")
-    if not Path(str(path)).is_dir():  # a name that is a number comes as one
+    if not Path(str(path)).is_dir():  # a configuration gives a name that is a number as one
         raise InputError(f"{path} is not a folder: give {what} as {name}")
     return Path(str(path))
 
@@ -58,7 +60,7 @@ def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
 
     Args:
         records: in any order.
-        masks: the folder where masks were looked for, for the messages.
+        masks: the folder of masks, for messages.
 
     Raises:
         InputError: a case is there twice, an image that is scored has no mask, or no training image has one.

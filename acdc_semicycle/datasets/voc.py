@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 (Everingham et al. 2015), and the further masks of SBD (Hariharan et al. 2011) where they are.
+"""PASCAL VOC 2012 (Everingham et al. 2015), and the further masks of SBD (Hariharan et al. 2011) if they are there.
 
 Below ``root``, ``root/VOC2012`` or ``root/VOCdevkit/VOC2012``::
 
@@ -49,8 +49,8 @@ def records(root: str | Path | None) -> list[Record]:
         root: the folder that holds VOCdevkit, VOCdevkit itself, or its VOC2012.
 
     Raises:
-        InputError: no such folder, a folder, list or image that is missing, an empty list, an image in both
-            lists, or an image of ``val.txt`` without a mask.
+        InputError: there is no such folder; a folder, list or image is missing; a list is empty; an image is in both
+            lists, or one of ``val.txt`` has no mask.
     """
     home = _home(existing_folder(root, "dataset_dir (or VOC_DIR)", "the folder that holds VOCdevkit"))
     lists = home / "ImageSets" / "Segmentation"
@@ -71,7 +71,7 @@ def records(root: str | Path | None) -> list[Record]:
     for record in listed:
         if not record.image.is_file():
             faults.append(
-                f"{record.image} is not there, but listed for {record.part}: restore it, or take {record.case} out of"
+                f"{record.image} is not there, but listed for {record.part}: restore it, or remove {record.case} from"
                 " the list"
             )
     refuse(faults, str(lists))
@@ -79,7 +79,7 @@ def records(root: str | Path | None) -> list[Record]:
 
 
 def _home(root: Path) -> Path:
-    """The folder of VOC 2012, wherever below the root it is."""
+    """The folder of VOC 2012, which may be the root or below it."""
     for home in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
         if (home / "JPEGImages").is_dir():
             return home

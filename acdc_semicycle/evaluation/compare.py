@@ -93,6 +93,8 @@ def _label_maps(
         notes += _left_out(truth_roots[0], truths, roots)
     if all(map(Path.is_file, [*roots, *truth_roots])):  # one pair, whatever the files' names are
         predicted = [[replace(maps[0], stem=truths[0].stem)] for maps in predicted]
+    if truth_roots:
+        truths = label_maps.with_frames(truths)
     return predicted, truths, notes
 
 

@@ -69,8 +69,8 @@ def example(case: Case, suffix: str = "") -> Example:
             picture = to_grey(picture, (picture.min(), picture.max()))
         step = step_of(picture.shape)
         return Example(title, picture[::step, ::step], case.truth, case.prediction)
-    volume = volumes.read(case.image)
-    image = volume.layout.apply(volume.voxels[..., 0])[..., case.slice_index].astype(np.float32)
+    volume = volumes.read(case.image, frames=True)
+    image = volume.layout.apply(volume.voxels[..., case.frame])[..., case.slice_index].astype(np.float32)
     step = step_of(image.shape)
     grey = to_grey(image, window_of(image))[::step, ::step]
     return Example(title, volume.shown(grey), volume.shown(case.truth), volume.shown(case.prediction))

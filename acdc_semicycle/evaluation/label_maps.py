@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.datasets.cines import annotated_frames
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.runtime.errors import InputError
@@ -88,6 +89,25 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
         result.append(first)
     if not result:
         raise InputError(f"{root} holds no label map: give a folder of X_{kinds[0]}.nii.gz or X.nii.gz files")
+    return result
+
+
+def with_frames(maps: Sequence[LabelMap]) -> list[LabelMap]:
+    """The label maps with each cine as those of its frames in which something is drawn, called X_frameNN from 01 on.
+
+    A damaged file stays as it is: it is reported where it is compared.
+    """
+    result: list[LabelMap] = []
+    for label_map in maps:
+        try:
+            frames = annotated_frames(label_map.path) if volumes.frame_count(label_map.path) > 1 else []
+        except InputError:
+            frames = []
+        for frame in frames:
+            stem = f"{label_map.stem.removesuffix('_4d')}_frame{frame + 1:02d}"
+            result.append(replace(label_map, stem=stem, frame=frame))
+        if not frames:
+            result.append(label_map)
     return result
 
 

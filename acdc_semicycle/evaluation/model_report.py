@@ -202,4 +202,5 @@ def _case(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:
         truth[::step, ::step, z].numpy().astype(np.uint8),
         confusion(prediction, truth, classes),
         confusion(network_prediction, network_truth, classes),
+        frame=item.get("frame") or 0,
     )

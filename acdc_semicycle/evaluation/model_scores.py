@@ -30,6 +30,7 @@ class Case:
     truth: np.ndarray
     confusion: Tensor  # [K, K] on the image's own grid
     network_confusion: Tensor  # [K, K] at the network's resolution, for the paper's mIoU
+    frame: int = 0  # of a cine
 
     @property
     def counts(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every reader checks: that a file holds what its header says, and that this is a place of a patient's."""
+"""What every reader checks: that a file holds what its header says, and that a patient can lie there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
-DEFLATE = 1032  # times as small as what it holds can a compressed file be, and no more
-BOMB_BYTES, BOMB_RATIO = 2**28, 200  # a compressed file of more than both is packed nothing
-SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-4, 1e4, 1e6  # of a spacing, and of an origin: beyond is no scanner's
+DEFLATE = 1032  # the most that deflate can compress: a file is never smaller than its content by more than this factor
+BOMB_BYTES, BOMB_RATIO = 2**28, 200  # a compressed file that unpacks to more than both is refused as a bomb
+SMALLEST_MM, LARGEST_MM, FARTHEST_MM = 1e-4, 1e4, 1e6  # limits of spacings and of origins: no scanner exceeds them
 COPY = "copy it again from its source"
 # what nibabel, gzip and NumPy raise for a damaged file; TypeError is NumPy's for colours
 DAMAGE = (
@@ -43,19 +43,19 @@ def check_size(path: Path, voxels: int, needed: int, stored: int, policy: Readin
     """Refuse what is too large, or cannot be in so few bytes, before anything is allocated.
 
     Args:
-        voxels: that the header says.
-        needed: bytes of the file, unpacked.
-        stored: bytes of the file.
+        voxels: their number by the header.
+        needed: bytes that the file must have, unpacked.
+        stored: bytes that the file has.
         policy: what the user allows beyond what is safe.
 
     Raises:
-        InputError: says how a user can allow it.
+        InputError: names the variable by which a user can allow it.
     """
     variable = environment.MAX_VOXELS
     if voxels > policy.most_voxels:
         raise InputError(
             f"{path} says that it has {voxels:,} voxels, more than {policy.most_voxels:,}: if that is true, set"
-            f" {variable} to more"
+            f" {variable} higher"
         )
     if needed > DEFLATE * stored:
         raise InputError(f"{path} is truncated: {stored:,} bytes, and its header says {voxels:,} voxels: {COPY}")
@@ -67,7 +67,9 @@ def check_size(path: Path, voxels: int, needed: int, stored: int, policy: Readin
 
 
 def read_exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytearray:
-    """All bytes up to the end of the voxels, after which there is nothing; so gzip's checksum is compared, too.
+    """All bytes up to the end of the voxels; refuse a stream that ends before or continues after them.
+
+    Reading to the very end makes gzip compare its checksum.
 
     Args:
         path: for messages.
@@ -88,10 +90,10 @@ def read_exactly(path: Path | str, stream: Any, begun: bytes, end: int) -> bytea
 
 
 def check_affine(path: Path | str, affine: NDArray) -> None:
-    """Refuse what is no place of a patient's: not finite, flat, or of a size that no scanner has.
+    """Refuse an affine that is not finite, flat, or of a size that no scanner has.
 
     Raises:
-        InputError: says the affine.
+        InputError: quotes the affine.
     """
     with np.errstate(all="ignore"):
         sizes = np.linalg.norm(affine[:3, :3], axis=0)

@@ -1,6 +1,6 @@
 """One DICOM file: the elements of its header, and where its pixels lie in it.
 
-A flat walk from element to element: no length in a file is trusted, nothing is read but what is wanted, and nested
+The walk from element to element is flat: no length in a file is trusted, only what is wanted is read, and nested
 sequences cost neither stack nor memory, however deep they are.
 """
 
@@ -18,28 +18,29 @@ from typing import Literal, NamedTuple
 Order = Literal["little", "big"]
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-UNTIL_END = 2**32 - 1  # is the length of a sequence, or of compressed pixels, that a mark ends
+UNTIL_END = 2**32 - 1  # the length of a sequence, or of compressed pixels, that a delimiter ends
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # types whose length has four bytes
 PIXELS, FLOATS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
 CLASS, META_CLASS, SYNTAX = 0x00080016, 0x00020002, 0x00020010
 BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-# how a file without a preamble begins: a tag of group 2 or 8, in either byte order, and its type, or a small length
+# how a file without a preamble begins: a tag of group 2 or 8, in either byte order, then its type or a small length
 BARE = re.compile(
     rb"(?:\x02\0[\0-\2]\0|\x08\0[\0-\x18]\0|\0\x08\0[\0-\x18])(?:[A-Z][A-Z]|[\0-\xff]\0\0\0|\0\0\0[\0-\xff])", re.DOTALL
 )
 MOST_ELEMENTS = 2**20
-LONGEST_VALUE = 2**16  # bytes, of an element that is wanted
-LARGEST_UNPACKED = 2**27  # bytes, of a deflated file
+LONGEST_VALUE = 2**16  # bytes that are kept of an element's value
+LARGEST_UNPACKED = 2**27  # bytes that are unpacked of a deflated file
 
 
 class Damaged(Exception):
-    """The elements cannot be followed to the end."""
+    """The elements cannot be followed to the end of the file."""
 
 
 class Element(NamedTuple):
-    """Where one element is.
+    """One element and where it is.
 
     Attributes:
+        tag: group and number.
         at: the byte at which it begins.
         start: the byte at which its value begins.
         length: of the value, in bytes, or UNTIL_END.
@@ -55,16 +56,17 @@ class Element(NamedTuple):
 
 @dataclass
 class Header:
-    """What stands in a file.
+    """What a file's header says.
 
     Attributes:
-        values: of the elements that were asked for, and of the meta header.
+        values: of the wanted elements, and of the meta header, by tag.
         order: of the bytes.
-        pixels: the element at the top that holds them; None where there is none.
+        pixels: the top-level element that holds the pixels; None where there is none.
         parts: start and length of each fragment of compressed pixels, the table of offsets first.
         whole: whether all elements are there.
-        deflated: where the packed elements begin, if they are; places are those once they are unpacked.
-        large: whether they unpack to more than is read.
+        deflated: the byte at which deflated elements begin; None where they are plain. All other positions are those
+            in the unpacked elements.
+        large: whether the elements unpack to more than is read.
     """
 
     values: dict[int, bytes] = field(default_factory=dict)
@@ -81,12 +83,12 @@ class Header:
 
     @property
     def kind(self) -> str:
-        """The class of what it is, as a UID; empty where that is damaged."""
+        """The UID of the file's class; empty where it is damaged."""
         kind = self.text(META_CLASS) or self.text(CLASS)
         return kind if re.fullmatch(r"[0-9.]{1,64}", kind) else ""
 
     def holds(self, tag: int) -> bool:
-        """Whether a sequence has an item."""
+        """Whether a sequence has at least one item."""
         return self.values.get(tag, b"")[:4] in (b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0")
 
     def number(self, tag: int, default: int = 0) -> int:
@@ -98,14 +100,14 @@ class Header:
 
 
 def begins(head: bytes) -> int | None:
-    """Where the elements begin, by the first 132 bytes; None where it is no DICOM."""
+    """The byte at which the elements begin, by the first 132 bytes; None where the file is not DICOM."""
     if head[128:132] == b"DICM":
         return 132
     return 0 if BARE.match(head) else None
 
 
 def read_header(path: Path, wanted: frozenset[int]) -> Header | None:
-    """The header of a file as far as it goes; None where it is no DICOM.
+    """The header of a file, as far as it can be followed; None where the file is not DICOM.
 
     Args:
         wanted: tags of the elements whose values are kept.
@@ -140,12 +142,12 @@ def stored(path: Path, header: Header, start: int, length: int) -> bytes:
 
 
 def _unpacked(stream: io.BufferedIOBase) -> bytes:
-    """The elements of a deflated file from here on, as many as may be."""
+    """The unpacked rest of a deflated stream, up to the largest size."""
     return zlib.decompressobj(-15).decompress(stream.read(LARGEST_UNPACKED), LARGEST_UNPACKED)
 
 
 def _fill(header: Header, stream: io.BufferedIOBase, size: int, start: int, wanted: frozenset[int]) -> None:
-    """Walk from element to element and keep in the header what is wanted of them."""
+    """Walk from element to element and keep in the header what is wanted."""
     start = _read_meta(header, stream, size, start)
     syntax = header.text(SYNTAX)
     stream.seek(start)
@@ -160,7 +162,7 @@ def _fill(header: Header, stream: io.BufferedIOBase, size: int, start: int, want
 
 
 def _read_meta(header: Header, stream: io.BufferedIOBase, size: int, start: int) -> int:
-    """Keep the meta header, which is little-endian; the byte at which it ends."""
+    """Keep the meta header, which is always little-endian; return the byte at which it ends."""
     for element in _elements(stream, size, start, "little"):
         if element.tag >> 16 != 2:
             return element.at
@@ -170,11 +172,11 @@ def _read_meta(header: Header, stream: io.BufferedIOBase, size: int, start: int)
 
 
 def _keep(header: Header, stream: io.BufferedIOBase, element: Element, wanted: frozenset[int]) -> None:
-    """Keep one element's value if it is wanted, or where it has pixels."""
+    """Keep one element's value if it is wanted, or the positions of pixels."""
     pixels = header.pixels
     if element.depth == 0:
         if pixels and element.tag <= pixels.tag:
-            raise Damaged  # nothing of an image's stands after its pixels
+            raise Damaged  # the pixels are an image's last element but for padding
         if element.tag in wanted:
             header.values[element.tag] = _value(stream, element)
         elif element.tag in (PIXELS, *FLOATS):
@@ -187,7 +189,7 @@ def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) ->
     """All elements, with those that lie in sequences of undefined length.
 
     Raises:
-        Damaged: one leads beyond the end, or there are too many.
+        Damaged: an element leads beyond the end, or there are too many.
     """
     depth, explicit = 0, None
     for _ in range(MOST_ELEMENTS):
@@ -198,7 +200,7 @@ def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) ->
         stream.seek(start)
         head = stream.read(12)
         if explicit is None:
-            explicit = _has_type(head)  # files are one or the other, whatever they say
+            explicit = _has_type(head)  # a file is explicit or implicit throughout, whatever it says
         element = _element(head, start, depth, order, explicit)
         yield element
         start = element.start
@@ -214,7 +216,7 @@ def _elements(stream: io.BufferedIOBase, size: int, start: int, order: Order) ->
 
 
 def _has_type(head: bytes) -> bool:
-    """Whether two capital letters stand where an explicit element has its type."""
+    """Whether there are two capital letters where an explicit element has its type."""
     return head[4:6].isalpha() and head[4:6].isupper()
 
 

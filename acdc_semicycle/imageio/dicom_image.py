@@ -1,7 +1,7 @@
 """One DICOM file as an image: what its header says of a slice, and its pixels.
 
-Of the headers only UIDs, the series' number, geometry, times and the pixels' form are looked at: no text of the
-patient's is ever read.
+Of the header only UIDs, the series' number, geometry, times and the pixels' form are read: never any text about the
+patient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from acdc_semicycle.runtime.errors import InputError
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
-CLOCK = 0x00080032  # AcquisitionTime, the one of the times that is a time of day
+CLOCK = 0x00080032  # AcquisitionTime, the only one of the times that is a time of day
 TIMES = (0x00181060, 0x00200100, CLOCK, 0x00200013)  # trigger, temporal position, acquisition, instance
 ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
@@ -36,17 +36,17 @@ WANTED = frozenset(
 SAME_COSINE = 1e-3
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
 IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|12|20|128)(\.\d+)*")
-# what is made of scans and lies beside them: segmentations, doses and portal images of radiotherapy
+# derived objects that may lie beside scans: segmentations, doses and portal images of radiotherapy
 MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
 ENDINGS = (".dcm", ".ima")
-PACKED_MORE = 2**20  # bytes by which compressed pixels may be larger than twice the plain ones
-UNKNOWN = f"truncated, damaged or compressed in a way that is not known: {COPY}"
+PACKED_MORE = 2**20  # bytes by which compressed pixels may exceed twice the plain ones
+UNKNOWN = f"truncated, damaged or compressed in an unknown way: {COPY}"
 DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 
 
 @dataclass(frozen=True)
 class Image:
-    """What one file's header says; empty tuples and None where it does not.
+    """What one file's header says; empty tuples and None where it says nothing.
 
     Attributes:
         uid, number: of its series.
@@ -54,9 +54,9 @@ class Image:
         size: columns, rows, frames.
         channels: numbers a pixel.
         kind: the ImageType.
-        position, orientation, spacing, thickness: as DICOM has them, in mm; 0 for a thickness that is unknown.
-        times: by TIMES, that of the clock in seconds.
-        echoes: by ECHOES.
+        position, orientation, spacing, thickness: as in DICOM, in mm; an unknown thickness is 0.
+        times: in the order of TIMES, that of the clock in seconds.
+        echoes: in the order of ECHOES.
     """
 
     path: Path
@@ -85,16 +85,15 @@ class DamagedFile:
 
 
 def read_image(path: Path) -> Image | DamagedFile | None:
-    """What a file is; None where it is no scan's DICOM image, such as a DICOMDIR, a report or contours."""
-    unnamed, hidden = path.suffix.lower() not in ENDINGS, path.name.startswith(".")
+    """The image in a file, or why it is damaged; None for other files, such as a DICOMDIR, a report or contours."""
+    reason = DAMAGED
     try:
         header = dicom_file.read_header(path, WANTED)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror}): allow that, or take it out"
-        return None if hidden else DamagedFile(path, reason, doubtful=unnamed)
-    if header is None:
-        return None if hidden else DamagedFile(path, DAMAGED, doubtful=unnamed)
-    if _is_no_scan(header):
+        reason, header = f"cannot be read ({error.strerror}): make it readable, or remove it", None
+    if header is None and not path.name.startswith("."):
+        return DamagedFile(path, reason, doubtful=path.suffix.lower() not in ENDINGS)
+    if header is None or _is_no_scan(header):
         return None
     if header.large:
         return DamagedFile(
@@ -106,7 +105,7 @@ def read_image(path: Path) -> Image | DamagedFile | None:
 
 
 def _is_no_scan(header: Header) -> bool:
-    """Whether a DICOM file is made of scans, or of a class without pixels."""
+    """Whether a DICOM file was derived from scans, or is of a class without pixels."""
     if not header.kind:
         return False
     if MADE_OF_SCANS.fullmatch(header.kind):
@@ -117,7 +116,7 @@ def _is_no_scan(header: Header) -> bool:
 def _image(path: Path, header: Header) -> Image:
     """The image that a header describes."""
     text = header.text
-    number = re.fullmatch(r"\d{1,5}", text(NUMBER))  # longer ones may be dates
+    number = re.fullmatch(r"\d{1,5}", text(NUMBER))  # longer numbers may be dates
     frames = re.fullmatch(r"[+]?0*([1-9]\d{0,8})", text(FRAMES))
     grey = text(MEANING).upper() in ("MONOCHROME1", "MONOCHROME2", "")
     return Image(
@@ -139,7 +138,7 @@ def _image(path: Path, header: Header) -> Image:
 
 
 def _thickness_mm(header: Header) -> float:
-    """From one slice to the next, or else through one, whatever its sign; 0 where neither is known."""
+    """The spacing between slices, or else a slice's thickness, without its sign; 0 where neither is known."""
     for tag in THICKNESS:
         thickness = _number(header.text(tag))
         if thickness:
@@ -148,22 +147,22 @@ def _thickness_mm(header: Header) -> float:
 
 
 def _time(header: Header, tag: int) -> float | None:
-    """One of the times, that of the clock in seconds."""
+    """One of the times; that of the clock in seconds."""
     text = header.text(tag)
     return _seconds(text) if tag == CLOCK else _number(text)
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
-    """So many finite numbers, or none."""
+    """The finite numbers of a text, if it has so many; else none."""
     try:
-        values = tuple(map(float, text.replace("_", "?").split("\\")))  # Python would allow 1_0
+        values = tuple(map(float, text.replace("_", "?").split("\\")))  # float() would accept 1_0
     except ValueError:
         return ()
     return values if len(values) == count and all(map(math.isfinite, values)) else ()
 
 
 def _number(text: str) -> float | None:
-    """One finite number, or None."""
+    """The one finite number of a text, or None."""
     numbers = _numbers(text, 1)
     return numbers[0] if numbers else None
 
@@ -178,7 +177,7 @@ def _seconds(text: str) -> float | None:
 
 
 def check_values(image: Image) -> None:
-    """Refuse pixels that are not what they seem."""
+    """Refuse pixels whose class, scaling, bits or length cannot be trusted."""
     header, name, kind = image.header, image.path.name, image.header.kind
     if kind and not IMAGES.fullmatch(kind):
         raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
@@ -190,12 +189,12 @@ def check_values(image: Image) -> None:
 
 
 def _check_scaling(name: str, header: Header) -> None:
-    """Refuse values whose way to what was measured is not known."""
+    """Refuse pixels whose relation to what was measured is unknown."""
     slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
     if slope and not _number(slope):
-        raise InputError(f"{name} has a RescaleSlope that is 0 or no number: export the series again")
+        raise InputError(f"{name} has a RescaleSlope that is 0 or not a number: export the series again")
     if intercept and _number(intercept) is None:
-        raise InputError(f"{name} has a RescaleIntercept that is no number: export the series again")
+        raise InputError(f"{name} has a RescaleIntercept that is not a number: export the series again")
     if header.holds(TABLE):
         raise InputError(
             f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
@@ -204,7 +203,7 @@ def _check_scaling(name: str, header: Header) -> None:
 
 
 def _check_bits(image: Image) -> None:
-    """Refuse pixels of other sizes than 8, 16 or 32 bits, and those that do not use the lowest bits."""
+    """Refuse pixels of other than 8, 16 or 32 bits, and those that do not use the lowest bits."""
     form = form_of(image)
     highest, sign = image.header.number(HIGHEST, form.used - 1), image.header.number(SIGN)
     lowest_used = 1 <= form.used <= form.bits and highest == form.used - 1
@@ -216,7 +215,7 @@ def _check_bits(image: Image) -> None:
 
 
 def _check_length(image: Image) -> None:
-    """Refuse fewer bytes than the pixels need, far more than compressed ones can need, and unknown compression."""
+    """Refuse unknown compression, too few bytes, and far more bytes than compressed pixels can need."""
     header, needed = image.header, form_of(image).size
     pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
     assert pixels
@@ -230,13 +229,13 @@ def _check_length(image: Image) -> None:
 
 
 def check_geometry(image: Image) -> None:
-    """Refuse an image that does not say where it lies, or lies in no plane."""
+    """Refuse an image without a position, an orientation or a spacing, or with impossible ones."""
     for word in ("position", "orientation", "spacing"):
         if not getattr(image, word):
             raise InputError(f"{image.path.name} has no {word} in the patient: export the series with its geometry")
     axes = np.array(image.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
-        raise InputError(f"{image.path.name} has an orientation or spacing that is none: export the series again")
+        raise InputError(f"{image.path.name} has an impossible orientation or spacing: export the series again")
 
 
 def form_of(image: Image) -> Form:
@@ -255,7 +254,7 @@ def form_of(image: Image) -> Form:
 
 
 def stored_bytes(image: Image) -> int:
-    """Bytes that the pixels take in the file."""
+    """The number of bytes of the pixels in the file."""
     header = image.header
     if header.deflated is not None:
         return image.path.stat().st_size
@@ -265,10 +264,10 @@ def stored_bytes(image: Image) -> int:
 
 
 def reread_image(path: Path) -> Image:
-    """The header of a file that was an image when the series was found.
+    """Read the header of a file again that was an image when the series was found.
 
     Raises:
-        InputError: it is none any more, or its pixels are not what they seem.
+        InputError: it is not an image any more, or its pixels cannot be trusted.
     """
     image = read_image(path)
     if not isinstance(image, Image):
@@ -278,7 +277,7 @@ def reread_image(path: Path) -> Image:
 
 
 def read_pixels(image: Image) -> NDArray:
-    """[columns, rows] of one file, slope and intercept applied."""
+    """Read the pixels of one file [columns, rows], slope and intercept applied."""
     header, form = image.header, form_of(image)
     assert header.pixels
     parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]

@@ -1,4 +1,4 @@
-"""The order of a DICOM series: slices along their normal, the frames of each by time, and where they lie."""
+"""The order of a DICOM series: slices along their normal, and the frames of each slice by time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from acdc_semicycle.imageio.dicom_image import CLOCK, TIMES, Image
 from acdc_semicycle.runtime.errors import InputError
 
-SAME_MM = 0.01  # positions that differ by less are one; so much, or 1 %, may steps differ
-SAME_ECHO = 0.01  # of the longest
+SAME_MM = 0.01  # positions that differ by less are the same; steps may differ by so much, or by 1 %
+SAME_ECHO = 0.01  # the tolerance of echo times, as a part of the longest
 DAY = 24 * 3600.0  # seconds
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's patient axes, which point left and back
 
@@ -24,7 +24,7 @@ def arranged(images: Sequence[Image]) -> tuple[list[list[Path]], NDArray[np.floa
         images: parallel slices of one size and spacing.
 
     Raises:
-        InputError: slices are missing, doubled or beside each other, or no time tells the frames apart.
+        InputError: slices are missing, doubled or beside each other, or no time distinguishes the frames.
     """
     right, down = np.array(images[0].orientation).reshape(2, 3)
     right, down = right / np.linalg.norm(right), down / np.linalg.norm(down)
@@ -42,7 +42,7 @@ def arranged(images: Sequence[Image]) -> tuple[list[list[Path]], NDArray[np.floa
 
 
 def _by_position(images: Sequence[Image], normal: NDArray) -> list[list[Image]]:
-    """The images of each slice, slices along the normal."""
+    """The images of each slice, with the slices in order along the normal."""
     slices: list[list[Image]] = []
     for image in sorted(images, key=lambda image: float(normal @ image.position)):
         if slices:
@@ -57,15 +57,17 @@ def _by_position(images: Sequence[Image], normal: NDArray) -> list[list[Image]]:
 
 
 def _check_counts(slices: Sequence[Sequence[Image]]) -> None:
-    """Refuse slices of which some have more images than others, and images of a slice that are no frames of a cine."""
+    """Refuse slices with different numbers of images, and images of one slice that are not frames of a cine."""
     counts = [len(group) for group in slices]
     if len(set(counts)) > 1:
         raise InputError(
-            f"{min(counts)} images of one slice and {max(counts)} of another: copy it whole, take doubled images out"
+            f"{min(counts)} images of one slice and {max(counts)} of another: copy it whole, or remove doubled images"
         )
     for group in slices:
         if len({image.kind for image in group}) > 1:
-            raise InputError("images of several kinds (ImageType), such as magnitude and phase: give each in a folder")
+            raise InputError(
+                "images of several kinds (ImageType), such as magnitude and phase: give each in its own folder"
+            )
         _check_echoes(group)
 
 
@@ -78,18 +80,18 @@ def _check_echoes(images: Sequence[Image]) -> None:
 
 
 def _by_time(slices: list[list[Image]]) -> list[list[Image]]:
-    """The images of each slice in order of the first of the times that tells them all apart."""
+    """The images of each slice in the order of the first time that distinguishes them all."""
     if len(slices[0]) == 1:
         return slices
     for n in range(len(TIMES)):
         ordered = [_ordered(group, n) for group in slices]
         if all(ordered):
             return ordered
-    raise InputError("several images of one slice that no time or number tells apart: take the doubled ones out")
+    raise InputError("several images of one slice that no time or number tells apart: remove the doubled ones")
 
 
 def _ordered(images: list[Image], n: int) -> list[Image]:
-    """The images of one slice in order of one of the times; none where it does not tell them apart."""
+    """The images of one slice in the order of one of the times; empty where it does not distinguish them."""
     times: list[float] = []
     for image in images:
         time = image.times[n]
@@ -105,16 +107,16 @@ def _ordered(images: list[Image], n: int) -> list[Image]:
 
 
 def _unwrapped(times: list[float]) -> list[float]:
-    """Times of day in seconds, those after midnight later than those before it."""
+    """Times of day in seconds, with those after midnight made later than those before it."""
     if max(times) - min(times) <= DAY / 2:
         return times
     return [time + DAY if time < DAY / 2 else time for time in times]
 
 
 def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArray, str | None]:
-    """From one slice to the next, in mm, and what was assumed."""
+    """The step from one slice to the next in mm, and what was assumed."""
     if len(positions) == 1:
-        note = None if thickness else "its slice thickness is unknown and taken as 1 mm: no volume in ml is true"
+        note = None if thickness else "its slice thickness is unknown and assumed to be 1 mm: no volume in ml is valid"
         return normal * (thickness or 1.0), note
     steps = np.diff(positions, axis=0)
     lengths = np.linalg.norm(steps, axis=1)

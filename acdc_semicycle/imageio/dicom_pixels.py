@@ -1,7 +1,7 @@
-"""The pixels of one DICOM slice: plain ones and RLE are read here, other compressed ones by GDCM.
+"""The pixels of one DICOM slice: plain ones and RLE are decoded here, other compressed ones by GDCM.
 
-GDCM sees neither the patient nor the file: a header of our own is put around the stream, once the stream itself says
-that it is of the size, and of the length, that it should be.
+GDCM sees neither the patient nor the file: it gets a new header around the stream, after the stream has been checked
+to be complete and of the right size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.imageio.dicom_file import BIG, DEFLATED, PIXELS, UNTIL_END, Order
 
-PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG, DEFLATED)  # one that is not named is none of the packed
+PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG, DEFLATED)  # an unnamed syntax is never a compressed one
 RLE = "1.2.840.10008.1.2.5"
 JPEG = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(50|51|57|70|80|81)")  # baseline, extended, lossless, JPEG-LS
 JPEG_2000 = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.9[01]")
@@ -27,7 +27,7 @@ INVERSE = "MONOCHROME1"
 
 
 class DamagedPixels(Exception):
-    """A compressed stream that is not what the header says."""
+    """The pixels are not what the header says."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Form:
 
     Attributes:
         rows, columns: of the slice.
-        bits: that a pixel takes: 8, 16 or 32.
-        used: of these the lowest so many; what is above may be anything.
-        signed: whether they have a sign.
-        inverse: whether large ones are dark.
-        slope, intercept: to what was measured.
+        bits: of a pixel in the file: 8, 16 or 32.
+        used: number of the lowest of them that count; the others may be anything.
+        signed: whether pixels have a sign.
+        inverse: whether large numbers are dark.
+        slope, intercept: from the pixels to what was measured.
     """
 
     rows: int
@@ -69,7 +69,9 @@ class Form:
             return self.stored_type
         whole = self.slope.is_integer() and self.intercept.is_integer()
         largest = abs(self.slope) * 2.0**self.used + abs(self.intercept)
-        return np.dtype(np.int32 if whole and largest < 2**31 else np.float64)
+        if whole and largest < 2**31:
+            return np.dtype(np.int32)
+        return np.dtype(np.float64)
 
 
 def can_read(syntax: str) -> bool:
@@ -78,14 +80,14 @@ def can_read(syntax: str) -> bool:
 
 
 def decoded(content: bytes, syntax: str, form: Form, order: Order) -> NDArray:
-    """[columns, rows] of what was measured.
+    """What was measured, [columns, rows].
 
     Args:
-        content: the pixels, or the stream of compressed ones.
-        order: of the bytes of plain ones.
+        content: the pixels, or the compressed stream.
+        order: of the bytes of plain pixels.
 
     Raises:
-        DamagedPixels: they are fewer or others than the header says.
+        DamagedPixels: the pixels are not what the header says.
     """
     if syntax in PLAIN:
         if len(content) != form.size:
@@ -147,7 +149,7 @@ def _from_segment(packed: bytes, size: int) -> bytearray:
 
 
 def _check_stream(content: bytes, syntax: str, form: Form) -> None:
-    """Refuse a stream of another size, before a decoder allocates that, and one that is cut."""
+    """Refuse a stream of another size, before a decoder allocates memory for it, and one that is cut."""
     try:
         size = _jpeg_size(content) if JPEG.fullmatch(syntax) else _jpeg_2000_size(content)
     except IndexError:
@@ -170,8 +172,8 @@ def _jpeg_size(content: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg_2000_size(content: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components of a JPEG 2000 stream that has all its tiles, and their parts up to its end."""
-    start = content[:4096].find(b"\xff\x4f\xff\x51")  # after the boxes of a file, where it is one
+    """Rows, columns and components of a JPEG 2000 stream that has all its tiles and its end."""
+    start = content[:4096].find(b"\xff\x4f\xff\x51")  # a whole file has boxes before it
     if start < 0:
         raise DamagedPixels
     numbers = [_number(content, start + 8 + 4 * n, 4) for n in range(8)]
@@ -186,7 +188,7 @@ def _jpeg_2000_size(content: bytes) -> tuple[int, int, int]:
 
 
 def _count_tiles(content: bytes, position: int) -> int:
-    """The number of tiles of a JPEG 2000 stream, whose parts follow each other up to its end."""
+    """The number of tiles of a JPEG 2000 stream, found by following their parts to its end."""
     while content[position : position + 2] != b"\xff\x90":
         position += 2 + _number(content, position + 2, 2)
     tiles = set()
@@ -195,7 +197,7 @@ def _count_tiles(content: bytes, position: int) -> int:
         length = _number(content, position + 6, 4)
         if length:
             position += length
-        else:  # the last part, up to the mark of the end
+        else:  # the last part reaches up to the end marker
             position = max(0, content.rfind(b"\xff\xd9"))
     if content[position : position + 2] != b"\xff\xd9":
         raise DamagedPixels
@@ -203,7 +205,7 @@ def _count_tiles(content: bytes, position: int) -> int:
 
 
 def _number(content: bytes, position: int, size: int) -> int:
-    """A number of so many bytes.
+    """The number in so many bytes.
 
     Raises:
         IndexError: the stream ends before it.
@@ -234,7 +236,7 @@ def _by_gdcm(content: bytes, syntax: str, form: Form) -> NDArray:
 
 
 def _wrapped(content: bytes, syntax: str, form: Form) -> bytes:
-    """A DICOM file of nothing but a compressed stream."""
+    """A DICOM file that holds nothing but a compressed stream."""
     content += b"\0" * (len(content) % 2)
     uid = b"1.2.3\0"
     kind = b"1.2.840.10008.5.1.4.1.1.7\0"  # secondary capture

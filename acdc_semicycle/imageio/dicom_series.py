@@ -1,4 +1,4 @@
-"""DICOM series as they lie in folders: which images are one scan, in what order, and where it is in the patient."""
+"""DICOM series in folders: which images are one scan, and whether they make a volume."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from acdc_semicycle.runtime.errors import InputError
 
 __all__ = ["ENDINGS", "Series", "find", "is_folder", "read"]
 
-# the series that a damaged file names: whole, so with the next tag after it
+# the SeriesInstanceUID in a damaged file, if it is complete: the next tag follows it
 UID = re.compile(rb"\x20\x00\x0e\x00(?:UI..|.{4})([0-9.]{1,64})\x00?\x20\x00", re.DOTALL)
 
 
@@ -39,13 +39,13 @@ class Series:
     """The images of one SeriesInstanceUID in one folder.
 
     Attributes:
-        folder: where they lie.
-        name: for file names, unique in the folder: ``series003``, of the series' number; nothing of the patient's.
+        folder: where the images lie.
+        name: for file names, unique in the folder: ``series003``, by the series' number; never of the patient.
         uid: the SeriesInstanceUID.
         files: [frame][slice], slices along their normal, frames by time; one frame of all files where there is a fault.
         affine: voxel indices (column, row, slice) to RAS in mm, as rows; the slices' step is that of their positions.
-        fault: why it is no volume, in the words of an InputError; None where it is one.
-        note: what had to be assumed.
+        fault: why the images make no volume, in the words of an InputError; None where they do.
+        note: what had to be assumed; None where nothing was.
     """
 
     folder: Path
@@ -61,21 +61,21 @@ class Series:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether DICOM images lie in a folder itself, damaged ones included; the search ends at the first."""
+    """Whether a folder itself holds DICOM images, damaged ones included; the search ends at the first."""
     return folder.is_dir() and any(_is_image(path) for path in _listed(folder))
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a file is an image without doubt, though it may be damaged."""
+    """Whether a file is certainly an image, though it may be damaged."""
     image = read_image(path)
     return image is not None and not (isinstance(image, DamagedFile) and image.doubtful)
 
 
 def find(folder: Path) -> list[Series]:
-    """Every series in a folder, not below it, by name; a faulty one says so when it is read. Reads headers only.
+    """Every series in a folder, not below it, sorted by name; only headers are read. Reading a faulty one refuses it.
 
-    A damaged image is a fault of the series that it names; where it names none, of those whose files are named like
-    it, or of all. A file that is no DICOM by its content, but has the name of an image, is a damaged one.
+    A damaged image is a fault of the series that it names; if it names none, of the series whose files have similar
+    names; else of all. A file that has the name of an image, but is not DICOM by its content, is a damaged image.
 
     Raises:
         InputError: the folder cannot be listed.
@@ -97,7 +97,7 @@ def find(folder: Path) -> list[Series]:
 
 def _faults(damaged: list[DamagedFile], images: Mapping[str, list[Image]]) -> dict[str, list[DamagedFile]]:
     """The damaged files of each series, by its UID."""
-    uids_of: dict[str, list[str]] = {}  # of images named alike
+    uids_of: dict[str, list[str]] = {}  # by the pattern of the images' names
     for uid, group in images.items():
         for pattern in {_pattern(image.path) for image in group}:
             uids_of.setdefault(pattern, []).append(uid)
@@ -112,16 +112,16 @@ def _faults(damaged: list[DamagedFile], images: Mapping[str, list[Image]]) -> di
 
 
 def _series_of(file: DamagedFile, alike: list[str], images: Mapping[str, list[Image]]) -> list[str]:
-    """The UIDs of the series to which a damaged file may belong; ``alike`` have images that are named like it."""
+    """The UIDs of the series to which a damaged file may belong; those in ``alike`` have images of similar names."""
     written = _written_uids(file.path)
     present = [uid for uid in written if uid in images]
     return present or written[-1:] or alike or list(images) or [""]
 
 
 def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, str | None]:
-    """The voxels [X, Y, Z, frames] of a series, or of the only one in a folder, its affine, and what had to be assumed.
+    """Read a series, or the only one in a folder: voxels [X, Y, Z, frames], affine, and what had to be assumed.
 
-    The files' slope and intercept are applied; the affine leads to the patient's RAS axes, in mm.
+    Each file's slope and intercept are applied; the affine leads to the patient's RAS axes, in mm.
 
     Args:
         policy: what the user allows beyond what is safe.
@@ -166,7 +166,7 @@ def _only(folder: Path) -> Series:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The files, and links to such as are gone."""
+    """The files in a folder, and broken links."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_file() or not path.exists())
     except OSError as error:
@@ -174,12 +174,12 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _pattern(path: Path) -> str:
-    """A name without its numbers, which is that of the images beside it."""
+    """A file's name without its numbers, which the images of one series share."""
     return re.sub(r"\d+", "#", path.name)
 
 
 def _written_uids(path: Path) -> list[str]:
-    """The UIDs of series that stand in what is left of a damaged file."""
+    """The SeriesInstanceUIDs in what is left of a damaged file."""
     try:
         with path.open("rb") as stream:
             return [uid.decode() for uid in UID.findall(stream.read(1 << 20))]
@@ -188,7 +188,7 @@ def _written_uids(path: Path) -> list[str]:
 
 
 def _names(images: Mapping[str, list[Image]], faults: Mapping[str, list[DamagedFile]]) -> dict[str, str]:
-    """A name for each UID: by number, those of one number told apart by the order of their UIDs."""
+    """A name for each UID, by the series' number; series of one number are counted in the order of their UIDs."""
     sharing: dict[str, list[str]] = {}
     for uid in sorted({*images, *faults}):
         numbers = [image.number for image in images.get(uid, []) if image.number is not None]
@@ -202,7 +202,7 @@ def _names(images: Mapping[str, list[Image]], faults: Mapping[str, list[DamagedF
 
 
 def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: Sequence[DamagedFile]) -> Series:
-    """The series of these images, with its fault where it is no volume."""
+    """The series of these images, with its fault where they make no volume."""
     paths = [image.path for image in images] + [file.path for file in faults]
     series = Series(folder, name, uid, (tuple(paths),))
     try:
@@ -217,7 +217,7 @@ def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: 
 
 
 def _check_kinds(images: Sequence[Image]) -> None:
-    """Refuse what is no slice of a grey image, and what is there twice."""
+    """Refuse images that are not slices of one grey scan, and doubled ones."""
     for image in images:
         if image.size[2] > 1:
             raise InputError(
@@ -230,11 +230,11 @@ def _check_kinds(images: Sequence[Image]) -> None:
         check_values(image)
     instances = [image.instance for image in images if image.instance]
     if len(set(instances)) < len(instances):
-        raise InputError("the same image in two files: take the copies out")
+        raise InputError("the same image in two files: remove the copies")
 
 
 def _check_alike(images: Sequence[Image]) -> None:
-    """Refuse slices that are not parallel and equal."""
+    """Refuse slices that are not parallel, or differ in size or spacing."""
     sizes = sorted({f"{image.size[0]} x {image.size[1]}" for image in images})
     if len(sizes) > 1:
         raise InputError(f"slices of different sizes ({', '.join(sizes)}): give each size in a folder of its own")
@@ -245,5 +245,5 @@ def _check_alike(images: Sequence[Image]) -> None:
 
 
 def _spread(values: Sequence[tuple[float, ...]]) -> float:
-    """The largest difference between two values of one kind."""
+    """The largest difference between two vectors in one component."""
     return float(np.ptp(np.array(values), axis=0).max())

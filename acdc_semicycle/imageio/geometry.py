@@ -1,4 +1,4 @@
-"""What a scan's header says of its geometry, what is wrong with that, and whether two scans share a grid."""
+"""What is odd about a scan's geometry, and whether two scans share a grid."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ UNITS = {1: "metres", 3: "microns"}  # by NIfTI's codes, as in IN_MM
 
 
 def geometry(path: Path, affine: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """A scan's spacing in mm, and what is odd about it, as (severity, text); faults the reader has refused.
+    """A scan's spacing in mm, and what is odd about it, as (severity, text); the reader has refused all faults.
 
     Args:
         path: the scan.
-        affine: to mm, as the scan was read.
+        affine: voxel indices to mm, as the reader gave it.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if ending(path) in NIFTI:
@@ -38,12 +38,12 @@ def geometry(path: Path, affine: Any) -> tuple[Any, list[tuple[str, str]]]:
 
 
 def shear(affine: Any) -> str | None:
-    """Why distances along the axes are not the patient's, if so."""
+    """Why distances along the axes are not the patient's; None where they are."""
     return None if orthogonal(affine) else "its axes are not at right angles"
 
 
 def check_grids(volume: Volume, reference: Volume) -> None:
-    """Refuse a volume whose voxels do not lie where the reference's do, with what is different."""
+    """Refuse a volume whose voxels do not lie where the reference's lie, and say what differs."""
     close = np.allclose(volume.spacing_mm, reference.spacing_mm, rtol=0.01)
     if volume.voxels.shape != reference.voxels.shape or not close:
         raise InputError(

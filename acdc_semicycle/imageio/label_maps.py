@@ -1,4 +1,4 @@
-"""Label maps, written on the grid of their scan: whole or not at all, and marked as written here."""
+"""Label maps are written on the grid of their scan, completely or not at all, and marked as written here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acdc_semicycle.imageio.volume import NIFTI, Volume, ending, orthogonal
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
 
-FORMATS = (".nii.gz", ".nrrd", ".mha")  # that label maps are written in
+FORMATS = (".nii.gz", ".nrrd", ".mha")  # in which label maps are written
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes
 MARK = "acdc_semicycle label map"  # in the header of what is written here
 GEOMETRY = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
@@ -24,14 +24,14 @@ GEOMETRY += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"
 
 
 def save(target: Path, voxels: NDArray, like: Volume) -> None:
-    """Write voxels on the grid of ``like`` and nothing else of its header; the file appears whole or not at all.
+    """Write voxels on the grid of ``like`` and nothing else of its header; the file appears completely or not at all.
 
     Args:
-        target: ends in one of FORMATS.
+        target: the file, which ends in one of FORMATS.
         voxels: [X, Y, Z] or with a fourth axis (frames, or classes of probabilities), in the order of storage.
 
     Raises:
-        InputError: NRRD or MetaImage of a sheared grid, which they cannot hold.
+        InputError: the grid is sheared, which NRRD and MetaImage cannot store.
     """
     if voxels.shape[:3] != like.voxels.shape[:3]:
         raise ValueError(f"{voxels.shape} voxels for a scan of {like.voxels.shape}")
@@ -45,12 +45,12 @@ def save(target: Path, voxels: NDArray, like: Volume) -> None:
 
 
 def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
-    """Write a NIfTI with the geometry of ``like``: that of its header field by field where it has one."""
+    """Write a NIfTI with the geometry of ``like``, copied field by field where ``like`` is a NIfTI, too."""
     header = nibabel.Nifti1Header()
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(voxels.shape)
     header["descrip"] = MARK.encode()
-    if isinstance(like.header, nibabel.Nifti1Header):  # NIfTI-2's is one, too
+    if isinstance(like.header, nibabel.Nifti1Header):  # of which NIfTI-2's is a subclass
         frames = voxels.shape[3:] == like.voxels.shape[3:]  # and not classes
         _copy_geometry(like.header, header, frames)
         affine = like.affine.copy()
@@ -59,14 +59,13 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
     else:
         image = nibabel.Nifti1Image(voxels, like.affine, header)
         image.set_sform(like.affine, code=1)
-        sheared = not orthogonal(like.affine)  # which a qform cannot be
-        image.set_qform(like.affine, code=0 if sheared else 1, strip_shears=True)
+        image.set_qform(like.affine, code=int(orthogonal(like.affine)), strip_shears=True)  # it cannot be sheared
         image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
 
 def _copy_geometry(source: Any, target: Any, frames: bool) -> None:
-    """Copy a header's fields as they are, those of time for frames; to compute them fails where one of them is odd."""
+    """Copy a header's geometry as it is, and for frames that of time; computing it anew fails for odd headers."""
     for name in GEOMETRY:
         target[name] = source[name]
     target["pixdim"][:4] = source["pixdim"][:4]
@@ -78,7 +77,7 @@ def _copy_geometry(source: Any, target: Any, frames: bool) -> None:
 
 
 def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
-    """Write NRRD or MetaImage to ``path``; ``target`` is what it will be called."""
+    """Write NRRD or MetaImage to ``path``; ``target`` is its final name, for messages."""
     import SimpleITK as sitk
 
     if not orthogonal(like.affine):

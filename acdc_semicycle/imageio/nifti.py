@@ -1,7 +1,7 @@
-"""NIfTI files that are what their headers say, checked before anything is allocated and read to the last byte.
+"""NIfTI is read here: the header is checked before anything is allocated, and the file read to its last byte.
 
-nibabel reads a file whose checksum is wrong, mends bad headers in silence, and allocates whatever a header asks for;
-SimpleITK fills what is missing with zeros.
+nibabel reads files with wrong checksums, corrects bad headers silently, and allocates whatever a header asks for;
+SimpleITK fills missing voxels with zeros.
 """
 
 from __future__ import annotations
@@ -46,22 +46,21 @@ FORMS = {  # by the length of the header
 
 
 def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], Any]:
-    """Voxels in the order of storage, slope and intercept applied, the affine to RAS in mm, and the header.
+    """Read voxels in the order of storage, slope and intercept applied, the affine to RAS in mm, and the header.
 
     Args:
         path: .nii, .nii.gz, or the .hdr of a pair.
         policy: what the user allows beyond what is safe.
 
     Raises:
-        InputError: the file is not what its header says, or nothing of a patient's is like that.
+        InputError: the file is not what its header says, or its geometry is impossible or in doubt.
         OSError, EOFError, zlib.error: it is damaged.
     """
-    paired = _is_pair(path)
     with _opened(path) as stream:
         block = stream.read(540)
         header = stored_header(path, block)
         if header is None:
-            if paired and policy.geometry:
+            if _is_pair(path) and policy.geometry:
                 return _analyze(path, policy)
             raise _no_nifti(path, block)
         start, end = _extent(path, header, policy)
@@ -70,8 +69,8 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
         if _is_packed(path):
             voxels = np.ndarray(shape, dtype, read_exactly(path, stream, block, end), start, order="F")
-        else:  # whose length is right
-            flat = np.fromfile(_image_of(path) if paired else path, dtype, offset=start)
+        else:  # whose length was compared
+            flat = np.fromfile(_voxels_file(path), dtype, offset=start)
             voxels = flat.reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None:
@@ -80,7 +79,7 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
 
 
 def stored_header(path: Path, block: bytes | None = None) -> Any:
-    """The header as it is stored, with nothing mended but the sign that is left of a quaternion; None if it is none.
+    """The header as it is stored, only the sign of the quaternion made 1 or -1; None if it is not a NIfTI header.
 
     Args:
         block: the first 540 bytes of the file; None reads them.
@@ -100,7 +99,7 @@ def stored_header(path: Path, block: bytes | None = None) -> Any:
     mark = block[344:348] if size == 348 else block[4:12]
     if mark != (form.pair if _is_pair(path) else form.single):
         return None
-    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # as the standard's own library has it
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # as the standard's own library does
     return header
 
 
@@ -116,22 +115,24 @@ def _is_packed(path: Path) -> bool:
 
 def _no_nifti(path: Path, block: bytes) -> InputError:
     """The error of a file that has no NIfTI header."""
-    old = b"\x5c\x01\x00\x00" in (block[:4], block[3::-1])  # 348, in either order of bytes
+    old = b"\x5c\x01\x00\x00" in (block[:4], block[3::-1])  # the length 348, in either byte order
     if old and block[344:347] not in (b"n+1", b"ni1"):
         return InputError(
-            f"{path} has no NIfTI mark: damaged, or Analyze, which does not tell left from right; convert it, or, an"
-            f" Analyze pair, set {environment.GEOMETRY}"
+            f"{path} has no NIfTI mark: it is damaged, or Analyze, which does not tell left from right; convert it, or"
+            f" set {environment.GEOMETRY} to sform to read an Analyze pair"
         )
-    return InputError(f"{path} is damaged or no NIfTI: {COPY}")
+    return InputError(f"{path} is damaged or not in NIfTI format: {COPY}")
 
 
 def _opened(path: Path) -> Any:
-    """The file's bytes, unpacked."""
+    """A stream of the file's bytes, unpacked."""
     return gzip.open(path) if _is_packed(path) else path.open("rb")
 
 
-def _image_of(path: Path) -> Path:
-    """The voxels' file of a pair."""
+def _voxels_file(path: Path) -> Path:
+    """The file that holds the voxels, of a pair the image's."""
+    if not _is_pair(path):
+        return path
     for end in (".img", ".IMG", ".Img"):
         if path.with_suffix(end).is_file():
             return path.with_suffix(end)
@@ -139,14 +140,14 @@ def _image_of(path: Path) -> Path:
 
 
 def _extent(path: Path, header: Any, policy: ReadingPolicy) -> tuple[int, int]:
-    """Where the voxels begin and end, in bytes, if that can be."""
+    """The bytes at which the voxels begin and end; refuse what cannot be."""
     count, dtype = _voxel_count(path, header), _voxel_type(path, header)
     first = float(header["vox_offset"])
     least = 0 if _is_pair(path) else FORMS[int(header["sizeof_hdr"])].first
     if not least <= first <= 2**31 or first != int(first):
-        raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or behind: {COPY}")
+        raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or later: {COPY}")
     start, end = int(first), int(first) + count * dtype.itemsize
-    stored = (_image_of(path) if _is_pair(path) else path).stat().st_size
+    stored = _voxels_file(path).stat().st_size
     check_size(path, count, end, stored, policy)
     if not _is_packed(path) and stored != end:
         what = "truncated" if stored < end else "longer than its header says"
@@ -155,7 +156,7 @@ def _extent(path: Path, header: Any, policy: ReadingPolicy) -> tuple[int, int]:
 
 
 def _voxel_count(path: Path, header: Any) -> int:
-    """The number of voxels, of axes that can be."""
+    """The number of voxels; refuse impossible axes."""
     axes, *sizes = header["dim"].tolist()
     if not 1 <= axes <= 7 or min(sizes[:axes]) < 1:
         raise InputError(f"{path} has the shape {sizes[: max(0, axes)]} ({axes} axes) in its header: {COPY}")
@@ -163,13 +164,13 @@ def _voxel_count(path: Path, header: Any) -> int:
 
 
 def _voxel_type(path: Path, header: Any) -> np.dtype:
-    """The type of a voxel, which is a number."""
+    """The type of a voxel; refuse those that are not one number."""
     code, bits = int(header["datatype"]), int(header["bitpix"])
     try:
         dtype = header.get_data_dtype()
     except (HeaderDataError, KeyError):
         raise InputError(f"{path} has the unknown data type {code}: {COPY}") from None
-    if not dtype.itemsize:  # what NumPy has no numbers for
+    if not dtype.itemsize:  # NumPy has no such numbers
         label = header.get_value_label("datatype")
         raise InputError(
             f"{path} has voxels of NIfTI's data type {code} ({label}): convert it to one of whole or real numbers"
@@ -180,21 +181,21 @@ def _voxel_type(path: Path, header: Any) -> np.dtype:
 
 
 def _check_scaling(path: Path, header: Any) -> None:
-    """Refuse infinite numbers; a slope of 0, or of NaN, which is what libraries leave there, is none."""
+    """Refuse infinite numbers. A slope of 0 or NaN, which libraries write where there is no scaling, means none."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     used = slope != 0 and not math.isnan(slope)
     if math.isinf(slope) or math.isinf(intercept) or (used and math.isnan(intercept)):
         raise InputError(
-            f"{path} has the slope {slope:g} and the intercept {intercept:g} in its header, and no voxel is a number by"
-            " them: restore it from its source"
+            f"{path} has the slope {slope:g} and the intercept {intercept:g} in its header, which make no voxel"
+            " a number: restore it from its source"
         )
 
 
 def _analyze(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
-    """An Analyze pair, once the user has said that left may be right."""
+    """Read an Analyze pair, where the user accepts that left may be right."""
     image: Any = nibabel.load(path)
     count = int(np.prod(image.shape, dtype=float))
     needed = count * image.get_data_dtype().itemsize
-    if count > policy.most_voxels or _image_of(path).stat().st_size < needed:
+    if count > policy.most_voxels or _voxels_file(path).stat().st_size < needed:
         raise InputError(f"{path} is truncated, or too large ({count:,} voxels): {COPY}")
     return np.asanyarray(image.dataobj), np.array(image.affine, float), None

@@ -1,4 +1,4 @@
-"""Where a NIfTI lies: by its qform or its sform, where these agree or the user has chosen one."""
+"""Where a NIfTI lies: by its qform or its sform, where both agree or the user has chosen one."""
 
 from __future__ import annotations
 
@@ -20,29 +20,34 @@ CONFLICT_MM = 1.0  # between the places where qform and sform put one corner of 
 
 
 def affine_of(path: Path, header: Any, policy: ReadingPolicy) -> NDArray[np.float64]:
-    """To RAS in mm, by the form that is coded."""
+    """The affine to RAS in mm, by the form whose code is set.
+
+    Raises:
+        InputError: no form is set, or the two disagree, and the policy chooses none; or one of them is impossible.
+    """
     _check_spacing(path, header)
     forms = _forms(path, header)
     if not forms:
         if policy.geometry is None:
             raise InputError(
                 f"{path} does not say where it lies in the patient (qform_code and sform_code are 0): restore it from"
-                f" its source, or set {environment.GEOMETRY} to sform, and left may be right"
+                f" its source, or set {environment.GEOMETRY} to sform to read it although left may be right"
             )
         return _in_mm(header, header.get_base_affine())
     if policy.geometry in forms:
         return forms[policy.geometry]
-    apart_mm = corner_distance(header.get_data_shape(), *forms.values()) if len(forms) == 2 else 0.0
+    affines = list(forms.values())
+    apart_mm = corner_distance(header.get_data_shape(), affines[0], affines[-1])  # of one with itself where it is alone
     if apart_mm > CONFLICT_MM:
         raise InputError(
             f"{path} has a qform and an sform that disagree by {apart_mm:.3g} mm, and programs differ in which they"
-            f" take: keep one, or set {environment.GEOMETRY} to sform or qform"
+            f" use: keep one, or set {environment.GEOMETRY} to sform or qform"
         )
-    return next(iter(forms.values()))
+    return affines[0]
 
 
 def _check_spacing(path: Path, header: Any) -> None:
-    """Refuse spacings that are no numbers above 0."""
+    """Refuse spacings that are not finite numbers above 0."""
     axes = min(int(header["dim"][0]), 3)
     spacing = header["pixdim"][1 : axes + 1].astype(float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
@@ -50,7 +55,7 @@ def _check_spacing(path: Path, header: Any) -> None:
 
 
 def _forms(path: Path, header: Any) -> dict[str, NDArray[np.float64]]:
-    """The affines that are coded, the sform's first."""
+    """The affines of the forms whose codes are set, the sform's first."""
     codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
     for name, code in codes.items():
         if not 0 <= code <= 5:
@@ -59,7 +64,7 @@ def _forms(path: Path, header: Any) -> dict[str, NDArray[np.float64]]:
 
 
 def _form(path: Path, header: Any, name: str) -> NDArray[np.float64]:
-    """The affine of one form: finite even where the other is taken, as a label map takes over both."""
+    """The affine of one form; it must be finite even if the other is used, because a label map copies both."""
     try:
         affine = header.get_sform() if name == "sform" else header.get_qform()
     except (HeaderDataError, ValueError):

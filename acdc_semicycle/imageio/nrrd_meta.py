@@ -1,4 +1,4 @@
-"""NRRD and MetaImage, read to the last byte; SimpleITK, which crashes on headers that make no sense, reads none."""
+"""NRRD and MetaImage are read here, to the last byte, without SimpleITK, which crashes on senseless headers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Storage(NamedTuple):
     """Where the voxels are stored, and how.
 
     Attributes:
-        file: that holds them, the header's own or one beside it.
+        file: the file that holds them, the header's own or one beside it.
         name: of that file, for messages.
         start: the byte from which lines and bytes are skipped.
-        lines, skipped: that are before the voxels; -1 bytes are all but the voxels.
-        last: whether they are the last bytes of the file, whatever is before them.
-        encoding: one of the four.
+        lines, skipped: numbers of lines and bytes to skip before the voxels; -1 skips all bytes but the voxels.
+        last: whether the voxels are the last bytes of the file, whatever precedes them.
+        encoding: RAW, PACKED, TEXT or HEX.
     """
 
     file: Path
@@ -49,14 +49,14 @@ class Storage(NamedTuple):
 
 
 def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
-    """Voxels in the order of storage, but frames last, and the affine to RAS in mm.
+    """Read voxels in the order of storage, but frames last, and the affine to RAS in mm.
 
     Args:
         policy: what the user allows beyond what is safe.
 
     Raises:
-        InputError: not one real number a voxel, not what its header says, or voxels that are not beside the header.
-        ValueError, zlib.error, OSError, EOFError: damaged.
+        InputError: the file is not what its header says, has several numbers a voxel, or its voxels are elsewhere.
+        ValueError, zlib.error, OSError, EOFError: it is damaged.
     """
     lines, header_end = nrrd_meta_header.read_lines(path)
     file = _voxels_file(path, lines)
@@ -83,16 +83,16 @@ def detached(path: Path) -> list[str]:
 
 
 def _file_names(lines: list[tuple[str, str]]) -> list[str]:
-    """The names of files in a header's lines; LOCAL, the header's own, is none."""
+    """The names of files in a header's lines, without LOCAL, which is the header's own."""
     names = [value for key, value in lines if key in ("elementdatafile", "datafile")]
     return [name.removeprefix("./") for name in names if name.upper() != "LOCAL"]
 
 
 def _voxels_file(path: Path, lines: list[tuple[str, str]]) -> Path:
-    """The file with the voxels, which may be the header's own; refused are all but plain names beside it."""
+    """The file with the voxels: the header's own, or one of a plain name beside it; refuse all others."""
     names = _file_names(lines)
     if path.name in names:
-        raise InputError(f"{path} says that its voxels are the header itself: {COPY}")
+        raise InputError(f"{path} names itself as the file of its voxels: {COPY}")
     for name in names:
         if len(name) > LONGEST_NAME:
             raise InputError(f"{path} takes its voxels from a file with a name of {len(name):,} characters: {COPY}")
@@ -105,12 +105,12 @@ def _voxels_file(path: Path, lines: list[tuple[str, str]]) -> Path:
 
 
 def _encoding(path: Path, fields: Fields) -> tuple[str, ...]:
-    """How the voxels are encoded: one of the four."""
+    """How the voxels are encoded: RAW, PACKED, TEXT or HEX."""
     if nrrd_meta_header.is_nrrd(path):
         for encoding in (RAW, PACKED, TEXT, HEX):
             if fields.get("encoding", "").lower() in encoding:
                 return encoding
-        raise InputError(f"{path} has its voxels in an encoding that is not known: store it as raw, gzip, ascii or hex")
+        raise InputError(f"{path} has its voxels in an unknown encoding: store it as raw, gzip, ascii or hex")
     if is_true(fields, "compresseddata"):
         return PACKED
     return RAW if is_true(fields, "binarydata", "T") else TEXT
@@ -122,7 +122,7 @@ def _storage(path: Path, fields: Fields, file: Path, header_end: int, encoding: 
     lines, skipped = _skip(path, fields, "lineskip"), _skip(path, fields, "byteskip")
     header_size = _skip(path, fields, "headersize")
     start = 0 if beside else header_end
-    if header_size > 0:  # a MetaImage counts from the file's begin
+    if header_size > 0:  # a MetaImage counts from the beginning of the file
         start = header_size
     last = encoding == RAW and (skipped < 0 or (header_size < 0 and beside))
     name = f"{path} ({file.name})" if beside else path
@@ -130,18 +130,18 @@ def _storage(path: Path, fields: Fields, file: Path, header_end: int, encoding: 
 
 
 def _skip(path: Path, fields: Fields, key: str) -> int:
-    """How many lines or bytes are before the voxels; of bytes -1 for all but the voxels'."""
+    """The number of lines or bytes before the voxels; -1 for all bytes but the voxels."""
     word = fields.get(key, "0")
     if not re.fullmatch(r"-1|\d{1,18}", word):
-        raise InputError(f"{path} has a {key} that is no number of lines or bytes: {COPY}")
+        raise InputError(f"{path} has a {key} that is not a number of lines or bytes: {COPY}")
     return int(word)
 
 
 def _check_skips(path: Path, storage: Storage) -> None:
-    """Refuse to skip what cannot be skipped."""
+    """Refuse impossible numbers of lines or bytes to skip."""
     if not 0 <= storage.lines <= MOST_LINES or (storage.skipped < 0 and storage.encoding != RAW):
         raise InputError(
-            f"{path} has a line skip or a byte skip that is no number of lines or bytes before its voxels: {COPY}"
+            f"{path} has a line skip or a byte skip that is not a number of lines or bytes before its voxels: {COPY}"
         )
 
 
@@ -163,7 +163,7 @@ def _voxels(storage: Storage, dtype: np.dtype, count: int) -> NDArray:
 
 
 def _skip_lines(storage: Storage, stream: IO[bytes]) -> None:
-    """Read the lines before the voxels."""
+    """Read past the lines before the voxels."""
     for _ in range(storage.lines):
         if not stream.readline(CHUNK).endswith(b"\n"):
             raise InputError(
@@ -172,7 +172,7 @@ def _skip_lines(storage: Storage, stream: IO[bytes]) -> None:
 
 
 def _skip_bytes(content: Any, count: int) -> None:
-    """Read the bytes before the voxels, as many as there are, in pieces that are not kept."""
+    """Read past the bytes before the voxels, as far as there are any, without keeping them."""
     while count > 0:
         piece = content.read(min(count, CHUNK))
         if not piece:
@@ -181,7 +181,7 @@ def _skip_bytes(content: Any, count: int) -> None:
 
 
 def _numbers(name: Path | str, stream: IO[bytes], dtype: np.dtype, count: int) -> NDArray:
-    """All numbers of a text, which are as many; no more is kept of what is longer."""
+    """The numbers of a text; refuse another count, without keeping more than that."""
     parts: list[NDArray] = []
     total = 0
     for words in _words(name, stream):
@@ -196,7 +196,7 @@ def _numbers(name: Path | str, stream: IO[bytes], dtype: np.dtype, count: int) -
 
 
 def _words(name: Path | str, stream: IO[bytes]) -> Iterator[list[bytes]]:
-    """The words of a text, piece by piece, each short enough for a number."""
+    """The words of a text, piece by piece; refuse words that cannot be numbers."""
     rest = b""
     while True:
         piece = stream.read(CHUNK)
@@ -205,7 +205,7 @@ def _words(name: Path | str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         if piece and words and not text[-1:].isspace():
             rest = words.pop()  # the next piece may continue it
         if b"_" in piece or any(len(word) > LONGEST_NUMBER for word in (*words, rest)):
-            raise InputError(f"{name} is damaged: what should be its voxels are no numbers: {COPY}")
+            raise InputError(f"{name} is damaged: its voxels are not numbers: {COPY}")
         if words:
             yield words
         if not piece:
@@ -213,7 +213,7 @@ def _words(name: Path | str, stream: IO[bytes]) -> Iterator[list[bytes]]:
 
 
 def _hex_bytes(stream: IO[bytes], size: int) -> bytes:
-    """What hexadecimal digits say, lines of them or not; no more than one byte more than there should be."""
+    """The bytes of hexadecimal digits, in lines or not; at most one byte more than there should be."""
     digits = bytearray()
     while len(digits) <= 2 * size:
         piece = stream.read(CHUNK)
@@ -224,12 +224,12 @@ def _hex_bytes(stream: IO[bytes], size: int) -> bytes:
 
 
 def _unpacked(stream: Any) -> Any:
-    """What a gzip's members or a zlib stream hold up to their checksums, at which SimpleITK does not look."""
+    """The content of a gzip file or a zlib stream, whose checksum is compared; SimpleITK does not do that."""
     return gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else _Inflated(stream)
 
 
 class _Inflated(io.RawIOBase):
-    """What a zlib stream holds, and nothing after it; gzip.GzipFile is the same for gzip's."""
+    """The content of a zlib stream, after which nothing may follow, as gzip.GzipFile is for gzip."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.reader = stream, zlib.decompressobj()
@@ -247,5 +247,5 @@ class _Inflated(io.RawIOBase):
                 buffer[: len(piece)] = piece
                 return len(piece)
         if self.reader.unused_data or self.stream.read(1):
-            raise OSError("something is behind its checksum")
+            raise OSError("something follows its checksum")
         return 0

@@ -1,4 +1,4 @@
-"""What the header of an NRRD or a MetaImage says, each field looked at: what SimpleITK crashes on is refused here."""
+"""The header of an NRRD or a MetaImage, checked field by field: what SimpleITK crashes on is refused here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ NRRD_END = re.compile(rb"\r?\n\r?\n")
 META_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*(\n|\Z)", re.MULTILINE | re.IGNORECASE)
 
 # names in lower case and without spaces
-ENCODED = {"encoding", "endian", "lineskip", "byteskip", "datafile"}  # an NRRD's, which in a MetaImage are a user's
+ENCODED = {
+    "encoding",
+    "endian",
+    "lineskip",
+    "byteskip",
+    "datafile",
+}  # of an NRRD; in a MetaImage they are the user's own
 NRRD = ENCODED | {
     "content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes", "spacings",
     "thicknesses", "axismins", "axismaxs", "centers", "centerings", "labels", "units", "kinds", "min", "max",
@@ -48,7 +54,7 @@ META_TYPES = {
     "u1": "met_uchar",
     "i2": "met_short",
     "u2": "met_ushort",
-    "i4": "met_int|met_long",  # on every machine
+    "i4": "met_int|met_long",  # of four bytes on every machine
     "u4": "met_uint|met_ulong",
     "i8": "met_long_long",
     "u8": "met_ulong_long",
@@ -58,15 +64,15 @@ META_TYPES = {
 
 
 def is_nrrd(path: Path) -> bool:
-    """Whether a file is an NRRD by its name, and no MetaImage."""
+    """Whether a file is an NRRD, and not a MetaImage, by its name."""
     return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
 def read_lines(path: Path) -> tuple[list[tuple[str, str]], int]:
-    """The header's lines as names, in lower case and without spaces, and values; and the byte at which it ends.
+    """The header's lines as pairs of name and value, and the byte at which the header ends.
 
     Raises:
-        InputError: no header, or with a line that is none of one.
+        InputError: there is no header, or a line of it is not a field.
     """
     with path.open("rb") as stream:
         block = stream.read(LONGEST_HEADER)
@@ -74,7 +80,7 @@ def read_lines(path: Path) -> tuple[list[tuple[str, str]], int]:
 
 
 def _nrrd_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
-    """The lines of an NRRD's header, which ends with an empty one or with the file."""
+    """The lines of an NRRD's header, which ends with an empty line or with the file."""
     if not NRRD_MAGIC.match(block):
         raise InputError(_damaged(path))
     end = NRRD_END.search(block)
@@ -82,13 +88,13 @@ def _nrrd_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
     lines: list[tuple[str, str]] = []
     for line in block[:size].split(b"\n")[1:]:
         key, colon, value = line.partition(b":")
-        note = line.startswith(b"#") or value.startswith(b"=")  # KEY:=VALUE, which may say anything
+        note = line.startswith(b"#") or value.startswith(b"=")  # KEY:=VALUE may say anything
         if note or not line.strip():
             continue
         if not colon or value[:1] not in (b" ", b"\t"):
-            raise InputError(_damaged(path, "its header has a line that is no field"))
+            raise InputError(_damaged(path, "its header has a line that is not a field"))
         lines.append((_name(key), _text(value)))
-        if lines[-1][0] == "datafile" and lines[-1][1].upper() == "LIST":  # the files' lines follow
+        if lines[-1][0] == "datafile" and lines[-1][1].upper() == "LIST":  # lines with names of files follow
             break
     return lines, size
 
@@ -104,7 +110,7 @@ def _meta_lines(path: Path, block: bytes) -> tuple[list[tuple[str, str]], int]:
             continue
         key, equals, value = line.partition(b"=")
         if not equals:
-            raise InputError(_damaged(path, "its header has a line that is no field"))
+            raise InputError(_damaged(path, "its header has a line that is not a field"))
         if _name(key) not in ENCODED:
             lines.append((_name(key), _text(value)))
     return lines, end.end()
@@ -116,15 +122,15 @@ def _name(key: bytes) -> str:
 
 
 def _text(value: bytes) -> str:
-    """A field's value; bytes that are no UTF-8 are kept, as in names of files."""
+    """A field's value; bytes that are not UTF-8 are kept, as in names of files."""
     return value.strip(b" \t\r").decode("utf-8", "surrogateescape")
 
 
 def fields_by_name(path: Path, lines: list[tuple[str, str]]) -> Fields:
-    """The header's fields, each said once.
+    """The header's fields by their names; a field that is there twice must have one value.
 
     Raises:
-        InputError: says which is said twice; no other word of the header, which may name the patient.
+        InputError: quotes no value, which may name the patient.
     """
     nrrd = is_nrrd(path)
     known = NRRD if nrrd else META
@@ -133,10 +139,10 @@ def fields_by_name(path: Path, lines: list[tuple[str, str]]) -> Fields:
         if nrrd and name not in known:
             raise InputError(_damaged(path, "its header has a field that NRRD does not have"))
         if name in known and fields.get(name, value) != value:
-            raise InputError(_damaged(path, f"its header says {name} twice, and not the same"))
+            raise InputError(_damaged(path, f"its header gives {name} two different values"))
         fields[name] = value
     if fields.get("objecttype", "image").lower() != "image" and not nrrd:
-        raise InputError(f"{path} is no image by its ObjectType: give a scan")
+        raise InputError(f"{path} is not an image by its ObjectType: give a scan")
     return fields
 
 
@@ -150,13 +156,13 @@ def sizes(path: Path, fields: Fields) -> tuple[int, ...]:
 
 
 def voxel_type(path: Path, fields: Fields, text: bool) -> np.dtype:
-    """The type of one voxel, with the order of its bytes; where voxels are stored as text there is none."""
+    """The type of one voxel, with its byte order unless voxels are stored as text."""
     if is_nrrd(path):
         code = _code(NRRD_TYPES, fields.get("type", ""))
     else:
         code = _code(META_TYPES, fields.get("elementtype", "").lower().removesuffix("_array"))
     if code is None:
-        raise InputError(_damaged(path, "its header says no type of voxels that is known"))
+        raise InputError(_damaged(path, "its header gives no known type of voxels"))
     if not is_nrrd(path) and "elementnumberofchannels" in fields:
         [channels] = _whole_numbers(path, fields, "elementnumberofchannels", 1)
         one_number(path, channels)
@@ -167,7 +173,7 @@ def voxel_type(path: Path, fields: Fields, text: bool) -> np.dtype:
 
 
 def _code(types: dict[str, str], name: str) -> str | None:
-    """NumPy's code of a type's name; None where there is none."""
+    """NumPy's code of a type by its name; None where it is unknown."""
     for code, names in types.items():
         if name.lower() in names.split("|"):
             return code
@@ -186,7 +192,7 @@ def is_true(fields: Fields, key: str, default: str = "") -> bool:
 
 
 def _byte_order(path: Path, fields: Fields) -> Literal["<", ">"]:
-    """The order of a voxel's bytes; a MetaImage that does not say so is little-endian."""
+    """The order of a voxel's bytes; a MetaImage that does not give it is little-endian."""
     orders = set()
     if is_nrrd(path):
         orders.add(fields.get("endian", "").lower())
@@ -198,11 +204,11 @@ def _byte_order(path: Path, fields: Fields) -> Literal["<", ">"]:
         return ">"
     if orders == {"little"} or not orders:
         return "<"
-    raise InputError(_damaged(path, "its header does not say the order of the voxels' bytes, or says two"))
+    raise InputError(_damaged(path, "its header gives no order of the voxels' bytes, or two"))
 
 
 def _whole_numbers(path: Path, fields: Fields, name: str, count: int) -> list[int]:
-    """As many whole numbers above 0."""
+    """The numbers of a field: so many whole ones above 0."""
     words = fields.get(name, "")[:100].split()
     numbers = [int(word) for word in words if re.fullmatch(r"[0-9]{1,15}", word)]
     if not len(numbers) == len(words) == count or 0 in numbers:
@@ -211,7 +217,7 @@ def _whole_numbers(path: Path, fields: Fields, name: str, count: int) -> list[in
 
 
 def _damaged(path: Path, why: str = "") -> str:
-    """The words for a file that is not what its name says, with the reason if it is known."""
+    """The message for a file that is not what its name says, with the reason if it is known."""
     kind = "NRRD" if is_nrrd(path) else "MetaImage"
     reason = f" ({why})" if why else ""
-    return f"{path} is truncated, damaged or no {kind}{reason}: {COPY}"
+    return f"{path} is truncated, damaged or not in {kind} format{reason}: {COPY}"

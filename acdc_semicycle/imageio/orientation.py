@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 # What the first and the second axis of a slice should point to, in RAS: in an axial slice to the patient's right and to
 # the front, in a coronal one right and up, in a sagittal one to the front and up. An identity affine stays as stored.
 TARGETS = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
-CLOSE = 1.01  # spacings are taken as different from this ratio on
+CLOSE = 1.01  # spacings with at least this ratio count as different
 
 
 class Layout(NamedTuple):
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
         return voxels.transpose(*self.order, *rest)[self._steps]
 
     def undo(self, voxels: NDArray) -> NDArray:
-        """The way back; a view."""
+        """The inverse of ``apply``; a view."""
         rest = range(3, voxels.ndim)
         return voxels[self._steps].transpose(*np.argsort(self.order).tolist(), *rest)
 
@@ -54,11 +54,13 @@ def displayed(plane: NDArray, turned: bool) -> NDArray:
     """A canonical slice [H, W] as a picture [rows, columns].
 
     Args:
-        turned: into the radiologist's view, the patient's left on the right, front or head above; not where the file
-            has lost its directions.
+        turned: whether to turn it into the radiologist's view: the patient's left on the right, front or head above.
+            Not possible where the file has lost its directions.
     """
-    seen = plane.swapaxes(0, 1)
-    return np.ascontiguousarray(seen[::-1, ::-1] if turned else seen)
+    picture = plane.swapaxes(0, 1)
+    if turned:
+        picture = picture[::-1, ::-1]
+    return np.ascontiguousarray(picture)
 
 
 def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:
@@ -67,7 +69,7 @@ def layout(affine: NDArray[Any], shape: Sequence[int]) -> Layout:
     The slice axis is the only one of a single voxel; else that of the largest spacing; where spacings are equal that of
     the fewest voxels; else the one nearest to the patient's long axis. The other two are placed and flipped so that
     they point best to the patient's right and front, and front and head; the slices make it right-handed. Ties, at
-    exactly 45 degrees, go by the directions themselves, so not by the order of storage.
+    exactly 45 degrees, are broken by the directions themselves, not by the order of storage.
     """
     columns = np.array(affine, float)[:3, :3].T
     spacing = np.linalg.norm(columns, axis=1)
@@ -101,6 +103,6 @@ def _slice_axis(spacing: NDArray[Any], shape: Sequence[int], directions: NDArray
 
 
 def _upward(direction: NDArray[Any]) -> list[float]:
-    """A direction, or its opposite, as head, front, right: the one whose first component that is not 0 is positive."""
+    """A direction as head, front, right, reversed where its first component that is not 0 is negative."""
     rounded = np.round(direction[[2, 1, 0]], 3)
     return (rounded * np.sign(rounded[rounded != 0][0])).tolist()

@@ -1,4 +1,4 @@
-"""Pictures, PNG or JPEG for instance: complete or refused, as intensities or as classes."""
+"""Pictures such as PNG and JPEG are read here, as intensities or as classes; incomplete ones are refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from acdc_semicycle.runtime.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 IGNORED = 255
-"""A mask's value where nobody said what a pixel is: never trained, never scored."""
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content: others, such as EPS, start other programs
-MOST_PIXELS = 1 << 27  # of a picture, 134 million, unless SEMICYCLE_MAX_VOXELS says otherwise
+"""A mask's value of pixels that are not annotated: never trained on, never scored."""
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "TIFF",
+    "WEBP",
+)  # by content; Pillow would start other programs for some others, such as EPS
+MOST_PIXELS = 1 << 27  # in a picture, 134 million, unless the policy says otherwise
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -27,13 +33,13 @@ def is_picture(path: str | Path) -> bool:
 
 
 def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image:
-    """A picture that is complete, turned as its EXIF note says.
+    """Read a complete picture, turned as its EXIF note says.
 
     Args:
-        policy: what the user allows beyond what is safe; None is the environment's.
+        policy: what the user allows beyond what is safe; None reads it from the environment.
 
     Raises:
-        InputError: missing, truncated, damaged, no picture, or one that would fill the memory.
+        InputError: the picture is missing, truncated, damaged, or would fill the memory; or the file is not a picture.
     """
     if policy is None:
         policy = from_environment()
@@ -42,6 +48,8 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
     limit = _limit_pixels(policy)
     try:
         with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > limit:  # where Pillow's warning is not an error
+                raise Image.DecompressionBombError
             pages = getattr(picture, "n_frames", 1)
             upright = ImageOps.exif_transpose(picture)
     except BOMB as error:
@@ -51,7 +59,7 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
         ) from error
     except (*DAMAGE, SyntaxError) as error:
         raise InputError(
-            f"{path} is truncated, damaged or no picture ({error}): copy it again from its source"
+            f"{path} is truncated, damaged or not a picture ({error}): copy it again from its source"
         ) from error
     if pages > 1:
         raise InputError(f"{path} has {pages} pages: give one picture a file")
@@ -59,19 +67,19 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
 
 
 def _limit_pixels(policy: ReadingPolicy) -> int:
-    """Make Pillow refuse, in all of this process, pictures of more pixels than these."""
+    """Make Pillow refuse larger pictures, in all of this process; the largest number of pixels."""
     limit = policy.max_voxels or MOST_PIXELS
     if limit != Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # else it is an error only from twice as many on
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # otherwise an error only from twice as many on
     return limit
 
 
 def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
-    """The picture as [H, W, channels]; 16-bit and floating-point greys as they are.
+    """The picture as [H, W, channels]; 16-bit and floating-point greys keep their values.
 
     Raises:
-        InputError: pixels that are no numbers.
+        InputError: pixels are NaN or infinite.
     """
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, np.float32)[..., None]
@@ -82,12 +90,12 @@ def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
 
 
 def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:
-    """What a mask [H, W, 1] stores, and whether that are classes already because it was read by colour.
+    """The values of a mask [H, W, 1], and whether they are classes already because the mask was read by colour.
 
-    A palette whose colours are all different classes' is read by colour: programs that save anew may renumber it.
+    A palette in which each colour belongs to another class is read by colour: programs may renumber it on saving.
 
     Raises:
-        InputError: a colour picture with a colour that is no class's.
+        InputError: a colour picture has a colour that no class has.
     """
     if picture.mode == "P":
         return _from_palette(picture, colours)
@@ -99,7 +107,7 @@ def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, .
 
 
 def _from_palette(picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:
-    """Classes, if each number that occurs has the colour of another class; else the numbers as they are."""
+    """Classes and True, if each number that occurs has the colour of another class; else the numbers and False."""
     numbers = np.asarray(picture)
     palette = np.array(picture.getpalette("RGB"), int).reshape(-1, 3)
     table, classes = np.arange(256), set()
@@ -121,7 +129,7 @@ def _from_colours(path: Path, picture: Image.Image, colours: Mapping[tuple[int, 
     for colour in map(tuple, present.tolist()):
         if colour not in colours:
             raise InputError(
-                f"{path} holds the colour {colour}, no class's: give class indices, or colours of the classes"
+                f"{path} holds the colour {colour}, which no class has: give class indices, or colours of the classes"
             )
         classes.append(colours[colour])
     return np.array(classes)[inverse].reshape(*pixels.shape[:2], 1)

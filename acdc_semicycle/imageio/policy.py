@@ -1,4 +1,4 @@
-"""What the readers may accept beyond what is safe: one object, handed down from the doors by argument."""
+"""What the readers may accept beyond what is safe: one object that is passed to them as an argument."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from acdc_semicycle.runtime import environment
 
-MOST_VOXELS = 2**30  # of a scan, unless a user allows more
+MOST_VOXELS = 2**30  # in a scan, unless the user allows more
 
 
 @dataclass(frozen=True)
 class ReadingPolicy:
-    """What a user allows the readers; by default nothing beyond what is safe.
+    """What the user allows the readers; by default nothing beyond what is safe.
 
     Attributes:
-        max_voxels: the most voxels that an image may have; None where the user sets no limit of their own.
-        geometry: ``"sform"`` or ``"qform"``, the form of a NIfTI to take where its two disagree; either also accepts
-            files that do not say where they lie. None refuses both.
+        max_voxels: the most voxels that an image may have; None is the reader's own limit.
+        geometry: ``"sform"`` or ``"qform"``, the form of a NIfTI to use where its two disagree; either value also
+            accepts files that do not say where they lie. None refuses both.
         repair: whether NaN and infinite voxels of an image become its lowest number; in masks they never do.
     """
 

@@ -1,4 +1,4 @@
-"""A scan in memory, and what the files are called that hold one."""
+"""A scan in memory, and the endings of files that hold one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acdc_semicycle.imageio.orientation import Layout, displayed, layout
 NIFTI = (".nii", ".nii.gz", ".hdr")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = (*NIFTI, *ITK)
-FINEST_MM, COARSEST_MM = 0.1, 50.0  # of the spacings that a patient is scanned with
+FINEST_MM, COARSEST_MM = 0.1, 50.0  # limits of the spacings that patients are scanned with
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Volume:
     Attributes:
         voxels: [X, Y, Z, frames] in the order of storage, as numbers (slope and intercept applied).
         affine: voxel indices to the patient's RAS axes, in mm.
-        header: of a NIfTI file, whose geometry a label map takes over field by field.
-        path: what was read, for messages.
-        doubt: why the affine is not to be believed in full, if so.
+        header: the NIfTI header, from which a label map copies the geometry field by field; None for other files.
+        path: the file or folder that was read, for messages.
+        doubt: why the affine cannot be trusted in full; None where it can.
     """
 
     voxels: NDArray
@@ -38,11 +38,11 @@ class Volume:
 
     @property
     def layout(self) -> Layout:
-        """From the stored axes to the network's."""
+        """The way from the stored axes to the network's."""
         return layout(self.affine, self.voxels.shape[:3])
 
     def shown(self, canonical: NDArray) -> NDArray:
-        """A canonical slice [H, W] as a picture [rows, columns], in the radiologist's view if that is known."""
+        """A canonical slice [H, W] as a picture [rows, columns], in the radiologist's view if directions are known."""
         return displayed(canonical, turned=self.spacing_fault is None)
 
     @property
@@ -57,7 +57,7 @@ class Volume:
 
     @property
     def spacing_fault(self) -> str | None:
-        """Why nothing in millimetres is to be believed; None where the spacing is one."""
+        """Why nothing in millimetres can be trusted; None where it can."""
         if self.doubt:
             return self.doubt
         if np.allclose(self.spacing_mm, 1, atol=1e-6):
@@ -68,7 +68,7 @@ class Volume:
 
 
 def ending(path: str | Path) -> str:
-    """What a scan's name ends in, in lower case (``.nii.gz`` whole); empty where it is no scan's."""
+    """What a scan's name ends in, in lower case (``.nii.gz`` whole); empty for other files."""
     for end in SCANS:
         if str(path).lower().endswith(end):
             return end

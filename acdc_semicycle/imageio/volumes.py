@@ -1,4 +1,4 @@
-"""Scans as files store them: NIfTI, NRRD, MetaImage and DICOM in, label maps of the same grid out."""
+"""Scans are read here, from NIfTI, NRRD, MetaImage and DICOM, and label maps written on the same grid."""
 
 from __future__ import annotations
 
@@ -21,27 +21,40 @@ from acdc_semicycle.runtime.errors import InputError
 if TYPE_CHECKING:
     from acdc_semicycle.imageio.dicom_series import Series
 
-__all__ = ["DAMAGE", "FORMATS", "ITK", "MARK", "NIFTI", "SCANS", "Volume", "ending", "ours", "read", "save"]
+__all__ = [
+    "DAMAGE",
+    "FORMATS",
+    "ITK",
+    "MARK",
+    "NIFTI",
+    "SCANS",
+    "Volume",
+    "ending",
+    "frame_count",
+    "ours",
+    "read",
+    "save",
+]
 
 log = logging.getLogger("semicycle")
 
-STEPS = 2**20  # of single precision's 2^24, that an image may be away from zero, in units of its range
+STEPS = 2**20  # how far from zero an image may be, in units of its range; single precision resolves 2^24
 
 
 def read(
     path: str | Path | Series, frames: bool = False, mask: bool = False, policy: ReadingPolicy | None = None
 ) -> Volume:
-    """A scan that is complete and finite; a folder is a DICOM series.
+    """Read a scan, complete and finite; a folder is read as a DICOM series.
 
     Args:
         path: a .nii, .nii.gz, .hdr, .nrrd, .nhdr, .mha or .mhd file, a folder of one DICOM series, or a series.
         frames: whether a cine may have more than one frame.
-        mask: whether it holds labels, in which nothing is ever repaired.
-        policy: what the user allows beyond what is safe; None is the environment's.
+        mask: whether it holds labels, which are never repaired.
+        policy: what the user allows beyond what is safe; None reads it from the environment.
 
     Raises:
-        InputError: missing, truncated, damaged, of another kind, with NaN, not three-dimensional, an image whose range
-            networks cannot see, or of a geometry that is in doubt.
+        InputError: the file is missing, truncated, damaged, of another kind, holds NaN, or is not three-dimensional;
+            its range is one that networks cannot see, or its geometry is in doubt.
     """
     if isinstance(path, str):
         path = Path(path)
@@ -63,12 +76,29 @@ def read(
     return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
 
 
+def frame_count(path: Path, policy: ReadingPolicy | None = None) -> int:
+    """The number of frames of a scan: of a NIfTI from its header, else from the whole file.
+
+    Raises:
+        InputError: as :func:`read`.
+    """
+    if path.is_file() and ending(path) in NIFTI:
+        try:
+            header = nifti.stored_header(path)
+        except (*DAMAGE, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        if header is not None:
+            shape = header.get_data_shape()
+            return max(1, int(shape[3])) if len(shape) > 3 else 1
+    return read(path, frames=True, policy=policy).voxels.shape[3]
+
+
 def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any]:
     """Voxels, affine and header of one file; whatever libraries raise for a damaged one becomes an InputError."""
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a {' '.join(SCANS)} volume")
     if not ending(path):
-        raise InputError(f"{path} is no scan by its name: give a {' '.join(SCANS)} volume")
+        raise InputError(f"{path} is not named like a scan: give a {' '.join(SCANS)} volume")
     reader = nifti if ending(path) in NIFTI else nrrd_meta
     try:
         return reader.read(path, policy)
@@ -79,14 +109,14 @@ def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    """What a library raised, in words: of the system as it is, of a format without what it quotes of the file."""
+    """The error that a library raised as one for the user, without what it quotes of the file."""
     reason = getattr(error, "strerror", None)
-    if reason:  # whatever is in the file
-        return InputError(f"{path} cannot be read ({reason}): see that it is yours to read, and whole")
+    if reason:  # the system refuses, whatever is in the file
+        return InputError(f"{path} cannot be read ({reason}): check that you may read it and that it is complete")
     kind = "NIfTI" if ending(path) in NIFTI else ending(path)[1:].upper()
     lines = re.sub(r'".*"', "...", str(error)).strip().splitlines()  # what is quoted may name the patient
     reason = lines[-1] if lines else type(error).__name__
-    return InputError(f"{path} is truncated, damaged or no {kind} ({reason}): copy it again from its source")
+    return InputError(f"{path} is truncated, damaged or not in {kind} format ({reason}): copy it again from its source")
 
 
 def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
@@ -105,11 +135,13 @@ def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> N
         voxels = _finite(name, voxels, mask, policy)
     if not mask:
         _check_range(name, voxels)
-    return voxels if voxels.ndim == 4 else voxels[..., None]
+    if voxels.ndim == 3:
+        voxels = voxels[..., None]
+    return voxels
 
 
 def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
-    """The voxels, all of them finite in single precision, which is what networks see."""
+    """The voxels, finite in single precision as networks use it: repaired where the policy allows, else refused."""
     with np.errstate(over="ignore"):
         finite = np.isfinite(voxels.astype(np.float32, copy=False))
     if finite.all():
@@ -123,7 +155,7 @@ def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> ND
 
 
 def _check_range(name: str, voxels: NDArray) -> None:
-    """Refuse intensities whose differences single precision, which is what networks see, loses or cannot hold."""
+    """Refuse intensities that single precision, in which networks compute, cannot represent or tell apart."""
     if voxels.dtype.itemsize < 4:
         return
     low, high = voxels.min(), voxels.max()
@@ -132,6 +164,6 @@ def _check_range(name: str, voxels: NDArray) -> None:
     single = np.finfo(np.float32)
     if span and not max(float(single.tiny), farthest / STEPS) <= span <= float(single.max):
         raise InputError(
-            f"{name} holds intensities from {low} to {high}, which single precision cannot hold, or not tell apart:"
-            " move or scale them"
+            f"{name} holds intensities from {low} to {high}, which single precision cannot represent or tell apart:"
+            " shift or scale them"
         )

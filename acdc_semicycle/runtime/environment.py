@@ -1,13 +1,13 @@
-"""What a user may allow beyond what is safe, in the environment: the same for every command, and for all its workers.
+"""What the user may allow beyond what is safe, as variables of the environment that every command and worker sees.
 
 ``SEMICYCLE_MAX_VOXELS``  the most voxels that an image may have; 2^30 unless it is set, of a picture 2^27
-``SEMICYCLE_GEOMETRY``    ``sform`` or ``qform``: which of a NIfTI's two to take where they disagree; either also takes
+``SEMICYCLE_GEOMETRY``    ``sform`` or ``qform``: which of a NIfTI's two to use where they disagree; either also accepts
                           a file that does not say where it lies in the patient (a NIfTI without both, an NRRD
                           without an anatomical space, directions or origin, a MetaImage without TransformMatrix,
-                          Offset or ElementSpacing), and Analyze files, whose sides are anybody's guess
+                          Offset or ElementSpacing), and Analyze files, whose left and right are unknown
 ``SEMICYCLE_REPAIR``      ``1``: NaN and infinite voxels of images become the image's lowest number
 
-The readers see none of these: :func:`acdc_semicycle.imageio.policy.from_environment` makes of them one object.
+Readers do not look at them: :func:`acdc_semicycle.imageio.policy.from_environment` makes one object of them.
 """
 
 import os

@@ -63,7 +63,7 @@ PLANTED = {
     "truncated": (lambda r, n, _: cut(image(r, n)), FAULT, "truncated"),
     "bit": (lambda r, n, _: flip_a_bit(image(r, n)), FAULT, "CRC"),
     "bit in a mask": (lambda r, n, _: flip_a_bit(mask(r, n)), FAULT, "CRC"),
-    "no NIfTI": (lambda r, n, _: text_in(image(r, n), "a letter"), FAULT, "no NIfTI"),
+    "no NIfTI": (lambda r, n, _: text_in(image(r, n), "a letter"), FAULT, "not in NIfTI format"),
     "zero bytes": (lambda r, n, _: text_in(image(r, n), ""), FAULT, "damaged"),
     "frame missing": (lambda r, n, _: gone(image(r, n)), FAULT, "_frame01.nii.gz, which its Info.cfg names as ED"),
     "NaN": (lambda r, n, _: put(image(r, n), (3, 4, 2), np.nan), FAULT, "NaN"),
@@ -83,7 +83,7 @@ PLANTED = {
     "no ED": (lambda r, n, _: text_in(info(r, n), "ES: 10\n"), FAULT, "no line 'ED: N'"),
     "ED is ES": (lambda r, n, _: text_in(info(r, n), "ED: 10\nES: 10\n"), FAULT, "names frame 10 as ED and as ES"),
     "both parts": (lambda r, n, _: both_parts(r, n), FAULT, "is there twice, also as"),
-    "mask missing": (lambda r, n, _: gone(mask(r, n)), WARNING, "is not there, but the mask of another frame"),
+    "mask missing": (lambda r, n, _: gone(mask(r, n)), WARNING, "is missing, but another frame has a mask"),
     "stray mask": (lambda r, n, _: stray_mask(r, n), WARNING, "a mask without an image"),
     "constant": (lambda r, n, _: rewrite(image(r, n), lambda v: v * 0 + 3), WARNING, "constant (3 in every voxel)"),
     "empty mask": (lambda r, n, _: rewrite(mask(r, n), lambda v: v * 0), WARNING, "is empty"),
@@ -367,7 +367,9 @@ def test_a_mask_that_predict_made_is_told_from_a_truth(root):
     volume = volumes.read(path, mask=True)
     volumes.save(path.with_name("made.nii.gz"), np.asarray(volume.voxels), volume)
     path.with_name("made.nii.gz").replace(path)
-    assert [f"{path} was made by semicycle predict: it is no truth"] == [found.text for found in check.check(root)]
+    assert [f"{path} was made by semicycle predict: it is not a ground truth"] == [
+        found.text for found in check.check(root)
+    ]
 
 
 def test_warnings_of_a_data_set_do_not_stop_a_training(root, tmp_path, caplog):

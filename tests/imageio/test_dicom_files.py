@@ -149,14 +149,14 @@ def test_floating_point_pixels_are_refused(tmp_path):
 
 TABLE = element(0xFFFEE000, "", b"") + element(0xFFFEE0DD, "", b"")
 VALUES = {
-    "intercept": ({"g0028_1052": ("DS", b"nan ")}, "RescaleIntercept that is no number"),
-    "text": ({"g0028_1052": ("DS", b"ZEBEDEE ")}, "RescaleIntercept that is no number"),
+    "intercept": ({"g0028_1052": ("DS", b"nan ")}, "RescaleIntercept that is not a number"),
+    "text": ({"g0028_1052": ("DS", b"ZEBEDEE ")}, "RescaleIntercept that is not a number"),
     "left": ({"g0028_0101": ("US", b"\x0c\0")}, "12 of 16 bits are used, the highest being 15"),
     "too many": ({"g0028_0101": ("US", b"\x11\0"), "g0028_0102": ("US", b"\x10\0")}, "17 of 16 bits"),
     "12 bits": ({"g0028_0100": ("US", b"\x0c\0")}, "8, 16 or 32 bits"),
     "table": ({"g0028_3000": ("SQ", element(0xFFFEE000, "", b""))}, "ModalityLUTSequence"),
     "open table": ({"g0028_3000": ("SQ", TABLE, EXPLICIT, UNKNOWN_LENGTH)}, "ModalityLUTSequence"),
-    "unknown": ({"syntax": "1.2.840.10008.1.2.4.201", **packed(b"\1\2" * 50)}, "compressed in a way that is not known"),
+    "unknown": ({"syntax": "1.2.840.10008.1.2.4.201", **packed(b"\1\2" * 50)}, "compressed in an unknown way"),
 }
 
 
@@ -263,7 +263,7 @@ def test_a_slope_of_nothing_is_refused(tmp_path, slope):
     path = next(stack(tmp_path).iterdir())
     tag = b"\x28\0\x53\x10\2\0\0\0"
     path.write_bytes(path.read_bytes().replace(tag + b"1 ", tag + slope))
-    refused(lambda: read(tmp_path), path.name, "RescaleSlope that is 0 or no number")
+    refused(lambda: read(tmp_path), path.name, "RescaleSlope that is 0 or not a number")
 
 
 def test_headers_are_all_that_finding_reads(tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ from tests.imageio.scan_files import AFFINE, SHAPE, VOXELS, good, patched
 BAD = {
     "cut in the voxels": (lambda raw: raw[:-1], "is truncated: 471 bytes, not 472"),
     "cut in the header": (lambda raw: raw[:300], "truncated"),
-    "empty": (lambda raw: b"", "no NIfTI"),
-    "text": (lambda raw: b"not an image, but long enough to hold a header " * 20, "no NIfTI"),
+    "empty": (lambda raw: b"", "not in NIfTI format"),
+    "text": (lambda raw: b"not an image, but long enough to hold a header " * 20, "not in NIfTI format"),
     "something behind": (lambda raw: raw + b"\0" * 8, "longer than its header says"),
     "a larger shape": (patched(42, "<h", 6), "truncated"),
     "a smaller shape": (patched(42, "<h", 4), "longer"),
@@ -37,7 +37,7 @@ BAD = {
     "voxels at NaN": (patched(108, "<f", float("nan")), "first voxel at byte nan"),
     "half a byte": (patched(108, "<f", 352.5), "first voxel"),
     "another mark": (patched(344, "<4s", b"nope"), "no NIfTI mark"),
-    "the mark of a pair": (patched(344, "<4s", b"ni1\0"), "no NIfTI mark|no NIfTI"),
+    "the mark of a pair": (patched(344, "<4s", b"ni1\0"), "no NIfTI mark|not in NIfTI format"),
     "an infinite slope": (patched(112, "<2f", float("inf"), 0), "slope inf and the intercept 0"),
     "a slope below all": (patched(112, "<2f", float("-inf"), 0), "slope -inf"),
     "an infinite intercept": (patched(112, "<2f", 1, float("inf")), "slope 1 and the intercept inf"),
@@ -86,7 +86,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(end, tmp_path, monkey
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(
-        InputError, match=r"cannot be read \(Permission denied\): see that it is yours to read, and whole$"
+        InputError, match=r"cannot be read \(Permission denied\): check that you may read it and that it is complete$"
     ):
         volumes.read(path)
 
@@ -284,7 +284,7 @@ def test_a_range_that_single_precision_cannot_hold_is_named(name, tmp_path):
     kind, of, words = RANGES[name]
     voxels = of(VOXELS.astype(kind)).astype(kind)
     nibabel.save(nibabel.Nifti1Image(voxels, AFFINE, dtype=kind), tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match=f"intensities from {words}.*which single precision .*: move or scale them"):
+    with pytest.raises(InputError, match=f"intensities from {words}.*which single precision .*: shift or scale them"):
         volumes.read(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(volumes.read(tmp_path / "a.nii.gz", mask=True).voxels[..., 0], voxels)
 

@@ -37,8 +37,8 @@ WRONG = {
     "origin of text.nrrd": ({"space origin": "(0,here,0)"}, "damaged|other than finite"),
     "origin of two.nrrd": ({"space origin": "(0,0)"}, "damaged|too few"),
     "flat.nrrd": ({"space directions": "(0,-2,0) (0,0,0) (0,0,9)"}, "no usable affine"),
-    "in inches.nrrd": ({"space units": '"in" "in" "in"'}, "units that differ or are not known: store millimetres"),
-    "in several.nrrd": ({"space units": '"mm" "mm" "um"'}, "units that differ or are not known"),
+    "in inches.nrrd": ({"space units": '"in" "in" "in"'}, "units that differ or are unknown: store millimetres"),
+    "in several.nrrd": ({"space units": '"mm" "mm" "um"'}, "units that differ or are unknown"),
     "offset of text.mha": ({"Offset": "-7 here 11"}, "other than finite numbers in its Offset"),
     "offset of NaN.mha": ({"Offset": "-7 nan 11"}, "other than finite numbers in its Offset"),
     "offset of two.mha": ({"Offset": "-7 3"}, "too few or too many numbers"),
@@ -46,9 +46,9 @@ WRONG = {
     "matrix of text.mha": ({"TransformMatrix": "0 -1 0 1 0 0 0 0 one"}, "damaged|other than finite"),
     "spacing of four.mha": ({"ElementSpacing": "2 1.5 9 1"}, "too few or too many numbers"),
     "spacing of two.mha": ({"ElementSpacing": "2 1.5"}, "too few or too many numbers"),
-    "spacing of text.mha": ({"ElementSpacing": "2 1.5 thick"}, "has a spacing that is no number"),
+    "spacing of text.mha": ({"ElementSpacing": "2 1.5 thick"}, "has a spacing that is not a number"),
     "long.mha": ({"TransformMatrix": "0 -2 0 2 0 0 0 0 2"}, "not of length 1"),
-    "in words of its own.mha": ({"DistanceUnits": "ZEBEDEE"}, "units that differ or are not known"),
+    "in words of its own.mha": ({"DistanceUnits": "ZEBEDEE"}, "units that differ or are unknown"),
 }
 SAID = {  # another way to say AFFINE
     "short.nrrd": {"space": "LPS"},

@@ -18,7 +18,7 @@ def test_a_damaged_header_is_refused_without_its_words(tmp_path, line):
     path = tmp_path / "a.nrrd"
     head = f"NRRD0004\n{line}\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\nendian: little\n\n"
     path.write_bytes(head.encode() + bytes(128))
-    with pytest.raises(InputError, match=r"a\.nrrd is truncated, damaged or no NRRD") as caught:
+    with pytest.raises(InputError, match=r"a\.nrrd is truncated, damaged or not in NRRD format") as caught:
         volumes.read(path)
     assert "PLANTEDNAME" not in str(caught.value)
 
@@ -116,9 +116,9 @@ def test_an_array_of_one_number_is_that_number(tmp_path):
 
 @pytest.mark.parametrize("name", ["block", "MET_SHORT", "char", "short_t", ""])
 def test_a_type_that_is_none_is_refused(name, tmp_path):
-    with pytest.raises(InputError, match="no type of voxels that is known"):
+    with pytest.raises(InputError, match="no known type of voxels"):
         volumes.read(nrrd(tmp_path / "a.nrrd", {"type": name}))
-    with pytest.raises(InputError, match="no type of voxels that is known"):
+    with pytest.raises(InputError, match="no known type of voxels"):
         volumes.read(meta(tmp_path / "a.mha", {"ElementType": name.lower().replace("met_", "")}))
 
 
@@ -133,13 +133,13 @@ def test_a_field_that_is_said_twice_says_one_thing(name, tmp_path):
         if good:
             np.testing.assert_allclose(volumes.read(path).affine, AFFINE)
         else:
-            with pytest.raises(InputError, match=r"its header says (spaceorigin|offset) twice, and not the same"):
+            with pytest.raises(InputError, match=r"its header gives (spaceorigin|offset) two different values"):
                 volumes.read(path)
 
 
 def test_two_orders_of_bytes_in_a_metaimage_are_refused(tmp_path):
     order = {"BinaryDataByteOrderMSB": True, "ElementByteOrderMSB": False}
-    with pytest.raises(InputError, match="order of the voxels' bytes, or says two"):
+    with pytest.raises(InputError, match="order of the voxels' bytes, or two"):
         volumes.read(meta(tmp_path / "a.mha", order))
 
 
@@ -160,7 +160,7 @@ def test_a_header_without_a_field_says_no_shape(begin, tmp_path):
 @pytest.mark.parametrize("line", ["no field", "space:LPS", "kinds:vector"])
 def test_a_line_that_is_no_field_is_refused(line, tmp_path):
     path = nrrd(tmp_path / "a.nrrd", content=f"{line}\n\n".encode() + RAW)
-    with pytest.raises(InputError, match="a line that is no field"):
+    with pytest.raises(InputError, match="a line that is not a field"):
         volumes.read(path)
 
 
@@ -171,5 +171,5 @@ def test_an_nrrd_begins_with_its_version(magic, tmp_path):
     if magic.replace(".", "")[4:].isdigit():
         np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
     else:
-        with pytest.raises(InputError, match="damaged or no NRRD: copy it again"):
+        with pytest.raises(InputError, match="damaged or not in NRRD format: copy it again"):
             volumes.read(path)

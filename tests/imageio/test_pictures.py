@@ -118,7 +118,7 @@ def test_a_truncated_picture_is_refused(tmp_path, end, part, key):
 @pytest.mark.parametrize("content", [b"", b"patient,age\n1,62\n" * 200])
 def test_a_file_that_is_no_picture_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    refused(lambda: image(tmp_path / name), str(tmp_path / name), "no picture", "copy it again")
+    refused(lambda: image(tmp_path / name), str(tmp_path / name), "not a picture", "copy it again")
 
 
 def test_a_missing_picture_and_a_folder_are_refused(tmp_path):
@@ -317,5 +317,5 @@ def test_large_pictures_pass_and_whoever_trusts_one_can_raise_the_limit(tmp_path
 def test_a_file_that_pillow_would_hand_to_another_program_is_no_picture(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
-    with pytest.raises(InputError, match=r"a\.png is truncated, damaged or no picture"):
+    with pytest.raises(InputError, match=r"a\.png is truncated, damaged or not a picture"):
         read_picture(path)

@@ -1,5 +1,7 @@
 """What the readers may accept is handed to them, and comes from the environment where nothing is handed."""
 
+import warnings
+
 import nibabel
 import numpy as np
 import pytest
@@ -69,3 +71,12 @@ def test_a_policys_limit_wins_over_the_environments_for_pictures(tmp_path, monke
     assert read_picture(tmp_path / "a.png", ReadingPolicy(max_voxels=20)).size == (4, 5)
     with pytest.raises(InputError, match="more than 19 pixels"):
         read_picture(tmp_path / "a.png", ReadingPolicy(max_voxels=19))
+
+
+def test_the_limit_of_pictures_holds_where_warnings_are_filtered_otherwise(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    for _ in range(2):
+        # leaving catch_warnings forgets that Pillow's warning is an error
+        with warnings.catch_warnings(), pytest.raises(InputError, match="more than 19 pixels"):
+            read_picture(tmp_path / "a.png", ReadingPolicy(max_voxels=19))

@@ -1,0 +1,64 @@
+"""Cines as data: each frame of a 4D image, with its frame of a 4D mask, is a record (M&Ms, 3D Slicer's sequences)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import is_picture
+from acdc_semicycle.runtime.errors import InputError
+
+
+def with_frames(records: Iterable[Record]) -> list[Record]:
+    """The records with each cine as its frames: of an annotated one those that hold a structure, else all.
+
+    A frame's case is that of its cine with ``_frameNN`` after it, from 01 as in ACDC.
+
+    Raises:
+        InputError: the mask of a cine is damaged, or image and mask differ in their number of frames.
+    """
+    result: list[Record] = []
+    for record in records:
+        count = _frame_count(record.image)
+        if count == 1:
+            result.append(record)
+            continue
+        for frame in _frames(record, count):
+            case = f"{record.case}_frame{frame + 1:02d}"
+            result.append(replace(record, case=case, frame=frame))
+    return result
+
+
+def _frame_count(image: Path) -> int:
+    """The frames of an image: 1 of a picture, and of a damaged file, which the check before training reports."""
+    if is_picture(image):
+        return 1
+    try:
+        return volumes.frame_count(image)
+    except InputError:
+        return 1
+
+
+def _frames(record: Record, count: int) -> list[int]:
+    """The frames of a cine that are data."""
+    if record.label is None:
+        return list(range(count))
+    frames = annotated_frames(record.label)
+    mask_count = volumes.frame_count(record.label)
+    if mask_count != count:
+        raise InputError(
+            f"{record.label} has {mask_count} frames, its image {record.image.name} {count}: give a mask of as many"
+            " frames, empty where none is drawn"
+        )
+    return frames or list(range(count))  # an empty mask is the check's to warn of
+
+
+def annotated_frames(mask: Path) -> list[int]:
+    """The frames of a 4D mask, from 0, in which a structure is drawn."""
+    voxels = volumes.read(mask, frames=True, mask=True).voxels
+    return np.flatnonzero((voxels != 0).any((0, 1, 2))).tolist()
