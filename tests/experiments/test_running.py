@@ -19,6 +19,7 @@ from acdc_semicycle.experiments.results import Cell
 # torch is slow to load, and all that is asked of it is how many devices there are
 RUNNER = """import signal, sys, types
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL if sys.argv.pop(1) == "terminal" else signal.SIG_IGN)  # nohup has it ignored
 sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: 0))
 from acdc_semicycle.experiments import command
 sys.exit(command.main(sys.argv[2:], [sys.executable, sys.argv[1]]))"""
@@ -181,9 +182,26 @@ def start(fake, tmp_path):
     """A runner in a process of its own, with slow epochs; and its first run's folder."""
     runners = []
 
-    def start():
-        words = [str(fake), "--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out"), "--no-probe"]
-        words += ["--only", "acdc labels=10,20 method=semicycle", "--epochs", "6", "--pause", "0.2", "--jobs", "1"]
+    def start(epochs=6, started_from="terminal"):
+        words = [
+            started_from,
+            str(fake),
+            "--data",
+            f"acdc={tmp_path / 'data'}",
+            "--out",
+            str(tmp_path / "out"),
+            "--no-probe",
+        ]
+        words += [
+            "--only",
+            "acdc labels=10,20 method=semicycle",
+            "--epochs",
+            str(epochs),
+            "--pause",
+            "0.2",
+            "--jobs",
+            "1",
+        ]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, *words],
@@ -226,7 +244,7 @@ def test_a_killed_runner_goes_on_where_it_was_and_its_orphan_is_ended(start):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_runner_leaves_no_child_alive(start, number):
-    runner, folder = start()
+    runner, folder = start(epochs=100)  # on a busy machine, too, it is stopped before they are over
     until(lambda: epochs(folder) >= 1)
     child = processes(folder)[0][1]
     runner.send_signal(number)
@@ -235,6 +253,14 @@ def test_a_stopped_runner_leaves_no_child_alive(start, number):
     assert said.splitlines()[-1] == "stopped: the same command continues where it was"
     assert not lives(child)
     assert not (folder / "finished.json").exists() and len(processes(folder)) == 1
+
+
+def test_a_closed_terminal_does_not_stop_a_runner_that_was_started_by_nohup(start):
+    runner, folder = start(epochs=2, started_from="nohup")
+    until(lambda: epochs(folder) >= 1)
+    runner.send_signal(signal.SIGHUP)
+    said, _ = runner.communicate(timeout=30)
+    assert runner.returncode == 0 and "2/2 runs" in said
 
 
 def test_submitit_runs_what_is_not_finished(run, capsys, tmp_path, monkeypatch):
