@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -73,7 +73,8 @@ def launched(processes: int, *words: object) -> Iterator[subprocess.Popen]:
             yield launcher
         finally:
             for worker in workers(launcher):
-                os.killpg(worker, signal.SIGKILL)  # each has a session of its own
+                with suppress(ProcessLookupError):
+                    os.killpg(worker, signal.SIGKILL)  # each has a session of its own
             launcher.kill()
 
 
