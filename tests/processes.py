@@ -17,7 +17,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = "monai.bundle torch.utils.tensorboard SimpleITK matplotlib.figure rich.progress jinja2 fire".split()
+LIBRARIES = ["monai.bundle", "torch.utils.tensorboard", "SimpleITK", "matplotlib.figure", "rich.progress", "jinja2"]
+LIBRARIES += ["fire"]
 LEFT_OUT = ("ACDC_DIR", "VOC_DIR", "CITYSCAPES_DIR", "SEMICYCLE_CACHE")  # a user's own settings reach no test
 
 

@@ -19,7 +19,7 @@ from acdc_semicycle.experiments.results import Cell
 # torch is slow to load, and all that is asked of it is how many devices there are
 RUNNER = """import signal, sys, types
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
-signal.signal(signal.SIGHUP, signal.SIG_DFL if sys.argv.pop(1) == "terminal" else signal.SIG_IGN)  # nohup has it ignored
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv.pop(1) == "nohup" else signal.SIG_DFL)
 sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: 0))
 from acdc_semicycle.experiments import command
 sys.exit(command.main(sys.argv[2:], [sys.executable, sys.argv[1]]))"""

@@ -426,8 +426,8 @@ def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, 
     A real run starts from the same seed each time; another seed here shows that nothing of it is left. ``asked`` is a
     signal and the step in which it comes, or, below 0, the epoch in whose validation.
     """
-    for start in (random.seed, np.random.seed, torch.manual_seed):
-        start(seed)
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(seed)
     flip = [RandFlipd(["image"], prob=0.5, spatial_axis=1)]
 
     def slices(*cases: int) -> Slices:
