@@ -262,6 +262,7 @@ except ValueError as error:
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
+
 @pytest.mark.parametrize("said", ["truth", "lie"])
 @pytest.mark.parametrize("name", ["models/model.pt", "models/notes.txt"])
 def test_a_zip_bomb_is_refused_before_it_fills_the_memory(tmp_path, model, name, said):
