@@ -230,7 +230,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    repeats, many = (3, 8) if given.quick else (9, 100)
+    repeats, many = (2, 4) if given.quick else (9, 100)
     shape = (216, 256, 10)
     print(machine(given.device))
     with tempfile.TemporaryDirectory(prefix="semicycle") as name:

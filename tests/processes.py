@@ -60,6 +60,7 @@ def run(*words: object, check: bool = True, cwd: Path = ROOT, seconds: float = 3
 
 def _become(words: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:
     """What Python does when it starts and ends a program."""
+    multiprocessing.set_start_method(None, force=True)  # its own children start as everywhere, and not as it did
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

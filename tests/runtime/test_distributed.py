@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import nibabel
@@ -51,36 +52,35 @@ K, JOINED = 3, 6
 
 def torchrun(processes: int, *words: object) -> None:
     """Start the command as a user does, and wait until it ends well."""
-    with launched(processes, *words) as launcher:
-        output, errors = launcher.communicate(timeout=120)
-    assert launcher.returncode == 0, output + errors
+    with launched(processes, *words) as (launcher, output):
+        launcher.join(120)
+        texts = [path.read_text() for path in sorted(output.iterdir())]
+    assert launcher.exitcode == 0, texts
 
 
 @contextmanager
-def launched(processes: int, *words: object) -> Iterator[subprocess.Popen]:
-    """The launcher of torchrun; whatever becomes of the test, neither it nor its workers are left alive."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
-    with subprocess.Popen(
-        [*command, *map(str, words)],
-        cwd=ROOT,
-        env=names | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as launcher:
+def launched(processes: int, *words: object) -> Iterator[tuple[BaseProcess, Path]]:
+    """The launcher of torchrun, and the folder of what it says.
+
+    Whatever becomes of the test, neither the launcher nor its workers are left alive.
+    """
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    with tempfile.TemporaryDirectory(prefix="launched") as folder:
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        launcher = start(*command, *words, output=Path(folder), **environment)
         try:
-            yield launcher
+            yield launcher, Path(folder)
         finally:
             for worker in workers(launcher):
                 with suppress(ProcessLookupError):
                     os.killpg(worker, signal.SIGKILL)  # each has a session of its own
             launcher.kill()
+            launcher.join()
 
 
-def workers(launcher: subprocess.Popen) -> list[int]:
+def workers(launcher: BaseProcess) -> list[int]:
     """The processes that the launcher has started, none once it has ended."""
-    if launcher.poll() is not None:
+    if launcher.exitcode is not None:
         return []
     return [int(word) for word in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
 
@@ -321,12 +321,13 @@ def differences(one, other, name: str = "") -> list[str]:
 
 
 def test_a_run_whose_process_is_killed_ends_and_goes_on_to_the_same_state(whole, phantom_dir, tmp_path):
-    with launched(2, *training(phantom_dir, tmp_path, 3)) as launcher:
+    with launched(2, *training(phantom_dir, tmp_path, 3)) as (launcher, _):
         deadline = time.monotonic() + 120
         while not (tmp_path / "models" / "last.pt").is_file() and time.monotonic() < deadline:
             time.sleep(0.001)
         os.kill(workers(launcher)[-1], signal.SIGKILL)
-        assert launcher.wait(60) != 0  # the other one does not wait for ever
+        launcher.join(60)
+        assert launcher.exitcode  # the other one does not wait for ever
     assert last(tmp_path)["progress"]["epoch"] < 3, "it was over before the kill"
     torchrun(2, *training(phantom_dir, tmp_path, 3))
     assert differences(last(whole), last(tmp_path)) == []
