@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from processes import run
 
 ROOT = Path(__file__).parents[1]
 TRAIN = "bundles/semicycle/configs/train.json"
@@ -17,19 +18,15 @@ EVALUATE = "['bundles/semicycle/configs/train.json','bundles/semicycle/configs/e
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 
-def bundle(run_id: str | None, config: str, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "monai.bundle", "run", *([run_id] if run_id else []), "--config_file", config]
-    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, env=names)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The first command of README, whole."""
     output = tmp_path_factory.mktemp("demo")
-    return output, bundle("training", TRAIN, "--output_dir", str(output))
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN]
+    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
+    done = subprocess.run([*command, "--output_dir", output], cwd=ROOT, capture_output=True, text=True, env=names)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output, done
 
 
 def test_the_first_command_reaches_its_dice_on_validation_patients(demo):
@@ -58,7 +55,7 @@ def test_training_leaves_what_one_looks_for(demo):
 
 def test_evaluating_reports_on_test_patients(demo):
     output, _ = demo
-    done = bundle("evaluating", EVALUATE, "--output_dir", str(output))
+    done = run("-m", "monai.bundle", "run", "evaluating", "--config_file", EVALUATE, "--output_dir", output)
     path = Path(done.stdout.splitlines()[-1])
     report = json.loads(path.read_text())
     assert path == output / "test" / "report.json"
@@ -70,12 +67,8 @@ def test_the_trained_network_segments_a_scan(demo, tmp_path):
     output, _ = demo
     patient = json.loads((output / "split.json").read_text())["test"][0]
     scan = output / "phantom" / "training" / patient / f"{patient}_frame01.nii.gz"
-    checkpoint = str(output / "models" / "model.pt")
-    bundle(
-        None,
-        "bundles/semicycle/configs/inference.json",
-        *("--input", str(scan), "--output_dir", str(tmp_path), "--checkpoint", checkpoint),
-    )
+    words = ["--input", scan, "--output_dir", tmp_path, "--checkpoint", output / "models" / "model.pt"]
+    run("-m", "monai.bundle", "run", "--config_file", "bundles/semicycle/configs/inference.json", *words)
     made = nibabel.load(tmp_path / f"{patient}_frame01_seg.nii.gz")
     truth = nibabel.load(scan.with_name(f"{patient}_frame01_gt.nii.gz"))
     np.testing.assert_array_equal(made.affine, truth.affine)
