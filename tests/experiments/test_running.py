@@ -287,9 +287,9 @@ def test_a_table_of_the_real_bundle(phantom_dir, tmp_path):
     """Two methods through training, evaluation and the tables, as a user does it."""
     small = {"image_size": "[32,32]", "filters": "4", "blocks": "1", "d_filters": "4", "epochs": "1", "batch_size": "2"}
     options = [word for key, value in (small | {"steps_per_epoch": "2"}).items() for word in (f"--{key}", value)]
-    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle"]
+    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle", "--no-probe"]
     ran = processes.run("-m", "acdc_semicycle", "table", *words, "--out", tmp_path / "out", *options)
-    assert "about 0:" in ran.stdout and "2/2 runs, 0:00:00 left" in ran.stdout
+    assert "2/2 runs, 0:00:00 left" in ran.stdout
     assert ran.stdout.count("python -m monai.bundle run training --config_file '[\"bundles/semicycle/") == 2
     rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
     done = {row["method"]: row for row in rows if row["seeds"]}
