@@ -153,12 +153,12 @@ class Foreign:
         return item
 
 
-@pytest.mark.parametrize("what", ["code", "version"])
+@pytest.mark.parametrize("what", ["data/transforms.py", "datasets/voc.py", "imageio/nifti.py", "version"])
 def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
     before = digests.digest_of(records, preparing(), BOTH)
-    if what == "code":
+    if what.endswith(".py"):
         whole = digests._hash
-        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
+        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.match(what) else whole(path))
     else:
         monkeypatch.setattr(
             digests, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names}
