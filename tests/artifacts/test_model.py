@@ -315,8 +315,8 @@ def test_a_card_that_is_no_object_is_refused_by_its_path(model):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 10**6),
-     ("dropout", 7), ("classes", 5), ("classes", ["a"]), ("image_size", "x"), ("image_size", [0, 0]),
-     ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None)],
+     ("dropout", 7), ("dropout", 1), ("dropout", -0.1), ("classes", 5), ("classes", ["a"]), ("image_size", "x"),
+     ("image_size", [0, 0]), ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None)],
 )  # fmt: skip
 def test_a_card_whose_values_cannot_be_is_refused_by_name(model, name, value):
     model.with_suffix(".json").write_text(json.dumps(CARD | {name: value}))

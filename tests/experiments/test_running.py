@@ -168,11 +168,14 @@ def test_on_a_terminal_there_are_bars(run, monkeypatch, capsys):
 def test_a_run_that_another_runner_is_at_is_skipped(run, capsys, tmp_path):
     folder = tmp_path / "out/acdc/labels_10/partial/seed_0"
     folder.mkdir(parents=True)
-    with (folder / ".lock").open("w") as lock:
+    bundle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    with bundle, (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{platform.node()} {os.getpid()} {os.getpid()}")
+        lock.write(f"{platform.node()} {os.getpid()} {bundle.pid}")
         lock.flush()
         assert run("acdc labels=10 method=partial,semicycle") == 0
+        assert bundle.poll() is None
+        bundle.kill()
     assert "acdc 10 % partial seed 0: skipped, another runner works on it; " in capsys.readouterr().out
     assert runs_of(folder) == []
     assert (tmp_path / "out/acdc/labels_10/semicycle/seed_0/finished.json").is_file()
