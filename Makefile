@@ -1,10 +1,10 @@
-# make setup | train | test | lint | clean, e.g.  make train ARGS="--dataset_dir PATH"
+# make setup | train | test | lint | docs | clean, e.g.  make train ARGS="--dataset_dir PATH"
 
 SHELL := /bin/bash
 SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup train test lint clean
+.PHONY: setup train test lint docs clean
 
 setup: .venv/.done
 
@@ -20,12 +20,17 @@ lint: setup
 	python -m ruff format --check .
 	python -m mypy
 
+# The documentation's site, into build/docs.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+	@echo build/docs/index.html
+
 # Everything make has made, not what training has (runs/).
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is taken away first and written last: a setup that was interrupted starts again from an empty .venv.
+# The stamp is removed first and written last: a setup that was interrupted starts again from an empty .venv.
 .venv/.done: setup.cfg pyproject.toml constraints.txt
 	@if [ -e $@ ]; then rm $@; else \
 	    python=$$($(FIND_PYTHON)); \
@@ -42,4 +47,4 @@ PYTHON ?= python3 python3.12 python3.11
 FIND_PYTHON = PATH="$(SYSTEM_PATH)"; for newest in 12 99; do for python in $(PYTHON); do \
     "$$python" -c "import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $$newest))" \
     2>/dev/null && command -v "$$python" && exit; done; done
-NO_PYTHON = setup: none of ($(PYTHON)) is a Python 3.11 or newer with venv: say make setup PYTHON=/path/to/python
+NO_PYTHON = setup: none of ($(PYTHON)) is a Python 3.11 or newer with venv: give make setup PYTHON=/path/to/python

@@ -22,6 +22,10 @@ KEYS: dict[str, tuple[str, ...]] = {  # former name: where its value goes
     "d_norm": ("objective_def::D_S::norm", "objective_def::D_I::norm"),
     "sampler": ("train::dataloader::sampler",),
 }
+EXPORTED = {  # of bundles exported before a card described any network
+    "network_def": "$bundle.build_network(@card['network'])",
+    "painter": "$bundle.build_image_generator(@model, @device) if @cycle else None",
+}
 IMPORTS = {  # what expressions could call before all calls went through one module
     "acdc": "$import acdc_semicycle.datasets.acdc as acdc",
     "cache": "$import acdc_semicycle.data.cache as cache",
@@ -47,25 +51,44 @@ def understand(parser: ConfigParser) -> None:
     config = parser.get()
     former = [key for key in KEYS if key in config]
     imports = _missing_imports(config)
-    if not former and not imports:
+    exported = config.pop("painter_def", None)
+    if not former and not imports and not exported:
         return
+    if exported:
+        config.update(EXPORTED)
     for key in former:
-        value = config.pop(key)
-        targets = [target for target in KEYS[key] if target.rpartition("::")[0] in ("", *_sections(config))]
         log.warning("%s is now called %s: the former name is understood until 0.3", key, " and ".join(KEYS[key]))
-        for target in targets:
-            parser.set(value, target)
+        for target in _targets(config, key):
+            parser.set(config[key], target)
+        if not _refers(config, key):
+            del config[key]
     config.setdefault("imports", []).extend(imports)
     parser.parse(reset=True)
 
 
-def _sections(config: dict[str, Any], prefix: str = "") -> list[str]:
-    """The names of all sections of a configuration: ``train``, ``train::dataset``, ..."""
-    names = []
+def _targets(config: dict[str, Any], key: str) -> list[str]:
+    """Where the value of a former key goes: not into a section that is not there, or that looks it up by itself."""
+    sections = _sections(config) | {"": None}
+    targets = []
+    for target in KEYS[key]:
+        section = target.rpartition("::")[0]
+        if section in sections and not _refers(sections[section], key):
+            targets.append(target)
+    return targets
+
+
+def _refers(item: Any, key: str) -> bool:
+    """Whether something in an item looks a key up."""
+    return re.search(rf"@{key}\b(?!::)", json.dumps(item, default=str)) is not None
+
+
+def _sections(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All sections of a configuration by their names: ``train``, ``train::dataset``, ..."""
+    sections: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
-            names += [prefix + key, *_sections(value, f"{prefix}{key}::")]
-    return names
+            sections |= {prefix + key: value, **_sections(value, f"{prefix}{key}::")}
+    return sections
 
 
 def _missing_imports(config: dict[str, Any]) -> list[str]:

@@ -133,7 +133,7 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting(
             "train::augment::...",
             "`flips`, `rotate`, `scale`, `shift`, `elastic`, `gain`, `offset`, `geometry`, `intensity`:"
-            " [augment.py](../acdc_semicycle/data/augment.py)",
+            " [their units](train.md#augmentation)",
             "nothing",
         ),
         Setting("train::views::...", "the augmentation of each view of an unlabelled slice", "`u`: `train::augment`"),

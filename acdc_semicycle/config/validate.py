@@ -116,7 +116,7 @@ def _known_below(section: dict[str, Any], expected: dict[str, Any]) -> dict[str,
     if "_target_" not in section:
         return expected
     arguments = dict.fromkeys(_arguments(section))
-    if section["_target_"] != expected.get("_target_"):
+    if "_target_" not in expected or target_of(section) is not target_of(expected):  # names differ: old ones are read
         return arguments  # of another component
     return arguments | expected
 

@@ -7,8 +7,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from acdc_semicycle import quirks
+from acdc_semicycle.artifacts import weights
 from acdc_semicycle.config import former
 from acdc_semicycle.config.validate import check
+from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +61,18 @@ def test_a_norm_of_discriminators_means_nothing_to_a_method_without_them():
     assert parser.get("objective_def") == {"_target_": "acdc_semicycle.methods.Supervised"}
 
 
+def test_a_section_that_looks_a_former_key_up_gets_it_there_alone():
+    own = {
+        "_target_": "acdc_semicycle.quirks.IndexJudge",
+        "judge": {"_target_": "acdc_semicycle.networks.PixelDiscriminator", "in_channels": 1, "norm": "@d_norm"},
+    }
+    parser = parser_of(d_norm="$torch.nn.InstanceNorm2d", **{"objective_def::D_S": own})
+    for judge in ("D_S", "D_I"):
+        modules = list(parser.get_parsed_content(f"objective_def::{judge}").modules())
+        assert any(isinstance(module, torch.nn.InstanceNorm2d) for module in modules), judge
+    assert "norm" not in parser.get("objective_def::D_S")
+
+
 def test_expressions_may_call_the_modules_they_could_call():
     parser = parser_of(
         lr_decay="$trainer.poly_decay(@epochs)", dataset_dir="$os.environ.get('ZZZ')",
@@ -74,6 +88,43 @@ def test_a_name_that_is_imported_is_left_alone():
     parser = parser_of(imports=list(imports), seed="$trainer.floor(2.5)")
     assert parser.get("imports") == imports
     assert parser.get_parsed_content("seed") == 2
+
+
+def test_a_component_under_its_former_name_may_have_what_the_bundle_gives_it():
+    parser = ConfigParser()
+    parser.read_config(ROOT / "bundles/semicycle/configs/inference.json")
+    parser["inferer::_target_"] = "acdc_semicycle.refine.FlipInferer"  # takes what SliceInferer takes, by ** alone
+    check(parser.get())
+
+
+def test_the_bundle_of_an_old_zip_builds_the_networks_that_its_card_describes(tmp_path):
+    def generator(**arguments) -> dict:
+        return {"_target_": "acdc_semicycle.networks.ResidualGenerator", "filters": "$@card['filters']", **arguments}
+
+    (tmp_path / "model.json").write_text('{"filters": 2, "blocks": 1}')
+    weights.save(tmp_path / "model.pt", ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    weights.save(tmp_path / "painter.pt", ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+    parser = ConfigParser()
+    parser.read_config(ROOT / "bundles/semicycle/configs/inference.json")
+    parser.update(
+        {
+            "checkpoint": str(tmp_path / "model.pt"),
+            "network_def": generator(in_channels=1, out_channels=4),
+            "painter_def": generator(in_channels=4, out_channels=1, activation={"_target_": "torch.nn.Tanh"}),
+            "painter": "$@painter_def.to(@device) if @cycle and @model.painter() else None",
+            "run": ["$bundle.predict(@evaluator, @network, @painter, @model, @scans, @settings)"],
+        }
+    )
+    del parser.get()["G_SI"]
+    former.understand(parser)
+    check(parser.get())
+    image = torch.zeros(1, 1, 8, 8)
+    for name in ("network", "painter"):
+        network = parser.get_parsed_content(name)
+        assert sum(weight.numel() for weight in network.parameters()) < 10_000, name
+        image = network.eval()(image)
+    assert image.shape == (1, 1, 8, 8)
+    assert parser.get_parsed_content("painter")(torch.full((1, 4, 8, 8), 9.0)).abs().max() <= 1
 
 
 def test_nothing_former_changes_nothing(caplog):
