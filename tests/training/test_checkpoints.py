@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import json
+import math
 import os
 import random
 import re
@@ -755,6 +756,15 @@ def test_where_the_best_model_is_gone_the_best_that_comes_is_kept_and_that_is_sa
     (tmp_path / "model.json").unlink() if card is None else (tmp_path / "model.json").write_text(card)
     assert bare_run(tmp_path, {2: 0.3, 3: 0.2}, 3).best.epoch == best_epoch(tmp_path) == 2
     assert f"{tmp_path / 'model.pt'} of epoch 1 is gone" in caplog.text
+
+
+@pytest.mark.parametrize(("metric", "best"), [(0.7, 7), (0.55, 2), (math.inf, 2), (math.nan, 2)])
+def test_a_network_that_is_newer_than_the_state_stays_the_best_if_its_metric_is_a_finite_one(tmp_path, metric, best):
+    """The process may end after it has written model.pt and before last.pt."""
+    bare_run(tmp_path, {1: 0.5}, 1)
+    card = json.loads((tmp_path / "model.json").read_text()) | {"validation": {"dice": metric}, "epoch": 7}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    assert bare_run(tmp_path, {2: 0.6}, 2).best.epoch == best
 
 
 CLAIM = """
