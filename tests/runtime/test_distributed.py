@@ -467,7 +467,9 @@ def test_what_a_killed_process_noted_is_not_done_again(scans, model, tmp_path, m
         predict_alone(scans, tmp_path, model)
     journal = tmp_path / JOURNAL.format(1)
     assert journal.is_file() and not (tmp_path / "predictions.json").exists()
-    journal.write_text(journal.read_text() + '{"cases": [{"ca')
+    (noted,) = (note for note in map(json.loads, journal.read_text().splitlines()) if "cases" in note)
+    noted["cases"][0]["case"] = "after what was not finished"  # of another run, perhaps with other settings
+    journal.write_text(journal.read_text() + '{"cases": [{"ca\n' + json.dumps(noted) + "\n")
     before = (tmp_path / "scan1_seg.nii.gz").stat().st_mtime_ns
     caplog.set_level("INFO", "semicycle")
     with pytest.raises((RuntimeError, InputError)):
