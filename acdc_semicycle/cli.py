@@ -41,7 +41,7 @@ from acdc_semicycle.runtime.errors import speak_in_turn
 def main() -> int:
     """Run the verb of ``sys.argv``; its exit code."""
     verb, *rest = sys.argv[1:] or ["--help"]
-    if verb in ("-h", "--help") or (verb in ("train", "where") and {"-h", "--help"} & set(rest)):
+    if _asks_for_help(verb, rest):
         print(__doc__)
         return 0
     if verb == "--version":
@@ -50,8 +50,19 @@ def main() -> int:
     if verb not in VERBS:
         print(f"error: {verb!r} is no verb: give {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    return _exit_code(VERBS[verb], rest)
+
+
+def _asks_for_help(verb: str, arguments: list[str]) -> bool:
+    """Whether this page is asked for; the verbs with options of their own have pages of their own."""
+    help_words = {"-h", "--help"}
+    return verb in help_words or (verb in ("train", "where") and not help_words.isdisjoint(arguments))
+
+
+def _exit_code(run: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run a verb; its exit code, or that of the error that ends it, which is shown in one line."""
     try:
-        return VERBS[verb](rest)
+        return run(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -241,12 +252,16 @@ def _options(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, An
     values = {}
     for option in options_of(arguments):
         if option.key is None or option.value is None or option.value.startswith("--"):
-            name = option.word if option.key is None else f"--{option.key}"
-            near = get_close_matches(name.removeprefix("--"), switches, 1)
-            hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
-            raise ValueError(f"{name!r} is not understood: {hint}")
+            raise ValueError(_not_understood(option.word if option.key is None else f"--{option.key}", switches))
         values[option.key] = _value(option.value)
     return values
+
+
+def _not_understood(word: str, switches: Iterable[str]) -> str:
+    """What is wrong with a word that is no option with a value: perhaps a misspelt switch."""
+    near = get_close_matches(word.removeprefix("--"), switches, 1)
+    hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
+    return f"{word!r} is not understood: {hint}"
 
 
 def _value(text: str) -> Any:

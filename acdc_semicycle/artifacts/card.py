@@ -72,12 +72,23 @@ def complete(stored: dict[str, Any]) -> dict[str, Any]:
     former = "network" not in stored
     if former:
         card = RESIDUAL_ARGUMENTS | card
-    for name, (words, allowed) in RULES.items():
-        if name in card and not allowed(card[name]):
-            raise InputError(f"has {name} {card[name]!r}, not {words}")
+    _check_values(card)
     if former:
         card |= _residual(card)
     card.setdefault("image_generator", None)
+    _check_networks(card)
+    return card
+
+
+def _check_values(card: dict[str, Any]) -> None:
+    """Refuse a value that ``RULES`` does not allow."""
+    for name, (words, allowed) in RULES.items():
+        if name in card and not allowed(card[name]):
+            raise InputError(f"has {name} {card[name]!r}, not {words}")
+
+
+def _check_networks(card: dict[str, Any]) -> None:
+    """Refuse generators that do not fit the images and the classes."""
     structures, channels = len(card["classes"]), card["in_channels"]
     try:
         check_shapes(card["network"], channels, structures, card["image_size"])
@@ -85,7 +96,6 @@ def complete(stored: dict[str, Any]) -> dict[str, Any]:
             check_shapes(card["image_generator"], structures, channels, card["image_size"])
     except InputError as error:
         raise InputError(f"describes a network that cannot be used ({error})") from error
-    return card
 
 
 def _residual(card: dict[str, Any]) -> dict[str, Any]:

@@ -108,14 +108,24 @@ def _root(path: Path, names: list[str]) -> str:
 
 def _check_member(path: Path, info: ZipInfo) -> None:
     """Refuse a member that would be written outside its folder, or is too large."""
-    name = info.filename
-    outside = name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name
-    if outside or stat.S_ISLNK(info.external_attr >> 16):
-        raise InputError(f"{path}: {name!r} is a link or lies outside: {GIVE_EXPORT}")
-    odd = info.compress_type not in (ZIP_STORED, ZIP_DEFLATED)  # zipfile does not limit the size of what others unpack
-    ratio = info.file_size / max(info.compress_size, 1)
-    if odd or info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO):
+    if _lies_outside(info.filename) or stat.S_ISLNK(info.external_attr >> 16):
+        raise InputError(f"{path}: {info.filename!r} is a link or lies outside: {GIVE_EXPORT}")
+    if _may_fill_the_disk(info):
         raise InputError(
-            f"{path}: {name} would unpack from {info.compress_size} to {info.file_size} bytes, which no network"
-            f" does: {GIVE_EXPORT}"
+            f"{path}: {info.filename} would unpack from {info.compress_size} to {info.file_size} bytes, which no"
+            f" network does: {GIVE_EXPORT}"
         )
+
+
+def _lies_outside(name: str) -> bool:
+    """Whether a member of this name may be written outside the folder that the zip is unpacked in."""
+    path = name.replace("\\", "/")
+    return path.startswith("/") or ".." in path.split("/") or ":" in path
+
+
+def _may_fill_the_disk(info: ZipInfo) -> bool:
+    """Whether a member unpacks to more than a network needs, or in a way whose size is not known."""
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile does not limit the size of what others unpack
+        return True
+    ratio = info.file_size / max(info.compress_size, 1)
+    return info.file_size > LARGEST or (info.file_size > SUSPICIOUS and ratio > RATIO)

@@ -17,15 +17,24 @@ def current_quality(content: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("weights", "fits", "measured", "test"):
         if key in result:
             result[key] = _current_keys(result[key])
-    fits = result.get("fits")
-    if isinstance(fits, dict):
-        result["fits"] = {name: current_quality(fit) if isinstance(fit, dict) else fit for name, fit in fits.items()}
-    chosen, about = result.get("chosen"), result.get("about")
-    if chosen in RENAMED:
-        result["chosen"] = RENAMED[chosen]
-        if isinstance(about, str):
-            result["about"] = about.replace(f"'{chosen}'", f"'{RENAMED[chosen]}'")
+    if isinstance(result.get("fits"), dict):
+        result["fits"] = {name: _current_fit(fit) for name, fit in result["fits"].items()}
+    if result.get("chosen") in RENAMED:
+        _rename_chosen(result)
     return result
+
+
+def _current_fit(fit: Any) -> Any:
+    """The fit of one score with the current names; anything else as it is."""
+    return current_quality(fit) if isinstance(fit, dict) else fit
+
+
+def _rename_chosen(quality: dict[str, Any]) -> None:
+    """Give the chosen score its current name, also in the sentence about it."""
+    former, about = quality["chosen"], quality.get("about")
+    quality["chosen"] = RENAMED[former]
+    if isinstance(about, str):
+        quality["about"] = about.replace(f"'{former}'", f"'{RENAMED[former]}'")
 
 
 def current_predictions(content: Mapping[str, Any]) -> dict[str, Any]:

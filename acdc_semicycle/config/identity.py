@@ -17,8 +17,9 @@ MAY_DIFFER = (
     # where things are
     ("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint")
     # who is trained on, whatever led to it: the split itself and the files' contents are compared instead
-    + ("data_root", "data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
+    + ("data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
     + ("test_list", "images", "masks", "patient")
+    + ("data_root",)  # a key of configurations that were exported before 0.2
     # how long: a run may be given more epochs
     + ("epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
     # the machine, and how numbers are computed on it
@@ -57,33 +58,44 @@ def identity(split: Split) -> dict[str, Any]:
 def _described(parser: ConfigParser, name: str, value: Any) -> Any:
     """What stands at a key, with all below it that counts."""
     if isinstance(value, Mapping):
-        parts = {}
-        for key, item in value.items():
-            item_name = f"{name}::{key}" if name else str(key)
-            if item_name not in MAY_DIFFER:
-                parts[str(key)] = _described(parser, item_name, item)
-        return parts
+        return _described_section(parser, name, value)
     if isinstance(value, list | tuple):
         return [_described(parser, f"{name}::{number}", item) for number, item in enumerate(value)]
-    if isinstance(value, str) and value.startswith("$") and _is_a_value(parser, value, set()):
+    if _begins_with(value, ("$",)) and _is_a_value(parser, value, set()):
         return _plain(parser.get_parsed_content(name), value)
     return _plain(value, str(value))
 
 
-def _is_a_value(parser: ConfigParser, expression: str, seen: set[str]) -> bool:
-    """Whether an expression can be evaluated without making anything: it refers to no component and to no data."""
-    for reference in REFERENCE.findall(expression):
-        if reference in NOT_EVALUATED:
-            return False
-        if reference in seen:
-            continue
-        seen.add(reference)
-        target = parser.get(reference)
-        if isinstance(target, Mapping) and "_target_" in target:
-            return False
-        if isinstance(target, str) and target.startswith(CODE) and not _is_a_value(parser, target, seen):
-            return False
-    return True
+def _described_section(parser: ConfigParser, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The items of a section that count, each as it is described."""
+    parts = {}
+    for key, item in section.items():
+        item_name = f"{name}::{key}" if name else str(key)
+        if item_name not in MAY_DIFFER:
+            parts[str(key)] = _described(parser, item_name, item)
+    return parts
+
+
+def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:
+    """Whether a value is a text that MONAI evaluates or looks up, by the mark it begins with."""
+    return isinstance(value, str) and value.startswith(marks)
+
+
+def _is_a_value(parser: ConfigParser, item: Any, seen: set[str]) -> bool:
+    """Whether an item can be evaluated without making anything: it is no component, and refers to none and to no data.
+
+    Args:
+        seen: the references that were looked up; those of the item are added.
+    """
+    if isinstance(item, Mapping):
+        return "_target_" not in item
+    if not _begins_with(item, CODE):
+        return True
+    references = set(REFERENCE.findall(item)) - seen
+    seen |= references
+    return references.isdisjoint(NOT_EVALUATED) and all(
+        _is_a_value(parser, parser.get(reference), seen) for reference in references
+    )
 
 
 def _plain(value: Any, text: str) -> Any:

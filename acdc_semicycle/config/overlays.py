@@ -53,11 +53,16 @@ def _content(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}: correct it") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{path}{where}: {error.problem or error.context}: correct it") from error
+        raise InputError(f"{path}{_place_and_problem(error)}: correct it") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): correct it") from error
+
+
+def _place_and_problem(error: Any) -> str:
+    """What YAML's reader reports, after the line and the column where it gives them."""
+    mark = error.problem_mark or error.context_mark
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{place}: {error.problem or error.context}"
 
 
 def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
@@ -93,12 +98,19 @@ def _put(config: dict[str, Any], key: str, value: Any, source: str) -> None:
     if not isinstance(section, dict):
         return
     former = section.get(last)
-    is_plain = isinstance(value, str | int | float) and _visible(str(value)) is not ANYTHING
-    if former and isinstance(former, dict) and is_plain:
-        raise InputError(f"{source} says {key} {value!r}: give a section, such as {key}::{next(iter(former))}")
-    if key.startswith("+") and isinstance(former, dict) and isinstance(value, dict):
-        value = former | value
+    if isinstance(former, dict):
+        value = _in_place_of(former, key, value, source)
     section[last] = value
+
+
+def _in_place_of(former: dict[str, Any], key: str, value: Any, source: str) -> Any:
+    """What a key holds that was a section: another value, or with a ``+`` both; a number or a name is refused."""
+    is_plain = isinstance(value, str | int | float) and _visible(str(value)) is not ANYTHING
+    if former and is_plain:
+        raise InputError(f"{source} says {key} {value!r}: give a section, such as {key}::{next(iter(former))}")
+    if key.startswith("+") and isinstance(value, dict):
+        return former | value
+    return value
 
 
 def _section(config: dict[str, Any], sections: list[str], last: str, fault: str) -> Any:
@@ -110,14 +122,32 @@ def _section(config: dict[str, Any], sections: list[str], last: str, fault: str)
     """
     section: Any = config
     for depth, name in enumerate(sections):
+        items = _items(section)
+        if name not in items:
+            raise InputError(f"{fault}: {_advice(sections, depth, items, last)}")
+        section = items[name]
         if section is ANYTHING:
             return ANYTHING
-        names = list(section) if isinstance(section, dict) else [str(number) for number in range(len(section))]
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
-            raise InputError(f"{fault}: " + (f"did you mean {path!r}?" if near else "remove it"))
-        section = section[name] if isinstance(section, dict) else section[int(name)]
-        if section is not ANYTHING and not isinstance(section, dict | list):
+        if not isinstance(section, dict | list):
             raise InputError(f"{fault}: {'::'.join(sections[: depth + 1])} is {section!r}, no section")
     return section
+
+
+def _advice(sections: list[str], depth: int, items: Iterable[str], last: str) -> str:
+    """What to do about a name in a path of sections that is not among the items there."""
+    near = difflib.get_close_matches(sections[depth], items, 1)
+    if near:
+        path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
+        return f"did you mean {path!r}?"
+    if sections[depth].isdecimal():
+        return (
+            "handlers and transforms have names instead of numbers since 0.2: give one, such as train::handler::decay"
+        )
+    return "remove it"
+
+
+def _items(section: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    """The items of a section by the names that a key gives them: those of a list have numbers."""
+    if isinstance(section, dict):
+        return section
+    return {str(number): item for number, item in enumerate(section)}

@@ -55,12 +55,18 @@ def whole(least: int, optional: bool = False) -> Rule:
     return Rule(words, lambda value: (optional and value is None) or (type(value) is int and value >= least))
 
 
-def real(words: str, within: Callable[[float], bool], count: int = 0) -> Rule:
-    """A number, or a list of ``count`` numbers, each of which is ``within``."""
+def real(words: str, within: Callable[[float], bool]) -> Rule:
+    """A number that is ``within``."""
+    return Rule(words, lambda value: type(value) in (int, float) and within(value))
+
+
+def pair(words: str, within: Callable[[float], bool]) -> Rule:
+    """A list of two numbers, each of which is ``within``."""
+    number = real("a number", within)
 
     def holds(value: Any) -> bool:
-        values = value if count and isinstance(value, list | tuple) else [value]
-        return len(values) == (count or 1) and all(type(v) in (int, float) and within(v) for v in values)
+        """Whether a value is such a list."""
+        return isinstance(value, list | tuple) and len(value) == 2 and all(map(number.holds, value))
 
     return Rule(words, holds)
 
@@ -68,7 +74,7 @@ def real(words: str, within: Callable[[float], bool], count: int = 0) -> Rule:
 PARTS = [part.name for part in fields(Split)]
 SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
 AMOUNT = real("a number of at least 0", lambda v: 0 <= v < math.inf)
-PAIR = real("two numbers", math.isfinite, 2)
+PAIR = pair("two numbers", math.isfinite)
 PROBABILITY = real("a probability, 0 to 1", lambda v: 0 <= v <= 1)
 SEED = Rule(f"a whole number of 0 to {MAX_SEED - 1}", lambda value: type(value) is int and 0 <= value < MAX_SEED)
 RANGE = Rule(
@@ -115,7 +121,7 @@ SECTIONS: dict[str, list[Setting]] = {
             "of Adam, for generators and discriminators",
             rule=real("a number above 0", lambda v: 0 < v < math.inf),
         ),
-        Setting("betas", "of Adam", rule=real("two numbers of at least 0 and below 1", lambda v: 0 <= v < 1, 2)),
+        Setting("betas", "of Adam", rule=pair("two numbers of at least 0 and below 1", lambda v: 0 <= v < 1)),
         Setting(
             "constant_epochs",
             "epochs before the rate falls linearly to 0",
@@ -163,7 +169,7 @@ SECTIONS: dict[str, list[Setting]] = {
 BELOW: dict[str, Rule] = {  # rules of keys that stand in a section
     "check": LIST_OF_PARTS,
     "evaluated": A_PART,
-    "train::augment::flips": real("two probabilities, of rows and of columns", lambda v: 0 <= v <= 1, 2),
+    "train::augment::flips": pair("two probabilities, of rows and of columns", lambda v: 0 <= v <= 1),
     **{f"train::augment::{name}": AMOUNT for name in ("rotate", "scale", "shift", "elastic", "gain", "offset")},
     **{f"train::augment::{name}": PROBABILITY for name in ("geometry", "intensity")},
 }

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,14 +39,21 @@ def begin() -> None:
         return
     former.understand(parser)
     config = parser.get()
-    if flow and flow.run_id not in config:
-        tasks = [key for key in ("training", "evaluating", "run") if key in config]
-        raise InputError(f"{flow.run_id!r} is no task of this configuration: give {' or '.join(tasks)}")
+    if flow:
+        _check_task(flow.run_id, config)
     check_paths(sys.argv, config)
     check(config)
     if "image_size" in config:
         check_values(parser.get_parsed_content)
         check_networks()
+
+
+def _check_task(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse to run what is no task of the configuration."""
+    if name in config:
+        return
+    tasks = [key for key in ("training", "evaluating", "run") if key in config]
+    raise InputError(f"{name!r} is no task of this configuration: give {' or '.join(tasks)}")
 
 
 def prepare(number: int, deterministic: bool, device: str | torch.device) -> None:

@@ -48,13 +48,18 @@ def environment_value(name: str) -> str | None:
 
 
 def data_root(dataset_dir: str | Path | None, output_dir: str | Path) -> Path:
-    """The data set's folder; where none is given the phantom, written below ``output_dir`` and said so."""
+    """The data set's folder; where none is given, that of the embedded phantom."""
     if dataset_dir is not None:
         if isinstance(dataset_dir, bool):
             raise InputError("--dataset_dir has no value: give --dataset_dir FOLDER")
         if not str(dataset_dir).strip():
             raise InputError("dataset_dir is empty: give the ACDC folder, or leave it out for the embedded phantom")
         return Path(str(dataset_dir))
+    return _embedded_phantom(output_dir)
+
+
+def _embedded_phantom(output_dir: str | Path) -> Path:
+    """The phantom's folder below ``output_dir``, written by the first process; a warning says that it stands in."""
     root = Path(output_dir) / "phantom"
     if (Path(output_dir) / "split.json").exists() and not root.exists():
         raise InputError(
@@ -108,6 +113,7 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
 
 
 def _seconds(work: Any, *arguments: Any) -> float:
+    """How long a call takes."""
     started = time.monotonic()
     work(*arguments)
     return time.monotonic() - started

@@ -100,15 +100,21 @@ def _check_section(section: dict[str, Any], known: dict[str, Any], used: set[str
     """
     for key, value in section.items():
         name = prefix + key
-        if key not in known and key not in OWN and name not in used:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: remove it"
-            raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
+        _check_key(key, known, used, prefix)
         expected = known.get(key)
         _check_value(name, value, expected)
         named_by_the_user = name in OPEN or name == "weights"  # the weights are compared with the method's terms
         if isinstance(value, dict) and isinstance(expected, dict) and not named_by_the_user:
             _check_section(value, _known_below(value, expected), used, name + "::")
+
+
+def _check_key(key: str, known: dict[str, Any], used: set[str], prefix: str) -> None:
+    """Refuse a key that neither the bundle nor MONAI has, and that nothing refers to."""
+    name = prefix + key
+    if key not in known and key not in OWN and name not in used:
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: remove it"
+        raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
 
 
 def _known_below(section: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +134,11 @@ def _check_value(name: str, value: Any, expected: Any) -> None:
     rule = RULES.get(name)
     if rule and not rule.holds(value):
         raise InputError(f"{name} is {value!r}: give {rule.words}")
+    _check_kind(name, value, expected)
+
+
+def _check_kind(name: str, value: Any, expected: Any) -> None:
+    """Refuse a text in the place of a number, and what is no section in the place of a section."""
     if isinstance(expected, int | float) and isinstance(value, str):
         raise InputError(f"{name} is the text {value!r}: give a number, as in the bundle ({expected})")
     if isinstance(expected, dict) and not _may_replace(name, value, expected):

@@ -34,6 +34,11 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
             raise InputError(f"{name} is {value!r}: give a whole number of at least 1")
     if val_interval > epochs:
         raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
+    _check_image_size(image_size)
+
+
+def _check_image_size(image_size: Any) -> None:
+    """Refuse what is not two whole numbers, or too small for a network."""
     lengths = image_size if isinstance(image_size, list | tuple) else [image_size]
     fitting = [length for length in lengths if type(length) is int and length >= 8]
     if not len(lengths) == len(fitting) == 2:
@@ -56,13 +61,19 @@ def check_classes(classes: Any, colours: Any) -> None:
     Raises:
         InputError: says what was given.
     """
-    are_names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-    if not are_names or len(classes) < 2:
+    if not _are_names(classes) or len(classes) < 2:
         raise InputError(f"classes is {classes!r}: give two names or more, the background first")
-    structures = [name.lower() for name in classes[1:]]
-    if len(set(classes)) < len(classes) or "background" in structures:
+    if len(set(classes)) < len(classes) or "background" in map(str.lower, classes[1:]):
         raise InputError(f"classes is {list(classes)}: give each its own name, and background, if there is one, first")
-    if colours is not None and len(colours) != len(classes):
-        raise InputError(
-            f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"
-        )
+    _check_colours(colours, len(classes))
+
+
+def _are_names(classes: Any) -> bool:
+    """Whether a value is a list of names."""
+    return isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+
+
+def _check_colours(colours: Any, count: int) -> None:
+    """Refuse colours that are not one for each class."""
+    if colours is not None and len(colours) != count:
+        raise InputError(f"colours has {len(colours)} entries for {count} classes: give one RGB for each, or null")

@@ -53,6 +53,11 @@ class Augment:
     intensity: float | int = 0.5
 
     @property
+    def changes(self) -> bool:
+        """Whether a slice can come out other than it went in."""
+        return bool(any(self.flips) or self.moves or self.gain or self.offset)
+
+    @property
     def moves(self) -> bool:
         """Whether pixels are sampled anew."""
         return any((self.rotate, self.scale, self.shift, self.elastic))
@@ -71,22 +76,18 @@ class Augment:
             rows: the slices' records, as :func:`acdc_semicycle.data.cache.unpacked` takes them.
             view: number of the view. All views of a slice move its pixels alike; each draws intensities of its own.
         """
-        if not (any(self.flips) or self.moves or self.gain or self.offset):
+        if not self.changes:
             return unpacked(rows)
         random = [np.random.default_rng((*seed, index)) for index in indices]
         draws = np.array([generator.random(12) for generator in random])
         if view:
-            draws[:, INTENSITIES] = [np.random.default_rng((*seed, index, view)).random(4) for index in indices]
+            draws[:, INTENSITIES] = _intensities_of_view(seed, indices, view)
         rows = self._brightened(rows, draws)
         flips = draws[:, :2] < self.flips
         if not self.moves:
             return unpacked(_flipped(rows, flips))
         batch = unpacked(rows)
-        grid = self._grid(draws, flips, random, batch["image"])
-        moved = {"image": _sampled(batch["image"], grid, "bilinear")}
-        if "label" in batch:
-            moved["label"] = _sampled(batch["label"], grid, "nearest")
-        return moved
+        return _moved(batch, self._grid(draws, flips, random, batch["image"]))
 
     def _brightened(self, rows: Mapping[str, Tensor], draws: NDArray) -> dict[str, Tensor]:
         """Records with other scales and offsets: a gain and an offset of the image, without a pass over its pixels."""
@@ -124,6 +125,19 @@ class Augment:
         coarse = torch.as_tensor(pulls, dtype=image.dtype).to(image.device, non_blocking=True)
         pull = interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
         return grid + pull.movedim(1, -1)
+
+
+def _intensities_of_view(seed: Sequence[int], indices: Sequence[int], view: int) -> NDArray:
+    """The draws [B, 4] that decide the gain and the offset of a view's slices."""
+    return np.array([np.random.default_rng((*seed, index, view)).random(4) for index in indices])
+
+
+def _moved(batch: Mapping[str, Tensor], grid: Tensor) -> dict[str, Tensor]:
+    """The images, and the masks if there are any, sampled where ``grid`` says."""
+    moved = {"image": _sampled(batch["image"], grid, "bilinear")}
+    if "label" in batch:
+        moved["label"] = _sampled(batch["label"], grid, "nearest")
+    return moved
 
 
 def _flipped(rows: Mapping[str, Tensor], flips: NDArray) -> dict[str, Tensor]:

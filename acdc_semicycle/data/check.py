@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from acdc_semicycle.data import digests
 from acdc_semicycle.data.check_cases import Cases
-from acdc_semicycle.data.check_findings import Counts, Finding
-from acdc_semicycle.data.check_layout import KINDS, acdc_records, kind, other_records
+from acdc_semicycle.data.check_findings import Counts, Finding, Rules
+from acdc_semicycle.data.check_layout import KINDS, kind, read_records
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record, existing_folder
 from acdc_semicycle.runtime import distributed, environment
@@ -62,12 +62,8 @@ def check(
     counts.kind = "folder" if masks else kind(root)
     rules = KINDS[counts.kind]
     cases = Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
-    if counts.kind == "acdc":
-        records = acdc_records(root, cases)
-    else:
-        records = other_records(root, masks, cases)
-    counts.patients, counts.images = len({record.patient for record in records}), len(records)
-    counts.masks = sum(record.label is not None for record in records)
+    records = read_records(root, masks, cases)
+    counts.enter(records)
     for record in progress(records):
         cases.check(record)
     cases.check_classes()
@@ -110,21 +106,28 @@ def before_training(
     """
     if distributed.rank() == 0:
         # each pair once, though a split by slice has one record for each slice
-        records = list({(record.image, record.label, record.frame): record for record in records}.values())
+        pairs = {(record.image, record.label, record.frame): record for record in records}
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
-        digest = digests.digest_of(records, list(rules), ("image", "label"))  # None where a file is missing
-        stamp = Path(str(folder)) / f"checked-{digest}.json"
-        warnings = _warnings(stamp) if digest else None
-        if warnings is None:
-            warnings = _without_faults(Cases(rules, Counts()), records)
-            if digest:
-                write_text(stamp, json.dumps(warnings))
-        for text in warnings:
+        for text in _warnings(list(pairs.values()), rules, Path(str(folder))):
             log.warning("%s", text)
     distributed.wait()
 
 
-def _warnings(stamp: Path) -> list[str] | None:
+def _warnings(records: Sequence[Record], rules: Rules, folder: Path) -> list[str]:
+    """The warnings for data without faults: those stored in the folder while no file changes, else found anew."""
+    cases = Cases(rules, Counts())
+    digest = digests.digest_of(records, list(rules), ("image", "label"))
+    if digest is None:  # a file is missing
+        return _without_faults(cases, records)
+    stamp = folder / f"checked-{digest}.json"
+    warnings = _stored_warnings(stamp)
+    if warnings is None:
+        warnings = _without_faults(cases, records)
+        write_text(stamp, json.dumps(warnings))
+    return warnings
+
+
+def _stored_warnings(stamp: Path) -> list[str] | None:
     """The warnings for data that were found without faults before; None where nothing is known."""
     if not stamp.is_file():
         return None

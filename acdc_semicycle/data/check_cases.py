@@ -81,10 +81,6 @@ class Cases:
         if "image" in loaded:
             oddities, twin = self._check_image(record, loaded["image"])
         if record.label and "label" in loaded:
-            if volumes.ours(record.label):
-                self.add(
-                    "warning", record.label, f"{record.label} was made by semicycle predict: it is not a ground truth"
-                )
             self._check_mask(record, record.label, loaded, oddities, twin is not None)
         if twin:
             self._add_twin(record, *twin)
@@ -109,23 +105,22 @@ class Cases:
         try:
             return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **frame})
         except (InputError, OSError):
-            loaded: dict[Any, Any] = {}
-            for key, path in files.items():
-                load = LoadCheckedd(key, channels, self.rules.colours)
-                if self.attempt(path, _can_open, path):
-                    loaded |= self.attempt(path, load, {key: path, **frame}) or {}
-            return loaded
+            return self._load_apart(files, frame, channels)
+
+    def _load_apart(self, files: dict[Hashable, Any], frame: dict[Hashable, Any], channels: int) -> dict[Any, Any]:
+        """Those of an image and its mask that can be read by themselves; report the other."""
+        loaded: dict[Any, Any] = {}
+        for key, path in files.items():
+            load = LoadCheckedd(key, channels, self.rules.colours)
+            if self.attempt(path, _can_open, path):
+                loaded |= self.attempt(path, load, {key: path, **frame}) or {}
+        return loaded
 
     def _check_image(self, record: Record, image: Any) -> tuple[Oddities, tuple[Record, Path] | None]:
         """Check an image; return what is odd about its header, and its twin, an earlier image of the same voxels."""
         path = record.image
         self.attempt(path, check_range, path, image, self.rules.intensity_range)
-        spacing, oddities = (None, []) if is_picture(path) else geometry(path, image.affine.numpy())
-        for severity, text in oddities:
-            self.add(severity, path, f"{path} {text}")
-        if spacing is not None:
-            self.counts.scans += 1
-            self.counts.lost += bool(np.allclose(spacing, 1, atol=1e-6))
+        spacing, oddities = self._check_image_header(path, image)
         twin = None
         if image.min() == image.max():
             self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): it shows nothing")
@@ -134,6 +129,18 @@ class Cases:
         if record.phase and spacing is not None and not twin:
             self._compare_frames(path, tuple(image.shape[1:]), spacing)
         return oddities, twin
+
+    def _check_image_header(self, path: Path, image: Any) -> tuple[Any, Oddities]:
+        """The spacing of a scan, None where there is none, as of a picture; report what is odd about its header."""
+        if is_picture(path):
+            return None, []
+        spacing, oddities = geometry(path, image.affine.numpy())
+        for severity, text in oddities:
+            self.add(severity, path, f"{path} {text}")
+        if spacing is not None:
+            self.counts.scans += 1
+            self.counts.lost += bool(np.allclose(spacing, 1, atol=1e-6))
+        return spacing, oddities
 
     def _add_twin(self, record: Record, other: Record, other_path: Path) -> None:
         """Report one image under two names; with two different masks it may be intended, and is a warning only."""
@@ -173,15 +180,14 @@ class Cases:
             self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
             return
         self._find_missing_structures(path, values)
-        if fits and self.rules.everywhere and tuple(self.rules.classes or ()) == acdc.CLASSES:
+        if fits and self._shows_hearts():
             self._check_heart(record, path, labels.as_tensor()[0].numpy())
-        twin = self._twin(record, path, self._mask_digests[record.case])
-        if twin and not copied:
-            text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
-            self.add("warning", path, text)
+        self._find_copied_mask(record, path, copied)
 
     def _check_mask_header(self, path: Path, label: Any, oddities: Oddities) -> None:
         """Report what is odd about a mask's header, unless its image's is odd in the same way."""
+        if volumes.ours(path):
+            self.add("warning", path, f"{path} was made by semicycle predict: it is not a ground truth")
         if is_picture(path):
             return
         for oddity in geometry(path, label.affine.numpy())[1]:
@@ -218,6 +224,17 @@ class Cases:
             for label, name in enumerate(self.rules.classes or ()):
                 if label and label not in values:
                     self.add("warning", path, f"{path} has no {name} in any slice: check that this is meant")
+
+    def _shows_hearts(self) -> bool:
+        """Whether the masks are of hearts, with ACDC's classes."""
+        return self.rules.everywhere and tuple(self.rules.classes or ()) == acdc.CLASSES
+
+    def _find_copied_mask(self, record: Record, path: Path, copied: bool) -> None:
+        """Report a mask with the voxels of an earlier one, unless its image is ``copied``, too."""
+        twin = self._twin(record, path, self._mask_digests[record.case])
+        if twin and not copied:
+            text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
+            self.add("warning", path, text)
 
     def _check_heart(self, record: Record, path: Path, labels: NDArray) -> None:
         """Report what is unlikely in a heart's mask, also beside the other frame, if that was read before."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from acdc_semicycle.datasets.records import Record
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -37,6 +39,12 @@ class Counts:
     scans: int = 0
     lost: int = 0
     values: Counter[int] = field(default_factory=Counter)
+
+    def enter(self, records: Sequence[Record]) -> None:
+        """Count the patients, the images and the masks of a data set's records."""
+        self.patients = len({record.patient for record in records})
+        self.images = len(records)
+        self.masks = sum(record.label is not None for record in records)
 
 
 class Rules(NamedTuple):

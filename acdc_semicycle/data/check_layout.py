@@ -39,8 +39,15 @@ def kind(root: str | Path) -> str:
     return "folder"
 
 
-def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
-    """The records of a data set other than ACDC; where the layout is at fault, one record for every file."""
+def read_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
+    """The records of a data set; where the layout is at fault, those that can be made.
+
+    Args:
+        masks: of a folder of images, the other folder, of their masks.
+        cases: know the data set's kind, and keep the faults of the layout.
+    """
+    if cases.counts.kind == "acdc":
+        return _acdc_records(root, cases)
     try:
         if cases.counts.kind == "voc":
             return voc.records(root)
@@ -50,18 +57,27 @@ def other_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Re
     except (InputError, OSError) as error:
         cases.fault(root, error)
     cases.unmatched = cases.counts.unmatched = True
+    return _unmatched_records(root, masks)
+
+
+def _unmatched_records(root: Path, masks: str | Path | None) -> list[Record]:
+    """One record for every file that can be an image or a mask."""
     files = set(root.rglob("*"))
     if masks and Path(masks).is_dir():
         files |= set(Path(masks).rglob("*"))
     records: list[Record] = []
     for path in sorted(files):
-        hidden = path.name.startswith(".")
-        if path.name.lower().endswith((*SCANS, *PICTURES)) and not hidden and path.is_file():
+        if _can_be_read(path):
             records.append(Record(path.stem, path.stem, path))
     return records
 
 
-def acdc_records(root: Path, cases: Cases) -> list[Record]:
+def _can_be_read(path: Path) -> bool:
+    """Whether a file is a scan or a picture by its name, and not hidden."""
+    return path.name.lower().endswith((*SCANS, *PICTURES)) and not path.name.startswith(".") and path.is_file()
+
+
+def _acdc_records(root: Path, cases: Cases) -> list[Record]:
     """The records of every patient; of a patient with faults, those that can be made."""
     records: list[Record] = []
     folders: dict[str, Path] = {}

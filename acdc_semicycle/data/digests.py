@@ -132,6 +132,11 @@ def description(value: Any) -> Any:
         return [str(value.dtype), value.tolist()]
     if isinstance(value, Mapping | set | frozenset | list | tuple):
         return _description_of_items(value)
+    return _description_of_object(value)
+
+
+def _description_of_object(value: Any) -> list[Any]:
+    """The same of an object of one of MONAI's classes or this package's: its class and its settings."""
     kind = type(value)
     if kind.__module__.split(".")[0] not in ("monai", "acdc_semicycle") or not hasattr(value, "__dict__"):
         raise TypeError(f"a {kind.__name__} among the transforms is none of MONAI's or of this package")

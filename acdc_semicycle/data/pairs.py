@@ -61,8 +61,6 @@ class Pairs:
         _check_views(self.views)
         self.length = self._whole_batches() if steps is None else steps
         self.device = torch.device(device)
-        for dataset in self.datasets.values():
-            dataset.hold(self.device)
         self.samplers: dict[str, EpochSampler] = {}
         self.shares: dict[str, Share] = {}
         self.loaders: dict[str, DataLoader] = {}
@@ -70,16 +68,22 @@ class Pairs:
             drawn = self.length * self.batch_sizes[stream] * distributed.world()
             self.samplers[stream] = sampler(dataset, drawn, seed + number)
             self.shares[stream] = Share(self.samplers[stream])
-            self.loaders[stream] = DataLoader(
-                dataset,
-                self.batch_sizes[stream],
-                sampler=self.shares[stream],
-                num_workers=num_workers if dataset.random_by_slice else 0,
-                collate_fn=_as_it_is,
-                pin_memory=self.device.type == "cuda" and not dataset.held,
-                worker_init_fn=signals.deaf,
-                generator=torch.Generator(),  # else opening the loader draws from the global random state
-            )
+            dataset.hold(self.device)
+            self.loaders[stream] = self._loader(stream, num_workers)
+
+    def _loader(self, stream: str, num_workers: int) -> DataLoader:
+        """What reads the batches of a stream."""
+        dataset = self.datasets[stream]
+        return DataLoader(
+            dataset,
+            self.batch_sizes[stream],
+            sampler=self.shares[stream],
+            num_workers=num_workers if dataset.random_by_slice else 0,
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda" and not dataset.held,
+            worker_init_fn=signals.deaf,
+            generator=torch.Generator(),  # else opening the loader draws from the global random state
+        )
 
     def _whole_batches(self) -> int:
         """Batches of an epoch that shows each slice of the larger set once.

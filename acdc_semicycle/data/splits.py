@@ -117,8 +117,7 @@ def split(
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
             parts, one of the data set's testing part to train on or to validate, an empty labelled or validation part.
     """
-    if bool(train_list) != bool(validation_list) or (test_list and not train_list):
-        raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
+    _check_lists(train_list, validation_list, test_list)
     if train_list and validation_list:
         parts = _listed(records, train_list, validation_list, test_list)
     else:
@@ -132,6 +131,14 @@ def split(
     result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(parts.validation), tuple(parts.test))
     _check(result)
     return result
+
+
+def _check_lists(
+    train_list: str | Path | None, validation_list: str | Path | None, test_list: str | Path | None
+) -> None:
+    """Refuse some of the lists without the others."""
+    if bool(train_list) != bool(validation_list) or (test_list and not train_list):
+        raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
 
 
 class _Parts(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -66,20 +66,8 @@ def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
         InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
     """
     records = sorted(records, key=lambda record: record.case)
-    faults: list[str] = []
-    for first, second in pairwise(records):
-        if first.case == second.case:
-            faults.append(
-                f"{first.case} is there twice, as {first.image} ({first.part}) and {second.image} ({second.part}):"
-                " keep one, an image is never both trained on and scored"
-            )
-    refuse(faults, "the data set")
-    unscored = [record for record in records if record.part == "testing" and record.label is None]
-    if unscored:
-        raise InputError(
-            f"{unscored[0].image} has no mask in {masks} ({len(unscored)} such in the part that is scored): restore its"
-            " mask"
-        )
+    _check_no_case_twice(records)
+    _check_scored(records, masks)
     training = [record for record in records if record.part == "training"]
     unlabelled = sum(record.label is None for record in training)
     if unlabelled == len(training):
@@ -90,3 +78,25 @@ def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
     if unlabelled:
         log.warning("%d of %d training images have no mask in %s: unlabelled", unlabelled, len(training), masks)
     return records
+
+
+def _check_no_case_twice(records: Sequence[Record]) -> None:
+    """Refuse two records of one case; the records are sorted by case."""
+    faults: list[str] = []
+    for first, second in pairwise(records):
+        if first.case == second.case:
+            faults.append(
+                f"{first.case} is there twice, as {first.image} ({first.part}) and {second.image} ({second.part}):"
+                " keep one, an image is never both trained on and scored"
+            )
+    refuse(faults, "the data set")
+
+
+def _check_scored(records: Sequence[Record], masks: Path) -> None:
+    """Refuse an image without a mask in the part that is scored."""
+    unscored = [record for record in records if record.part == "testing" and record.label is None]
+    if unscored:
+        raise InputError(
+            f"{unscored[0].image} has no mask in {masks} ({len(unscored)} such in the part that is scored): restore its"
+            " mask"
+        )

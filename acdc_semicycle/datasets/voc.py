@@ -12,6 +12,7 @@ Below ``root``, ``root/VOC2012`` or ``root/VOCdevkit/VOC2012``::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from acdc_semicycle.datasets.records import Record, check_records, existing_folder
@@ -67,6 +68,12 @@ def records(root: str | Path | None) -> list[Record]:
         listed.append(_record(home, folders[::-1], name, "training"))
     for name in scored:
         listed.append(_record(home, folders, name, "testing"))
+    _check_images(listed, lists)
+    return check_records(listed, folders[-1])
+
+
+def _check_images(listed: Sequence[Record], lists: Path) -> None:
+    """Refuse images that are listed and not there."""
     faults: list[str] = []
     for record in listed:
         if not record.image.is_file():
@@ -75,7 +82,6 @@ def records(root: str | Path | None) -> list[Record]:
                 " the list"
             )
     refuse(faults, str(lists))
-    return check_records(listed, folders[-1])
 
 
 def _home(root: Path) -> Path:

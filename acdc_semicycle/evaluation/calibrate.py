@@ -87,10 +87,7 @@ def _evaluated_cases(folder: Path) -> tuple[dict[str, Any], list[Case]]:
     manifest = current_predictions(_read(folder / "predictions.json", "predict"))
     evaluation = _read(folder / "evaluation.json", "evaluate --pred OUT --truth TRUTH")
     check_current(folder, evaluation)
-    rows = {}
-    for row in evaluation["cases"]:
-        if row["tool"] == evaluation["tools"][0] and row["dice"]["mean"] is not None:
-            rows[row["case"]] = row
+    rows = _scored_rows(evaluation)
     cases = []
     for case in manifest["cases"]:
         if case["case"] not in rows:  # a cine's frames are evaluated under names of their own
@@ -101,6 +98,15 @@ def _evaluated_cases(folder: Path) -> tuple[dict[str, Any], list[Case]]:
     if not cases:
         raise InputError(f"{folder} holds no case that is both predicted and evaluated: evaluate it again")
     return manifest["model"], cases
+
+
+def _scored_rows(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The first tool's rows of evaluation.json that have a mean Dice, by case."""
+    rows = {}
+    for row in evaluation["cases"]:
+        if row["tool"] == evaluation["tools"][0] and row["dice"]["mean"] is not None:
+            rows[row["case"]] = row
+    return rows
 
 
 def _read(path: Path, verb: str) -> dict[str, Any]:

@@ -24,9 +24,14 @@ def class_names(
         last = _largest_label(truths)
         note = "no class names are given: structures are called by their labels"
         return list(map(str, range(last + 1))), [note]
-    if len(names) < 2 or len(set(names)) < len(names) or len(names) > IGNORED or "mean" in names:
+    if not _can_be_classes(names):
         raise InputError(f"classes are {list(names)}: give 2 to {IGNORED} names, each once, background first")
     return list(names), []
+
+
+def _can_be_classes(names: Sequence[str]) -> bool:
+    """Whether these names can be the classes of label maps, whose labels are bytes."""
+    return 2 <= len(names) <= IGNORED and len(set(names)) == len(names) and "mean" not in names
 
 
 def structures_of(classes: Sequence[str]) -> list[str]:

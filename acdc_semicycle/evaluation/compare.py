@@ -63,13 +63,7 @@ def _tools(roots: Sequence[Path], truth_roots: Sequence[Path]) -> list[str]:
     Raises:
         InputError: a path is not there, or the paths are not one or two tools, or one tool and a truth.
     """
-    for path in (*roots, *truth_roots):
-        if not path.exists():
-            raise InputError(f"{path} is not there: give a folder of label maps, or a label map")
-    if len(roots) > 2:
-        raise InputError(f"{len(roots)} --pred are given: give one or two")
-    if len(roots) < 2 and not truth_roots:
-        raise InputError(f"{roots[0]} is given without --truth: give one, or a second --pred to compare with")
+    _check_roots(roots, truth_roots)
     first, last = roots[0].resolve(), roots[-1].resolve()
     if len(roots) == 1:
         return [first.name]
@@ -78,6 +72,17 @@ def _tools(roots: Sequence[Path], truth_roots: Sequence[Path]) -> list[str]:
     if first.name == last.name:
         return [str(roots[0]), str(roots[1])]
     return [first.name, last.name]
+
+
+def _check_roots(roots: Sequence[Path], truth_roots: Sequence[Path]) -> None:
+    """Refuse a path that is not there, more than two tools, and one tool without a truth."""
+    for path in (*roots, *truth_roots):
+        if not path.exists():
+            raise InputError(f"{path} is not there: give a folder of label maps, or a label map")
+    if len(roots) > 2:
+        raise InputError(f"{len(roots)} --pred are given: give one or two")
+    if len(roots) < 2 and not truth_roots:
+        raise InputError(f"{roots[0]} is given without --truth: give one, or a second --pred to compare with")
 
 
 def _label_maps(

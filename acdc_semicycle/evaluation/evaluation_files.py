@@ -36,13 +36,17 @@ def check_current(folder: Path, content: dict[str, Any]) -> None:
         InputError: names the first of them.
     """
     for row in [*content["cases"], *(content.get("agreement_cases") or ())]:
-        path = Path(row.get("prediction") or "")
-        if not path.is_file():
-            path = folder / path
+        path = _label_map_of(row, folder)
         if not row.get("sha256") or not path.is_file():
             continue
         if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             raise InputError(f"{path} has changed since it was evaluated in {folder}: run semicycle evaluate again")
+
+
+def _label_map_of(row: dict[str, Any], folder: Path) -> Path:
+    """The label map of a case in evaluation.json; a relative path that leads nowhere starts in the folder."""
+    path = Path(row.get("prediction") or "")
+    return path if path.is_file() else folder / path
 
 
 def check_target(folder: Path, truth: Path | str | None) -> None:

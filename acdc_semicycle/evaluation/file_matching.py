@@ -38,16 +38,7 @@ def paired(
     claims: Counter[LabelMap] = Counter()
     for partners in candidates.values():
         claims.update(partners)
-    pairs: list[Pair] = []
-    unmatched, ambiguous = [], []
-    for prediction, partners in candidates.items():
-        if not partners:
-            unmatched.append(_reason(prediction, "has no truth"))
-        elif len(partners) == 1 and claims[partners[0]] == 1:
-            pairs.append((prediction, partners[0]))
-        else:
-            rivals = " and ".join(str(truth.path) for truth in partners[:2])
-            ambiguous.append(_reason(prediction, f"is one of several for {rivals}: give both folders one layout"))
+    pairs, unmatched, ambiguous = _sorted_out(candidates, claims)
     for truth in truths:
         if truth not in claims:
             unmatched.append(_reason(truth, "has no prediction"))
@@ -61,20 +52,35 @@ def _reason(label_map: LabelMap, words: str) -> Reason:
     return {"case": label_map.name, "reason": f"{label_map.path} {words}"}
 
 
+def _sorted_out(
+    candidates: Mapping[LabelMap, list[LabelMap]], claims: Mapping[LabelMap, int]
+) -> tuple[list[Pair], list[Reason], list[Reason]]:
+    """The predictions with a truth of their own, with that; those without any, and those that must share one."""
+    pairs: list[Pair] = []
+    unmatched, ambiguous = [], []
+    for prediction, partners in candidates.items():
+        if not partners:
+            unmatched.append(_reason(prediction, "has no truth"))
+        elif len(partners) == 1 and claims[partners[0]] == 1:
+            pairs.append((prediction, partners[0]))
+        else:
+            rivals = " and ".join(str(truth.path) for truth in partners[:2])
+            ambiguous.append(_reason(prediction, f"is one of several for {rivals}: give both folders one layout"))
+    return pairs, unmatched, ambiguous
+
+
 def _candidates(predictions: Sequence[LabelMap], truths: Sequence[LabelMap]) -> dict[LabelMap, list[LabelMap]]:
     """The truths that each prediction may belong to: the one of its folder and name, else those of its stem."""
     truth_by_name = {truth.name: truth for truth in truths}
     predicted_names = {prediction.name for prediction in predictions}
     stems = Counter(label_map.stem for label_map in (*predictions, *truths))
+    free_truths = [truth for truth in truths if truth.name not in predicted_names]
     result: dict[LabelMap, list[LabelMap]] = {}
     for prediction in predictions:
         if prediction.name in truth_by_name:
             result[prediction] = [truth_by_name[prediction.name]]
-            continue
-        result[prediction] = []
-        for truth in truths:
-            if truth.name not in predicted_names and _have_one_stem(prediction, truth, stems):
-                result[prediction].append(truth)
+        else:
+            result[prediction] = [truth for truth in free_truths if _have_one_stem(prediction, truth, stems)]
     return result
 
 

@@ -75,14 +75,8 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
     """
     if root.is_file():
         return [_label_map(root, root)]
-    below = _label_maps_below(root, others)
-    has_masks = any(label_map.kind for label_map in below)
-    by_name: dict[str, list[LabelMap]] = defaultdict(list)
-    for label_map in below:
-        if label_map.kind in kinds and (label_map.kind or not has_masks):
-            by_name[label_map.name].append(label_map)
     result = []
-    for _, same_name in sorted(by_name.items()):
+    for _, same_name in sorted(_by_name(_label_maps_below(root, others), kinds).items()):
         first, *more = sorted(same_name, key=lambda label_map: kinds.index(label_map.kind))
         if more and more[0].kind == first.kind:
             raise InputError(f"{first.path} and {more[0].path} have the same name: rename or remove one")
@@ -90,6 +84,16 @@ def label_maps(root: Path, kinds: Sequence[str], others: Sequence[Path]) -> list
     if not result:
         raise InputError(f"{root} holds no label map: give a folder of X_{kinds[0]}.nii.gz or X.nii.gz files")
     return result
+
+
+def _by_name(below: Sequence[LabelMap], kinds: Sequence[str]) -> dict[str, list[LabelMap]]:
+    """The files of these kinds by name; without those of no kind, where any other is a mask."""
+    has_masks = any(label_map.kind for label_map in below)
+    by_name: dict[str, list[LabelMap]] = defaultdict(list)
+    for label_map in below:
+        if label_map.kind in kinds and (label_map.kind or not has_masks):
+            by_name[label_map.name].append(label_map)
+    return by_name
 
 
 def with_frames(maps: Sequence[LabelMap]) -> list[LabelMap]:

@@ -99,9 +99,14 @@ def read_image(path: Path) -> Image | DamagedFile | None:
         return DamagedFile(
             path, f"unpacks to more than {dicom_file.LARGEST_UNPACKED >> 20} MiB: export it uncompressed"
         )
-    if header.pixels is None or not header.whole or header.number(ROWS) <= 0 or header.number(COLUMNS) <= 0:
+    if not _has_pixels(header):
         return DamagedFile(path, DAMAGED)
     return _image(path, header)
+
+
+def _has_pixels(header: dicom_file.Header) -> bool:
+    """Whether a file is complete, with pixels and their numbers of rows and columns."""
+    return header.pixels is not None and header.whole and header.number(ROWS) > 0 and header.number(COLUMNS) > 0
 
 
 def _is_no_scan(header: Header) -> bool:

@@ -219,18 +219,21 @@ def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: 
 def _check_kinds(images: Sequence[Image]) -> None:
     """Refuse images that are not slices of one grey scan, and doubled ones."""
     for image in images:
-        if image.size[2] > 1:
-            raise InputError(
-                "a file of several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix for example"
-            )
-        if image.channels > 1:
-            raise InputError("colour images: give a scan of one number a voxel")
+        _check_grey_slice(image)
     for image in images:
         check_geometry(image)
         check_values(image)
     instances = [image.instance for image in images if image.instance]
     if len(set(instances)) < len(instances):
         raise InputError("the same image in two files: remove the copies")
+
+
+def _check_grey_slice(image: Image) -> None:
+    """Refuse several frames in a file, and colours."""
+    if image.size[2] > 1:
+        raise InputError("a file of several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix for example")
+    if image.channels > 1:
+        raise InputError("colour images: give a scan of one number a voxel")
 
 
 def _check_alike(images: Sequence[Image]) -> None:

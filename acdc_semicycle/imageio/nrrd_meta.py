@@ -96,12 +96,18 @@ def _voxels_file(path: Path, lines: list[tuple[str, str]]) -> Path:
     for name in names:
         if len(name) > LONGEST_NAME:
             raise InputError(f"{path} takes its voxels from a file with a name of {len(name):,} characters: {COPY}")
-        plain = name == Path(name).name and "\\" not in name and "%" not in name
-        if not plain or name.upper().startswith("LIST"):
+        if not _is_plain_name(name):
             raise InputError(f"{path} takes its voxels from {name!r}: give a file that holds them, or one beside it")
         if not (path.parent / name).is_file():
             raise InputError(f"{path} takes its voxels from {name!r}, which is no file beside it: copy both")
     return path.parent / names[-1] if names else path
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether a name is that of one file in the same folder: no path, no pattern of names and no list."""
+    if name.upper().startswith("LIST"):
+        return False
+    return name == Path(name).name and "\\" not in name and "%" not in name
 
 
 def _encoding(path: Path, fields: Fields) -> tuple[str, ...]:

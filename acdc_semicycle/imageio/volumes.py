@@ -121,6 +121,18 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
     """Voxels [X, Y, Z, frames] once they are real numbers, finite, and of a range that networks can see."""
+    voxels = _as_volumes(name, voxels)
+    if voxels.dtype.kind not in "iufb":
+        raise InputError(f"{name} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
+    if voxels.dtype.kind == "f":
+        voxels = _finite(name, voxels, mask, policy)
+    if not mask:
+        _check_range(name, voxels)
+    return voxels
+
+
+def _as_volumes(name: str, voxels: NDArray) -> NDArray:
+    """Voxels [X, Y, Z, frames] of an array with fewer axes, or with more of length 1."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 2:
@@ -129,15 +141,7 @@ def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> N
         raise InputError(
             f"{name} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), or a cine of such frames"
         )
-    if voxels.dtype.kind not in "iufb":
-        raise InputError(f"{name} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
-    if voxels.dtype.kind == "f":
-        voxels = _finite(name, voxels, mask, policy)
-    if not mask:
-        _check_range(name, voxels)
-    if voxels.ndim == 3:
-        voxels = voxels[..., None]
-    return voxels
+    return voxels if voxels.ndim == 4 else voxels[..., None]
 
 
 def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:

@@ -82,17 +82,22 @@ def _volumes_ml(frames: Sequence[Frame], volume: Volume, classes: Sequence[str])
 
 def patients_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """The clinical indices of every patient with both phases; a case of one phase goes before a cine."""
-    phases: dict[str, dict[str, tuple[Case, int]]] = {}  # of each patient and phase, the case and the frame in it
+    rows = []
+    for patient, frames in sorted(_frames_by_phase(cases).items()):
+        if "ED" in frames and "ES" in frames:
+            rows.append(_indices(patient, frames))
+    return rows
+
+
+def _frames_by_phase(cases: Sequence[Case]) -> dict[str, dict[str, tuple[Case, int]]]:
+    """Of each patient and phase, the case and the frame in it."""
+    phases: dict[str, dict[str, tuple[Case, int]]] = {}
     for case in cases:
         if case["phase"]:
             phases.setdefault(case["patient"], {})[case["phase"]] = case, 0
         for phase, n in (case["phases"] or {}).items():
             phases.setdefault(case["patient"], {}).setdefault(phase, (case, n))
-    rows = []
-    for patient, frames in sorted(phases.items()):
-        if "ED" in frames and "ES" in frames:
-            rows.append(_indices(patient, frames))
-    return rows
+    return phases
 
 
 def _indices(patient: str, frames: Mapping[str, tuple[Case, int]]) -> dict[str, Any]:

@@ -70,8 +70,7 @@ class Scans:
         scans = _once(scans)
         if part is not None:
             scans = _of_part(scans, part, split)
-        if all(scan.fault for scan in scans):
-            raise InputError("\n  ".join(str(scan.fault) for scan in scans))
+        _check_any_without_fault(scans)
         self.listed = told_apart(scans)
 
     @property
@@ -135,17 +134,20 @@ class Scans:
 
     def _files(self, folders: Sequence[Path]) -> list[Path]:
         """The files in the folders that are scans by their names; also links to nothing and pipes, which fail later."""
-        files, unread = [], []
-        for path in sorted(visible(folders)):
-            name = path.name.lower()
-            if name.endswith(NOT_READ):
-                unread.append(path)
-            elif name.endswith(self.suffixes) and not os.path.isdir(path) and not self._is_output(path):
-                files.append(path)
+        paths = sorted(visible(folders))
+        unread = [path for path in paths if path.name.lower().endswith(NOT_READ)]
         if unread:
             log.warning("%s left out: of a format that is not read, convert to NIfTI", some(unread, 1))
+        files = [path for path in paths if self._is_named_like_a_scan(path)]
         stems = {(path.parent, stem(path)) for path in files}
         return [path for path in files if not _is_label_map(path, stems) and not self._is_cine_beside_frames(path)]
+
+    def _is_named_like_a_scan(self, path: Path) -> bool:
+        """Whether a file has the name of a scan that is read, and does not lie in the output folder."""
+        name = path.name.lower()
+        if name.endswith(NOT_READ) or not name.endswith(self.suffixes):
+            return False
+        return not os.path.isdir(path) and not self._is_output(path)
 
     def _is_cine_beside_frames(self, path: Path) -> bool:
         """Whether a file is the cine of an ACDC patient whose frames are there, and cines are not asked for."""
@@ -154,6 +156,12 @@ class Scans:
             return False
         start = f"{name.removesuffix('_4d')}_frame"
         return any(neighbour.name.startswith(start) for neighbour in path.parent.iterdir())
+
+
+def _check_any_without_fault(scans: Sequence[Scan]) -> None:
+    """Refuse scans that all have a fault."""
+    if all(scan.fault for scan in scans):
+        raise InputError("\n  ".join(str(scan.fault) for scan in scans))
 
 
 def _is_label_map(path: Path, stems: set[tuple[Path, str]]) -> bool:

@@ -60,11 +60,10 @@ class Manifest:
         journals = sorted(path for path in self.path.parent.glob(JOURNAL.format("[0-9]*")) if path.is_file())
         for journal in journals:
             for note in self._notes(journal):
-                if "cases" not in note:
-                    if failures:
-                        self._enter_failure(note["gone"], note["scan"], note["reason"])
-                elif _complete(note["cases"]):
-                    self._enter([current_case(case) for case in note["cases"]])
+                if "cases" in note:
+                    self._enter_complete(note["cases"])
+                elif failures:
+                    self._enter_failure(note["gone"], note["scan"], note["reason"])
         if journals:
             self.write()
         for journal in journals:
@@ -129,6 +128,11 @@ class Manifest:
         """Keep which scan each label map is of."""
         for case in cases:
             self.owners[case["mask"]] = case["stamp"][0]
+
+    def _enter_complete(self, cases: Sequence[dict[str, Any]]) -> None:
+        """Enter the cases of a journal, unless they lack what a later run reads."""
+        if _complete(cases):
+            self._enter([current_case(case) for case in cases])
 
     def _enter_failure(self, name: str, path: str, reason: str) -> None:
         """Put a failure in the place of the scan's cases; ``name`` is that of its stamp."""

@@ -30,6 +30,7 @@ class ImagePool:
         return torch.stack([self._exchange(fake) for fake in fakes.detach()])
 
     def _exchange(self, fake: Tensor) -> Tensor:
+        """What is shown for one fake, which may go into the pool."""
         if len(self.pool) < self.size:
             self.pool.append(fake.clone())
             return fake

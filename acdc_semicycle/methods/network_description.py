@@ -7,7 +7,7 @@ arguments. No code of a description is ever run, and none of these classes reads
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pydoc import locate
 from typing import Any
 
@@ -75,12 +75,17 @@ def check(description: Any) -> None:
     if not isinstance(arguments, Mapping):
         raise InputError(f"the arguments of a network are {_short(arguments)}: give names and values")
     for name, value in arguments.items():
-        if not _is_plain(value):
-            raise InputError(
-                f"the network's argument {name} is {_short(value)}: give plain numbers, names and lists of them"
-            )
-        if name in NEVER and value is not NEVER[name]:
-            raise InputError(f"the network's argument {name} is {_short(value)}: give {NEVER[name]}")
+        _check_argument(name, value)
+
+
+def _check_argument(name: Any, value: Any) -> None:
+    """Refuse an argument that is not plain, or that would fetch weights."""
+    if not _is_plain(value):
+        raise InputError(
+            f"the network's argument {name} is {_short(value)}: give plain numbers, names and lists of them"
+        )
+    if name in NEVER and value is not NEVER[name]:
+        raise InputError(f"the network's argument {name} is {_short(value)}: give {NEVER[name]}")
 
 
 def build(description: Any) -> nn.Module:
@@ -168,21 +173,34 @@ def _listed(value: Any) -> Any:
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a value is a number, a name, or lists of such, of sizes that no network exceeds."""
+    if not isinstance(value, list | Mapping):
+        return _is_plain_scalar(value)
+    if depth == DEEPEST or len(value) > LONGEST:
+        return False
+    items: Iterable[Any] = value
+    if isinstance(value, Mapping):
+        if not all(map(_is_plain_key, value)):
+            return False
+        items = value.values()
+    return all(_is_plain(item, depth + 1) for item in items)
+
+
+def _is_plain_scalar(value: Any) -> bool:
+    """Whether a value is a number or a name, not too large and no expression of MONAI's."""
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, int | float):
         return abs(value) <= LARGEST
-    if isinstance(value, str):
-        return len(value) <= LONGEST and not value.startswith(("$", "@", "%"))
-    if depth == DEEPEST or not isinstance(value, list | Mapping) or len(value) > LONGEST:
-        return False
-    if isinstance(value, Mapping):
-        names_are_plain = all(isinstance(key, str) and not key.startswith(("$", "@", "%", "_")) for key in value)
-        return names_are_plain and all(_is_plain(item, depth + 1) for item in value.values())
-    return all(_is_plain(item, depth + 1) for item in value)
+    return isinstance(value, str) and len(value) <= LONGEST and not value.startswith(("$", "@", "%"))
+
+
+def _is_plain_key(key: Any) -> bool:
+    """Whether a key is a name, and none that means something to MONAI."""
+    return isinstance(key, str) and not key.startswith(("$", "@", "%", "_"))
 
 
 def _short(value: Any) -> str:
+    """A value as Python writes it, cut after 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else text[:97] + "..."
 

@@ -133,6 +133,7 @@ class ResidualGenerator(nn.Module):
 
     @staticmethod
     def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
+        """A convolution with its norm and its activation."""
         return convolution, InstanceNorm(convolution.out_channels), nn.ReLU()
 
     def forward(self, x: Image | Mask) -> Logits | Image:

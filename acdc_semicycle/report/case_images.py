@@ -90,11 +90,18 @@ def _truth(folder: Path, case: Case, frame: int, shape: tuple[int, ...]) -> NDAr
     except DAMAGE:
         return None  # its scores are there, and say more than its outline
     masks = volume.layout.apply(volume.voxels)
-    if masks.shape[3] == 1 and (case.predicted.get("frames") or 1) > 1:  # of a cine: perhaps of another frame
-        frame -= (case.predicted.get("phases") or {}).get(case.about("phase"), -1)
+    if masks.shape[3] == 1:
+        frame -= _first_frame(case)
     if masks.shape[:2] != shape or not 0 <= frame < masks.shape[3]:
         return None
     return masks[..., frame]
+
+
+def _first_frame(case: Case) -> int:
+    """The frame of the scan of which a truth of one frame is; -1 for a cine whose frame of this phase is unknown."""
+    if (case.predicted.get("frames") or 1) <= 1:
+        return 0
+    return (case.predicted.get("phases") or {}).get(case.about("phase"), -1)
 
 
 def _image(folder: Path, case: Case, masks: NDArray) -> NDArray:

@@ -26,20 +26,31 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     if "quality" in present:
         columns.append(Column("quality", "", "Quality", 3))
     if "scores" in present:
-        columns += [Column(f"dice_{name}", "Dice", name, 3) for name in ("mean", *structures)]
-        columns.append(Column("hd95_mean", "HD95", unit or "mean", 1))
-        if not unit:
-            columns.append(Column("unit", "HD95", "unit"))
+        columns += _score_columns(structures, unit)
     if "second tool" in present:
         columns.append(Column("dice_mean_2", tools[1], "Dice", 3))
         columns.append(Column("hd95_mean_2", tools[1], "HD95", 1))
     if "volumes" in present:
-        columns += [Column(f"volume_{name}_ml", "Volume, ml", name, 1) for name in structures]
+        columns += _columns_by_structure("volume_{}_ml", "Volume, ml", structures, 1)
     if "volumes at ES" in present:
-        columns += [Column(f"volume_{name}_es_ml", "Volume at ES, ml", name, 1) for name in structures]
+        columns += _columns_by_structure("volume_{}_es_ml", "Volume at ES, ml", structures, 1)
     if "seconds" in present:
         columns.append(Column("seconds", "", "Seconds", 1))
     return columns
+
+
+def _score_columns(structures: Sequence[str], unit: str) -> list[Column]:
+    """The columns of Dice and of HD95; with the unit of each case where cases differ."""
+    columns = _columns_by_structure("dice_{}", "Dice", ("mean", *structures), 3)
+    columns.append(Column("hd95_mean", "HD95", unit or "mean", 1))
+    if not unit:
+        columns.append(Column("unit", "HD95", "unit"))
+    return columns
+
+
+def _columns_by_structure(key: str, group: str, names: Sequence[str], digits: int) -> list[Column]:
+    """A group of columns, one for each structure."""
+    return [Column(key.format(name), group, name, digits) for name in names]
 
 
 def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:

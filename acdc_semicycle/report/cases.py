@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,10 @@ class Case:
             return [evaluated[structure]]
         if side != "prediction":
             return []
+        return self._predicted_volumes_ml(structure)
+
+    def _predicted_volumes_ml(self, structure: str) -> list[float | int]:
+        """The same as predictions.json has it."""
         volumes = (self.predicted.get("volumes_ml") or {}).get(structure) or []
         result = []
         for frame in self._frames():
@@ -81,12 +85,19 @@ def cases_of(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequen
     for entry in _entries(evaluated, tools[0], None):
         name, phase = entry["case"], entry.get("phase")
         cases.append(Case(name, entries.get(name, {}), entry, second.pop((name, phase), {})))
-    names = {case.name for case in cases}
-    for name, entry in entries.items():
-        if name not in names:
+    return cases + _cases_of_one_side(entries, second, {case.name for case in cases})
+
+
+def _cases_of_one_side(
+    predicted: dict[str, Any], second: dict[tuple[str, Any], Any], evaluated: Collection[str]
+) -> list[Case]:
+    """The cases that were predicted and not ``evaluated``, then those that only the second tool has."""
+    cases = []
+    for name, entry in predicted.items():
+        if name not in evaluated:
             cases.append(Case(name, entry))
     for (name, _), entry in second.items():
-        if name not in names and name not in entries:
+        if name not in evaluated and name not in predicted:
             cases.append(Case(name, second=entry))
     return cases
 

@@ -34,9 +34,6 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
     classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
     structures = structures_of(classes)
     sources = list(filter(None, (predicted, evaluated)))
-    failures: list[dict[str, Any]] = []
-    for source in sources:
-        failures += source.get("failures") or []
     return {
         "title": folder.resolve().name,
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
@@ -55,12 +52,20 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
         "columns": columns_of(cases, structures, tools),
         "rows": [row_of(case, structures) for case in cases],
         "patients": _patients(predicted, evaluated, tools[0]),
-        "failures": failures,
+        "failures": _failures(sources),
         "missing": evaluated.get("missing") or [],
         "score_meanings": SCORES,
         **_scores(evaluated, tools),
         **_quality(predicted.get("quality") or {}, cases),
     }
+
+
+def _failures(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The failures of the prediction, then of the evaluation."""
+    failures: list[dict[str, Any]] = []
+    for source in sources:
+        failures += source.get("failures") or []
+    return failures
 
 
 def _colours(classes: Sequence[str], colours: Sequence[Sequence[int]] | None) -> list[str]:
@@ -90,13 +95,17 @@ def _patients(predicted: dict[str, Any], evaluated: dict[str, Any], tool: str) -
     for entry in predicted.get("patients") or []:
         patients[entry["patient"]] = dict(entry)
     for entry in evaluated.get("patients") or []:
-        if entry.get("tool") not in (None, tool):
-            continue
-        name = entry["patient"]
-        patient = patients.setdefault(name, {"patient": name} | (entry.get("prediction") or {}))
-        patient["truth"] = entry.get("truth") or {}
-        patient["withheld"] = patient.get("withheld") or entry.get("withheld")
+        if entry.get("tool") in (None, tool):
+            _add_truth(patients, entry)
     return [patients[name] for name in sorted(patients, key=str)]
+
+
+def _add_truth(patients: dict[Any, dict[str, Any]], entry: dict[str, Any]) -> None:
+    """Give a patient the true indices of an entry in evaluation.json; add the patient who is new."""
+    name = entry["patient"]
+    patient = patients.setdefault(name, {"patient": name} | (entry.get("prediction") or {}))
+    patient["truth"] = entry.get("truth") or {}
+    patient["withheld"] = patient.get("withheld") or entry.get("withheld")
 
 
 def _scores(evaluated: dict[str, Any], tools: Sequence[str]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, TemplateError
 from PIL import Image
 
 from acdc_semicycle.artifacts.score_names import current_predictions
@@ -32,6 +32,8 @@ OURS = (  # each file with what marks it as written here
     ("report.json", '"cases"', MADE_HERE),
     ("report.csv", "case,patient,phase"),
 )
+# what a value of another kind than predict and evaluate write raises where it is used
+WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError)
 
 
 def write(folder: Path) -> Path:
@@ -47,6 +49,50 @@ def write(folder: Path) -> Path:
         InputError: neither file is there, or one of them is not what those commands write.
     """
     folder = Path(folder)
+    predicted, evaluated = _load_both(folder)
+    check_folder(folder)
+    for name, *signs in OURS:
+        check_ours(folder / name, *signs)
+    try:
+        files = _files(folder, predicted, evaluated)
+    except InputError:
+        raise
+    except WRONG_KIND as error:
+        paths = [folder / name for name in ("predictions.json", "evaluation.json")]
+        raise _damaged(filter(Path.is_file, paths), error) from error
+    for name, data in files.items():
+        write_bytes(folder / name, data)
+    return folder / "report.html"
+
+
+def _damaged(paths: Iterable[Path], error: Exception) -> InputError:
+    """The error for a value of another kind in one of these files."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    names = " or ".join(map(str, paths))
+    advice = "remove it, and run semicycle predict or semicycle evaluate again"
+    return InputError(f"{names} is damaged ({reason}): {advice}")
+
+
+def _files(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, bytes]:
+    """The content of each file of the report, by its name: the plots first, the page last."""
+    if evaluated:
+        check_current(folder, evaluated)
+    content, figures = content_of(folder, predicted, evaluated), plots.figures(evaluated)
+    files = {f"figures/{name}.png": png for name, png in figures.items()}
+    page = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
+    files["report.json"] = _encoded(json.dumps(_numbers(content), indent=1) + "\n")
+    files["report.csv"] = _encoded(csv_of(content))
+    files["report.html"] = _encoded(page)
+    return files
+
+
+def _encoded(text: str) -> bytes:
+    """A text in UTF-8, with ? for what is no Unicode: a file system may hold such names."""
+    return text.encode("utf-8", "replace")
+
+
+def _load_both(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The contents of predictions.json and of evaluation.json, one of them perhaps empty."""
     predicted = current_predictions(_load(folder / "predictions.json", "predict"))
     evaluated = _load(folder / "evaluation.json", "evaluate")
     if not (predicted or evaluated):
@@ -54,24 +100,7 @@ def write(folder: Path) -> Path:
             f"{folder} holds neither predictions.json nor evaluation.json: give a folder that semicycle predict or"
             " semicycle evaluate has written"
         )
-    check_folder(folder)
-    for name, *signs in OURS:
-        check_ours(folder / name, *signs)
-    if evaluated:
-        check_current(folder, evaluated)
-    content, figures = content_of(folder, predicted, evaluated), plots.figures(evaluated)
-    for name, png in figures.items():
-        write_bytes(folder / "figures" / f"{name}.png", png)
-    page = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
-    _write_text(folder / "report.json", json.dumps(_numbers(content), indent=1) + "\n")
-    _write_text(folder / "report.csv", csv_of(content))
-    _write_text(folder / "report.html", page)
-    return folder / "report.html"
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a text, with ? for what is no Unicode: a file system may hold such names."""
-    write_bytes(path, text.encode("utf-8", "replace"))
+    return predicted, evaluated
 
 
 def _load(path: Path, verb: str) -> dict[str, Any]:
@@ -82,7 +111,7 @@ def _load(path: Path, verb: str) -> dict[str, Any]:
         content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         if all(isinstance(case["case"], str) for case in content["cases"]):
             return content
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # reported below, in the user's words
     raise InputError(f"{path} is damaged or holds no list of cases: remove it, and run semicycle {verb} again")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,22 +23,34 @@ PLOTS = {"volumes": ("lv_edv_ml", "lv_esv_ml", "rv_edv_ml", "rv_esv_ml"), "ef": 
 
 def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
     """PNG plots of volumes and ejection fractions: each tool against the truth, and the tools against each other."""
-    patients_of: dict[str, dict[str, dict[str, Any]]] = {}  # by tool, then by name
-    for entry in evaluated.get("patients") or []:
-        patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
+    patients_of = _patients_by_tool(evaluated)
     drawn: dict[str, Figure | None] = {}
     for number, (tool, patients) in enumerate(patients_of.items(), start=1):
-        pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients.values()]
-        suffix = "" if number == 1 else f"_{number}"
-        for name, keys in PLOTS.items():
-            drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
-            drawn[f"bland_altman_{name}{suffix}"] = _plot(bland_altman, pairs, keys, ("truth", tool))
+        drawn |= _against_truth(tool, patients.values(), "" if number == 1 else f"_{number}")
     if len(patients_of) == 2:
         first, second = patients_of
         pairs = _predicted_by_both(patients_of[first], patients_of[second])
         for name, keys in PLOTS.items():
             drawn[f"bland_altman_tools_{name}"] = _plot(bland_altman, pairs, keys, (first, second))
     return {name: _png(figure) for name, figure in drawn.items() if figure}
+
+
+def _patients_by_tool(evaluated: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The entries of patients in evaluation.json by tool, then by name."""
+    patients_of: dict[str, dict[str, dict[str, Any]]] = {}
+    for entry in evaluated.get("patients") or []:
+        patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
+    return patients_of
+
+
+def _against_truth(tool: str, patients: Iterable[dict[str, Any]], suffix: str) -> dict[str, Figure | None]:
+    """The plots of one tool against the truth, by name."""
+    pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients]
+    drawn = {}
+    for name, keys in PLOTS.items():
+        drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
+        drawn[f"bland_altman_{name}{suffix}"] = _plot(bland_altman, pairs, keys, ("truth", tool))
+    return drawn
 
 
 def _predicted_by_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -54,7 +66,7 @@ def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], name
     """One panel per index; None where no patient has both numbers of any."""
     numbers: dict[str, NDArray] = {}
     for key in keys:
-        number_pairs = [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
+        number_pairs = _number_pairs(pairs, key)
         if number_pairs:
             numbers[key] = np.array(number_pairs, float).T
     if not numbers:
@@ -69,6 +81,11 @@ def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], name
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color("0.75")
     return figure
+
+
+def _number_pairs(pairs: Sequence[tuple[Any, Any]], key: str) -> list[tuple[Any, Any]]:
+    """The numbers under a key of the pairs in which both have one."""
+    return [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
 
 
 def scatter(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,13 +217,8 @@ class Checkpoints:
             check_data(self.folder, state.get("data"), self.data)
             self.checked = state
             return state
-        if len(faults) == 2:
-            damage = "; ".join(map(without_advice, faults))
-            raise InputError(
-                f"{damage}: neither can be continued from, restore one of them, or give another output_dir"
-            )
         if faults:
-            raise faults[0]
+            raise _damage(faults)
         if self.best.file.exists() and not self._begun.exists():
             raise InputError(
                 f"{self.best.file} is there without a state to continue from: give another output_dir, or move it away"
@@ -248,8 +243,7 @@ class Checkpoints:
         length = engine.state.epoch_length or 0
         if state["progress"].get("epoch_length", length) != length:  # other processes, other steps
             steps = 0
-        words = "continuing" if epochs < (engine.state.max_epochs or 0) else "complete: nothing to do"
-        log.info("%s after %sepoch %d", words, f"step {steps} of " if steps else "", epochs + bool(steps))
+        _log_continuation(epochs, steps, engine.state.max_epochs or 0)
         # not the iteration of then: another number of processes has another number of steps in an epoch
         engine.state.iteration, engine.state.epoch = epochs * length + steps, epochs
         self.best.continue_from(state["best"])
@@ -272,6 +266,14 @@ class Checkpoints:
             raise InputError(f"{self.folder} is not the same folder to all processes: give one that all machines see")
 
 
+def _damage(faults: Sequence[InputError]) -> InputError:
+    """The error for a run of which every state that is there is damaged."""
+    if len(faults) == 1:
+        return faults[0]
+    damage = "; ".join(map(without_advice, faults))
+    return InputError(f"{damage}: neither can be continued from, restore one of them, or give another output_dir")
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The state in a file.
 
@@ -290,6 +292,12 @@ def _set_rates(schedule: LambdaLR) -> None:
         schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
     ):
         group["lr"] = base * factor(schedule.last_epoch)
+
+
+def _log_continuation(epochs: int, steps: int, most_epochs: int) -> None:
+    """Log after which step and epoch a run continues, or that it is complete."""
+    words = "continuing" if epochs < most_epochs else "complete: nothing to do"
+    log.info("%s after %sepoch %d", words, f"step {steps} of " if steps else "", epochs + bool(steps))
 
 
 def _continue_within_epoch(engine: Engine, epochs: int, steps: int, length: int) -> None:

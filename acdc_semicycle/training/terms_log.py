@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,19 @@ class TermsLog:
         self.sum, self.steps = state["sum"], state["steps"]
 
     def _add(self, engine: Engine) -> None:
-        """Add a step's terms, and log the time left if a line is due."""
+        """Add a step's terms."""
         values = terms_of(engine, self.terms)
         self.sum = values if self.sum is None else self.sum.to(values.device) + values
         self.steps, self.steps_since = self.steps + 1, self.steps_since + 1
         if self.bar is not None:
             self.bar.update()
+        if not distributed.rank():
+            self._log_time_left(engine)
+
+    def _log_time_left(self, engine: Engine) -> None:
+        """Log the time left if a line is due; the next is due after twice the time."""
         spent, length = time.monotonic() - self.started, engine.state.epoch_length or 0
-        if spent > self.next_line and not distributed.rank():
+        if spent > self.next_line:
             self.next_line = 2 * spent
             left = spent / self.steps_since * (length * (engine.state.max_epochs or 0) - engine.state.iteration)
             log.info("epoch %d, step %d/%d: %s left", engine.state.epoch, self.steps, length, clock(left))
@@ -118,11 +123,15 @@ class TermsLog:
         left = (time.monotonic() - self.started) / self.epochs_since * (epochs - epoch)
         words = [f"{name} {value:.3f}" for name, value in (self.means | metrics).items()]
         log.info("epoch %d/%d, %s left: %s", epoch, epochs, clock(left), ", ".join(words))
-        for group, values in (("train", self.means), ("validation", metrics)):
-            for name, value in values.items():
-                self.writer.add_scalar(f"{group}/{name}", value, epoch)
+        self._plot("train", self.means, epoch)
+        self._plot("validation", metrics, epoch)
         self.writer.flush()
         self._save({"epoch": float(epoch)} | self.means | metrics)
+
+    def _plot(self, group: str, values: Mapping[str, float], epoch: int) -> None:
+        """Add the values of an epoch to TensorBoard."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"{group}/{name}", value, epoch)
 
     def _save(self, row: dict[str, float]) -> None:
         """Add a row to learning_curve.csv; its columns are those of any row."""
@@ -142,13 +151,14 @@ class TermsLog:
 
         names = self.evaluator.state.metrics
         validated = [row for row in self.rows if any(row.get(name) for name in names)]
-        epochs, curves = [int(row["epoch"]) for row in validated], {}
+        if not validated or distributed.rank():
+            return
+        curves = {}
         for name in names:
             curves[name] = [float(row.get(name) or "nan") for row in validated]
-        if validated and distributed.rank() == 0:
-            figure = learning_curve(epochs, curves)
-            with replacing(self.curve.with_suffix(".png")) as beside:
-                figure.savefig(beside, dpi=110)
+        figure = learning_curve([int(row["epoch"]) for row in validated], curves)
+        with replacing(self.curve.with_suffix(".png")) as beside:
+            figure.savefig(beside, dpi=110)
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:

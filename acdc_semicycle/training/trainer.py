@@ -120,6 +120,7 @@ class SemiCycleTrainer(SupervisedTrainer):
         Workflow.run(self)
 
     def _iteration(self, engine: SemiCycleTrainer, batchdata: dict) -> dict | list[dict]:  # type: ignore[override]
+        """One step: the generators first, then the discriminators on the generators' outputs."""
         batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         engine.objective.train()
         engine.state.output = {Keys.IMAGE: batch.x, Keys.LABEL: batch.y}
@@ -152,9 +153,11 @@ class SemiCycleTrainer(SupervisedTrainer):
         return engine.state.output  # not a local dict: handlers of MODEL_COMPLETED replace it
 
     def _autocast(self) -> torch.autocast:
+        """The context in which networks run in mixed precision, if ``amp`` is on."""
         return torch.autocast(torch.device(self.state.device).type, enabled=self.amp, **self.amp_kwargs)
 
     def _step(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """Move the optimiser's weights against the gradient of a loss."""
         optimizer.zero_grad()
         self.grad_scaler.scale(loss).backward()
         self.grad_scaler.step(optimizer)

@@ -54,7 +54,7 @@ def test_an_overlay_that_cannot_be_read_is_one_line_with_its_name(
         ("train::agument::flips", "did you mean 'train::augment::flips'?"),
         ("train#trainr#max_epochs", "did you mean 'train::trainer::max_epochs'?"),
         ("a::b::c", "remove it"),
-        ("train::handlers::9::interval", "unknown key"),
+        ("train::handlers::9::interval", "give one, such as train::handler::decay"),
         ("epochs::x", "epochs is 8, no section"),
         ("seed::x", "seed is 0, no section"),
     ],

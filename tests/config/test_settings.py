@@ -25,7 +25,7 @@ def test_the_page_is_made_of_the_table():
 
 def test_every_key_that_a_user_may_set_is_in_the_table():
     keys = list(TRAIN)
-    meant = keys[keys.index("dataset_dir") : keys.index("data_root")]
+    meant = keys[keys.index("dataset_dir") : keys.index("data")]
     described = [setting.name for rows in settings.SECTIONS.values() for setting in rows]
     assert len(described) == len(set(described))
     assert {name for name in described if "::" not in name} == set(meant) - MADE

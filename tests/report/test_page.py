@@ -21,11 +21,36 @@ def test_a_folder_of_neither_file_is_refused(tmp_path):
         report_page.write(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cases": null}', '{"cases": [{"name": 1}]}', '{"cases": [3]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 100_000, '{"cases": null}', '{"cases": [{"name": 1}]}', '{"cases": [3]}']
+)
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(InputError, match=r"evaluation\.json is damaged .*run semicycle evaluate again"):
         report_page.write(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("predictions", "patients", [None]),
+        ("predictions", "colours", [None]),
+        ("predictions", "colours", [[None, 0, 0]]),
+        ("predictions", "classes", 4),
+        ("predictions", "failures", 1),
+        ("predictions", "quality", {"threshold": {}}),
+        ("evaluation", "patients", [None]),
+        ("evaluation", "patients", [{"patient": "a", "truth": {"lv_ef_percent": {}}, "prediction": 3}]),
+        ("evaluation", "summary", [1]),
+        ("evaluation", "agreement_cases", 1),
+        ("evaluation", "notes", 1),
+    ],
+)
+def test_a_value_of_another_kind_ends_in_one_line_and_writes_nothing(run, file, key, value):
+    getattr(run, file)[key] = value
+    with pytest.raises(InputError, match=r"^\S*predictions\.json or \S*evaluation\.json is damaged .*again$"):
+        run.write()
+    assert not [*run.out.glob("report.*"), *run.out.glob("figures")]
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.json", "report.csv"])
