@@ -11,8 +11,9 @@ setup: .venv/.done
 train: setup
 	python -m monai.bundle run training --config_file bundles/semicycle/configs/train.json$(if $(ARGS), $(ARGS))
 
+# Two files of tests at a time, in the order of tests/conftest.py; ARGS="-n 0" is one process, ARGS="-n 8" are eight.
 test: setup
-	python -m pytest$(if $(ARGS), $(ARGS))
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder$(if $(ARGS), $(ARGS))
 
 lint: setup
 	python -m ruff check .

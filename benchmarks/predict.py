@@ -68,7 +68,7 @@ def scans(folder: Path, count: int, shape: tuple[int, int, int]) -> list[Path]:
 
     Upright: to stock's ``Orientationd`` the slices of an oblique short-axis stack are along another axis.
     """
-    phantom.write(folder / "phantom", 4, size=shape)
+    phantom.write(folder / "phantom", min(count, 4), size=shape)
     files = sorted((folder / "phantom").rglob("*_frame01.nii.gz"))
     made = [nibabel.Nifti1Image(nibabel.load(file).dataobj, np.diag([1.4, 1.4, 10.0, 1.0])) for file in files]
     paths = [folder / "in" / f"scan{n:03d}.nii.gz" for n in range(count)]
@@ -230,7 +230,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    repeats, many = (3, 8) if given.quick else (9, 100)
+    repeats, many = (2, 2) if given.quick else (9, 100)
     shape = (216, 256, 10)
     print(machine(given.device))
     with tempfile.TemporaryDirectory(prefix="semicycle") as name:

@@ -136,6 +136,10 @@ class Bench:
     def few(self, many: int, short: int) -> int:
         return short if self.short else many
 
+    def seconds(self, tool: str) -> int:
+        """After so many a tool hangs on one file."""
+        return self.few(20, 10 if tool == "ours" else 3)
+
 
 def semicycle(*words: Any, memory: int = 8 * GIB) -> subprocess.CompletedProcess[str]:
     """The command line, in a process of its own and on one core."""
@@ -171,10 +175,10 @@ def files(bench: Bench) -> list[Row]:
     whole = {tool: Cell() for tool in ("ours", *bench.segmenters)}
     for tool in TOOLS:
         work = partial(_read, bench.readers[tool], tool == "ours")
-        _note(reading[tool], found, each(work, found, seconds=bench.few(20, 10)))
+        _note(reading[tool], found, each(work, found, seconds=bench.seconds(tool)))
         if tool in bench.segmenters:
             work = partial(_segment, bench.segmenters[tool], bench.folder / "odd" / tool)
-            _note(whole[tool], found, each(work, found, seconds=bench.few(20, 10)))
+            _note(whole[tool], found, each(work, found, seconds=bench.seconds(tool)))
     _predicted(bench, bench.folder / "odd", found, whole["ours"])
     rows = [("odd and bad files read right, or refused", reading)]
     for good, words in ((True, "odd, but good: right voxels, right place"), (False, "bad: refused")):
@@ -203,7 +207,7 @@ def series(bench: Bench) -> list[Row]:
     found = odd_series.make(bench.folder / "series" / "in")
     reading, whole = {"SimpleITK": Cell(), "ours": Cell()}, Cell()
     for tool, read in (("SimpleITK", read_series_itk), ("ours", read_ours)):
-        _note(reading[tool], found, each(partial(_read, read, tool == "ours"), found, seconds=bench.few(20, 10)))
+        _note(reading[tool], found, each(partial(_read, read, tool == "ours"), found, seconds=bench.seconds(tool)))
     _predicted(bench, bench.folder / "series", found, whole)
     return [
         ("odd and bad DICOM series read right, or refused", reading),

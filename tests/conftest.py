@@ -4,6 +4,8 @@ import locale
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: as many threads as files run at a time
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,12 @@ from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.datasets.records import Record
 
 TINY = (32, 32, 6)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that no process is left with one of them when the others are done."""
+    longest = ["test_demonstration.py", "test_reliability_program.py", "test_distributed.py", "test_benchmarks.py"]
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Any network of the list as the segmenter: it trains, is kept with its card, segments and is exported."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,16 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def trained(request, tmp_path_factory, phantom_dir):
-    """A run of one epoch, and the network's name."""
+    """A run that was stopped after the first of its two epochs, and the network's name. Read only."""
     folder = tmp_path_factory.mktemp("run")
-    train(folder, dataset_dir=str(phantom_dir), network_def=NETWORKS[request.param], steps_per_epoch=2)
+    train(folder, **settings(request.param, phantom_dir), **{"train::trainer::max_epochs": 1})
     return folder, request.param
+
+
+def settings(name: str, phantom_dir: Path) -> dict:
+    """Of a run of two epochs with this network."""
+    tiny = {"steps_per_epoch": 2, "epochs": 2, "constant_epochs": 0}
+    return tiny | {"dataset_dir": str(phantom_dir), "network_def": NETWORKS[name]}
 
 
 def test_its_card_makes_the_network_again(trained):
@@ -60,12 +67,10 @@ def test_it_segments_a_scan_on_the_scans_grid(trained, tmp_path, phantom_dir):
 
 
 def test_it_goes_on_to_the_same_weights(trained, tmp_path, phantom_dir):
-    name = trained[1]
-    settings = {"dataset_dir": str(phantom_dir), "network_def": NETWORKS[name], "steps_per_epoch": 2}
-    settings |= {"constant_epochs": 0}
-    train(tmp_path / "straight", **settings, epochs=2)
-    train(tmp_path / "resumed", **settings, epochs=2, **{"train::trainer::max_epochs": 1})
-    train(tmp_path / "resumed", **settings, epochs=2)
+    folder, name = trained
+    shutil.copytree(folder, tmp_path / "resumed")
+    for run in ("straight", "resumed"):
+        train(tmp_path / run, **settings(name, phantom_dir))
     straight, resumed = (
         torch.load(tmp_path / run / "models" / "last.pt", weights_only=True)["objective"]
         for run in ("straight", "resumed")

@@ -1,13 +1,8 @@
 """The programs that measure: that they run, and compare what is the same. What they measure is no test's business."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from processes import ROOT, run
 
-ROOT = Path(__file__).parents[1]
 RUNS = {
     "step.py": "--levers --sizes 16x24 --batches 2 --rounds 1 --filters 2 --blocks 1",
     "predict.py": "--quick --size 32 --filters 2 --steps 1",
@@ -18,9 +13,6 @@ RUNS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_benchmark_ends_with_a_table_of_all_its_forms(name):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "benchmarks" / name), *RUNS[name].split()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run(ROOT / "benchmarks" / name, *RUNS[name].split(), OMP_NUM_THREADS="1")
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) > 10 and any("ours" in row for row in rows)

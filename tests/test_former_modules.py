@@ -1,10 +1,10 @@
 """Modules that have moved: what names them in a configuration of before finds them."""
 
-import subprocess
 import sys
 
 import pytest
 from monai.bundle import ConfigParser
+from processes import run
 
 from acdc_semicycle.former_modules import MODULES
 
@@ -63,6 +63,6 @@ def test_a_module_that_never_was_is_not_found():
 
 def test_it_says_so_once():
     program = "import acdc_semicycle.networks, acdc_semicycle.networks"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = run("-c", program)
     line = "acdc_semicycle.networks is now acdc_semicycle.methods.networks: the former name is understood until 0.3\n"
     assert (done.returncode, done.stderr) == (0, line)

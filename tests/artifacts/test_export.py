@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.data import load_net_with_metadata
 from monai.transforms import Compose
+from processes import run
 
 from acdc_semicycle.artifacts import bundle_folder, conversion, export
 from acdc_semicycle.artifacts import model as model_files
@@ -163,11 +163,7 @@ def test_the_unpacked_bundle_runs_from_anywhere_and_segments_as_the_network_does
     scan = next(phantom_dir.glob("**/*_frame01.nii.gz"))
     (tmp_path / "elsewhere").mkdir()
     given = ["--config_file", unpacked / "configs" / "inference.json", "--input", scan, "--output_dir", tmp_path / "a"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", *map(str, given)],
-        capture_output=True, text=True, cwd=tmp_path / "elsewhere", env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    ran = run("-m", "monai.bundle", "run", *given, cwd=tmp_path / "elsewhere")
     assert str(unpacked / "models" / "model.pt") in ran.stdout + ran.stderr
     flow = ConfigWorkflow(
         str(ROOT / "bundles" / "semicycle" / "configs" / "inference.json"),

@@ -61,6 +61,26 @@ def test_what_the_bundle_does_not_do_is_refused_before_any_work(tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
+def test_each_stream_of_a_training_shows_the_patients_of_its_own_part_alone(tmp_path, phantom_dir):
+    flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY)
+    flow.initialize()
+    content = flow.parser.get_parsed_content
+    for part, dataset in (("labelled", "train::dataset"), ("unlabelled", "train::unlabelled_dataset")):
+        patients = {file.parent.name for file, *_ in content(dataset).files}
+        assert patients == set(getattr(content("split"), part)), part
+
+
+def test_probing_prints_what_a_run_is_made_of_as_the_tables_read_it_and_keeps_nothing(tmp_path, phantom_dir, capsys):
+    settings = TINY | {"epochs": 6, "steps_per_epoch": 5, "val_interval": 2, "dataset_dir": str(phantom_dir)}
+    flow = workflow(output_dir=str(tmp_path / "run"), run_id="probing", **settings)
+    flow.initialize()
+    flow.run()
+    parts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (parts.pop("steps"), parts.pop("validations")) == (30, 3)
+    assert parts.keys() == {"step_seconds", "validation_seconds", "start_seconds"} and min(parts.values()) > 0
+    assert not [*(tmp_path / "run").glob("models/*"), *(tmp_path / "run").glob("**/*.csv")]
+
+
 def test_monai_finds_every_property_it_asks_of_a_training_bundle(tmp_path, phantom_dir):
     flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY)
     flow.initialize()

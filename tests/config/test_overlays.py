@@ -100,3 +100,12 @@ def test_sections_of_files_and_of_the_command_add_up(tmp_path):
     mine.write_text("train: null\n")
     with pytest.raises(InputError, match="train is None, no section"):
         overlays.check_sections([CONFIGS / "train.json", mine], ["--train::augment::flips", "1"])
+
+
+def test_what_is_added_to_a_section_replaces_what_it_had_under_the_same_key(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("part: {shared: {old: {a: 1}}, own: {b: 1}}\n")
+    second.write_text("+part: {shared: {new: {a: 1}}}\n")
+    overlays.check_sections([first, second], ["--part::shared::new::a", "2", "--part::own::b", "2"])
+    with pytest.raises(InputError, match="unknown key 'part::shared::old::a'"):
+        overlays.check_sections([first, second], ["--part::shared::old::a", "2"])

@@ -59,6 +59,17 @@ def test_moved_pictures_equal_scipys(flips):
         assert (result["label"][place, 0].numpy() == labels).mean() > 0.999  # a half may be rounded either way
 
 
+def test_all_views_of_a_slice_move_its_pixels_alike_and_draw_intensities_of_their_own():
+    moves, brightness = Augment(**MOVES, flips=(0.5, 0.5), elastic=2.0), Augment(gain=0.2, intensity=1.0)
+    moved, brightened = (
+        [augment(batch(), [7, 3, 11], 5, 2, view=view)["image"] for view in (0, 1, 2)]
+        for augment in (moves, brightness)
+    )
+    assert torch.equal(moved[0], moved[1]) and torch.equal(moved[0], moved[2])
+    factors = torch.stack([(image * smooth()).sum((1, 2, 3)) for image in brightened])
+    assert all(len(set(of_a_slice.tolist())) == 3 for of_a_slice in factors.T)
+
+
 def test_without_arguments_nothing_changes():
     given = batch()
     result = Augment()(given, [0, 1, 2], 0, 0)

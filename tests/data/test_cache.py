@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import multiprocessing
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ import pytest
 import SimpleITK
 import torch
 from monai.transforms import CastToTyped, Compose, Lambdad, Resized
+from processes import context
 
 from acdc_semicycle.data import cache, digests, slice_records
 from acdc_semicycle.data.augment import Augment
@@ -153,12 +153,12 @@ class Foreign:
         return item
 
 
-@pytest.mark.parametrize("what", ["code", "version"])
+@pytest.mark.parametrize("what", ["data/transforms.py", "datasets/voc.py", "imageio/nifti.py", "version"])
 def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
     before = digests.digest_of(records, preparing(), BOTH)
-    if what == "code":
+    if what.endswith(".py"):
         whole = digests._hash
-        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.name == "transforms.py" else whole(path))
+        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.match(what) else whole(path))
     else:
         monkeypatch.setattr(
             digests, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names}
@@ -331,10 +331,9 @@ def _process(root: str, folder: str, results) -> None:
 
 
 def test_of_processes_that_start_together_one_reads_and_all_get_it(records, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
+    results = context().Queue()
     arguments = (str(tmp_path / "data"), str(tmp_path / "cache"), results)
-    processes = [context.Process(target=_process, args=arguments) for _ in range(2)]
+    processes = [context().Process(target=_process, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
     found = [results.get(timeout=120) for _ in processes]

@@ -292,6 +292,14 @@ def test_a_structure_lies_in_the_myocardium_slice_by_slice():
     assert "1 RV, 2 MYO, 3 LV" in acdc.oddities(np.choose(labels, [0, 3, 2, 1]))[0]
 
 
+@pytest.mark.parametrize(("shift", "lies_elsewhere"), [(13, False), (15, True)])
+def test_the_cavities_of_two_frames_share_three_tenths_of_the_smaller(shift, lies_elsewhere):
+    """Of 20 rows the cavities share 20 less the shift: 7, or 5."""
+    frames = [np.zeros((40, 20, 2), np.uint8) for _ in range(2)]
+    frames[0][:20], frames[1][shift : shift + 20] = 3, 3
+    assert ["LV lies elsewhere" in text for text in acdc.oddities(*frames)] == [True] * lies_elsewhere
+
+
 def test_a_layout_that_makes_no_records_is_named_with_all_other_faults(root, tmp_path):
     info(root, 2).unlink()
     put(mask(root, 1), (0, 0, 0), 9)

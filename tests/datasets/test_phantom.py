@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from acdc_semicycle.datasets import phantom
+from acdc_semicycle.datasets import phantom, phantom_patient
 from acdc_semicycle.runtime.errors import InputError
 
 COARSE = (48, 48, 8)
@@ -143,6 +143,15 @@ def test_hearts_contract_within_the_drawn_range(tmp_path):
     assert 0.35 <= min(fractions) < 0.45 and 0.55 < max(fractions) <= 0.70
 
 
+def test_each_ventricle_ejects_its_own_drawn_fraction():
+    for number in range(8):
+        patient = phantom_patient.draw("patient", 0, number)
+        ed, es = (heart.truth for heart in patient.hearts)
+        fractions = [1 - es.lv_ml / ed.lv_ml, 1 - es.rv_ml / ed.rv_ml]
+        gain = patient.traits["rv_ef_gain"]
+        assert fractions == pytest.approx([patient.traits["lv_ef"], patient.traits["lv_ef"] + gain])
+
+
 def test_the_cavity_shrinks_and_the_wall_thickens_in_systole(written):
     root, truths = written
     for ed, es in zip(truths[::2], truths[1::2], strict=True):
@@ -217,7 +226,7 @@ def test_what_a_killed_run_left_is_taken_away_by_the_next_one_and_nothing_else(t
     program = f"""
 import os, signal
 from pathlib import Path
-from acdc_semicycle.datasets import phantom
+from acdc_semicycle.datasets import phantom, phantom_patient
 phantom._write_truths = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 phantom.write(Path({str(tmp_path / "phantom")!r}), patients=1, size={COARSE})
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from label_map_files import AFFINE, box, save
 
-from acdc_semicycle.evaluation import compare
+from acdc_semicycle.evaluation import compare, summaries
 from acdc_semicycle.evaluation.means import mean_and_std
 
 
@@ -39,6 +39,14 @@ def test_a_patient_without_both_phases_has_no_indices_and_a_note_says_so(tmp_pat
         save(tmp_path / side / "p1_ED.nii.gz", box())
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
     assert content["patients"] == [] and any("e.g. p1" in note for note in content["notes"])
+
+
+@pytest.mark.parametrize("phases", [["ED", "ES", "ES"], ["ED", "ED", "ES"], ["ES"]])
+def test_a_patient_has_indices_of_one_volume_of_each_phase_alone(phases):
+    volumes_ml = {side: {"LV": 2.0} for side in summaries.SIDES}
+    rows = [{"tool": "t", "patient": "p", "phase": phase, "volumes_ml": volumes_ml} for phase in phases]
+    note = "no clinical indices of 1 patient without one ED and one ES, e.g. p"
+    assert summaries.patient_indices(rows, ["LV"]) == ([], [note])
 
 
 def test_means_leave_out_only_what_neither_has_and_say_how_many_they_are_of(tmp_path):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 from tabulating import ROOT
 
@@ -19,12 +20,13 @@ from acdc_semicycle.experiments.results import Cell
 # torch is slow to load, and all that is asked of it is how many devices there are
 RUNNER = """import signal, sys, types
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv.pop(1) == "nohup" else signal.SIG_DFL)
 sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: 0))
 from acdc_semicycle.experiments import command
 sys.exit(command.main(sys.argv[2:], [sys.executable, sys.argv[1]]))"""
 
 
-def processes(folder: Path) -> list[list[str]]:
+def runs_of(folder: Path) -> list[list[str]]:
     path = folder / "processes"
     return [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
 
@@ -51,11 +53,11 @@ def test_every_run_is_trained_then_evaluated_and_the_tables_written(run, capsys,
     out = tmp_path / "out"
     for method in ("partial", "semicycle"):
         folder = out / f"acdc/labels_10/{method}/seed_0"
-        assert [line[0] for line in processes(folder)] == ["training", "evaluating"]
+        assert [line[0] for line in runs_of(folder)] == ["training", "evaluating"]
         record = json.loads((folder / "finished.json").read_text())
         assert record["report"] == "test/report.json" and record["seconds"] > 0
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // 2))
-        assert all(line[2] == threads for line in processes(folder))
+        assert all(line[2] == threads for line in runs_of(folder))
         assert record["command"].startswith("python -m monai.bundle run training --config_file ")
         assert said.index(record["command"]) < said.index(f"acdc 10 % {method} seed 0: started")
         assert "epoch 2/2" in (folder / "run.log").read_text()
@@ -68,11 +70,11 @@ def test_every_run_is_trained_then_evaluated_and_the_tables_written(run, capsys,
 def test_what_is_finished_is_not_run_again_but_without_its_report_it_is(run, capsys, tmp_path):
     spec, folder = "acdc labels=10 method=partial", tmp_path / "out/acdc/labels_10/partial/seed_0"
     assert run(spec) == 0 and run(spec) == 0
-    assert len(processes(folder)) == 2
+    assert len(runs_of(folder)) == 2
     assert "all 1 runs are finished" in capsys.readouterr().out
     (folder / "test" / "report.json").unlink()
     assert run(spec) == 0
-    assert len(processes(folder)) == 4
+    assert len(runs_of(folder)) == 4
 
 
 def test_a_finished_run_of_another_command_is_refused_before_anything_starts(run, capsys, tmp_path):
@@ -89,7 +91,7 @@ def test_a_run_that_another_runner_has_finished_meanwhile_is_left_alone(run, fak
     words = ["--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out")]
     same = runs.Run.of(Cell("acdc", "10", "semicycle", 0), grid.Options.read(words), (sys.executable, str(fake)))
     assert execution.execute(same, {}) == ""
-    assert len(processes(same.folder)) == 2
+    assert len(runs_of(same.folder)) == 2
 
 
 def test_the_same_run_from_another_folder_is_the_same_run(run, tmp_path, monkeypatch):
@@ -166,13 +168,16 @@ def test_on_a_terminal_there_are_bars(run, monkeypatch, capsys):
 def test_a_run_that_another_runner_is_at_is_skipped(run, capsys, tmp_path):
     folder = tmp_path / "out/acdc/labels_10/partial/seed_0"
     folder.mkdir(parents=True)
-    with (folder / ".lock").open("w") as lock:
+    bundle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    with bundle, (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{platform.node()} {os.getpid()} {os.getpid()}")
+        lock.write(f"{platform.node()} {os.getpid()} {bundle.pid}")
         lock.flush()
         assert run("acdc labels=10 method=partial,semicycle") == 0
+        assert bundle.poll() is None
+        bundle.kill()
     assert "acdc 10 % partial seed 0: skipped, another runner works on it; " in capsys.readouterr().out
-    assert processes(folder) == []
+    assert runs_of(folder) == []
     assert (tmp_path / "out/acdc/labels_10/semicycle/seed_0/finished.json").is_file()
 
 
@@ -181,9 +186,26 @@ def start(fake, tmp_path):
     """A runner in a process of its own, with slow epochs; and its first run's folder."""
     runners = []
 
-    def start():
-        words = [str(fake), "--data", f"acdc={tmp_path / 'data'}", "--out", str(tmp_path / "out"), "--no-probe"]
-        words += ["--only", "acdc labels=10,20 method=semicycle", "--epochs", "6", "--pause", "0.2", "--jobs", "1"]
+    def start(epochs=6, started_from="terminal"):
+        words = [
+            started_from,
+            str(fake),
+            "--data",
+            f"acdc={tmp_path / 'data'}",
+            "--out",
+            str(tmp_path / "out"),
+            "--no-probe",
+        ]
+        words += [
+            "--only",
+            "acdc labels=10,20 method=semicycle",
+            "--epochs",
+            str(epochs),
+            "--pause",
+            "0.2",
+            "--jobs",
+            "1",
+        ]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, *words],
@@ -211,14 +233,14 @@ def test_a_killed_runner_goes_on_where_it_was_and_its_orphan_is_ended(start):
     until(lambda: epochs(folder) >= 2)
     runner.kill()
     runner.wait()
-    orphan = processes(folder)[0][1]
+    orphan = runs_of(folder)[0][1]
     assert lives(orphan)
     done = epochs(folder)
     runner, _ = start()
     said, _ = runner.communicate(timeout=30)
     assert runner.returncode == 0, said
     assert "2/2 runs" in said and "skipped" not in said
-    assert [line[0] for line in processes(folder)] == ["training", "training", "evaluating"]
+    assert [line[0] for line in runs_of(folder)] == ["training", "training", "evaluating"]
     log = (folder / "run.log").read_text()
     assert log.count("epoch 1/6") == 1 and log.count("epoch 6/6") == 1 and done < 6
     assert (folder / "finished.json").is_file()
@@ -226,15 +248,23 @@ def test_a_killed_runner_goes_on_where_it_was_and_its_orphan_is_ended(start):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_runner_leaves_no_child_alive(start, number):
-    runner, folder = start()
+    runner, folder = start(epochs=100)  # on a busy machine, too, it is stopped before they are over
     until(lambda: epochs(folder) >= 1)
-    child = processes(folder)[0][1]
+    child = runs_of(folder)[0][1]
     runner.send_signal(number)
     said, _ = runner.communicate(timeout=10)
     assert runner.returncode == 130
     assert said.splitlines()[-1] == "stopped: the same command continues where it was"
     assert not lives(child)
-    assert not (folder / "finished.json").exists() and len(processes(folder)) == 1
+    assert not (folder / "finished.json").exists() and len(runs_of(folder)) == 1
+
+
+def test_a_closed_terminal_does_not_stop_a_runner_that_was_started_by_nohup(start):
+    runner, folder = start(epochs=2, started_from="nohup")
+    until(lambda: epochs(folder) >= 1)
+    runner.send_signal(signal.SIGHUP)
+    said, _ = runner.communicate(timeout=30)
+    assert runner.returncode == 0 and "2/2 runs" in said
 
 
 def test_submitit_runs_what_is_not_finished(run, capsys, tmp_path, monkeypatch):
@@ -242,8 +272,8 @@ def test_submitit_runs_what_is_not_finished(run, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert run("acdc labels=10 method=partial") == 0
     assert run("acdc labels=10 method=partial,semicycle", "--submit", "local", "--submit-options", "timeout_min=2") == 0
-    assert len(processes(tmp_path / "out/acdc/labels_10/partial/seed_0")) == 2
-    assert len(processes(tmp_path / "out/acdc/labels_10/semicycle/seed_0")) == 2
+    assert len(runs_of(tmp_path / "out/acdc/labels_10/partial/seed_0")) == 2
+    assert len(runs_of(tmp_path / "out/acdc/labels_10/semicycle/seed_0")) == 2
     assert len(list((tmp_path / "out/submitit").glob("*_submitted.pkl"))) == 1
     assert "| semicycle | 10 % | 1 | 0.5000 |" in capsys.readouterr().out
 
@@ -260,13 +290,9 @@ def test_a_table_of_the_real_bundle(phantom_dir, tmp_path):
     """Two methods through training, evaluation and the tables, as a user does it."""
     small = {"image_size": "[32,32]", "filters": "4", "blocks": "1", "d_filters": "4", "epochs": "1", "batch_size": "2"}
     options = [word for key, value in (small | {"steps_per_epoch": "2"}).items() for word in (f"--{key}", value)]
-    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "acdc_semicycle", "table", *words, "--out", str(tmp_path / "out"), *options],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr + ran.stdout
-    assert "about 0:" in ran.stdout and "2/2 runs, 0:00:00 left" in ran.stdout
+    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3p method=partial,semicycle", "--no-probe"]
+    ran = processes.run("-m", "acdc_semicycle", "table", *words, "--out", tmp_path / "out", *options)
+    assert "2/2 runs, 0:00:00 left" in ran.stdout
     assert ran.stdout.count("python -m monai.bundle run training --config_file '[\"bundles/semicycle/") == 2
     rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
     done = {row["method"]: row for row in rows if row["seeds"]}

@@ -1,9 +1,6 @@
 """Pictures are read with the very values they hold, or refused in a line; masks by their numbers or their colours."""
 
-import os
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import run
 
 from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import voc
@@ -20,7 +18,6 @@ from acdc_semicycle.runtime.errors import InputError
 from tests.imageio.picture_files import (
     COLUMNS,
     PALETTE,
-    ROOT,
     ROWS,
     VOID,
     image,
@@ -293,8 +290,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 def read_alone(path: Path, **environment: str) -> tuple[str, int]:
     """What reading a picture says in a process of its own, and how many MB it took."""
-    names = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, env=names, check=True)
+    done = run("-c", READ, path, **environment)
     assert not done.stderr
     said, taken = done.stdout.splitlines()
     return said, int(taken)

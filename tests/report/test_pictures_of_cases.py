@@ -12,6 +12,7 @@ from report_folder import cards, rows, words
 from acdc_semicycle.imageio.orientation import displayed
 from acdc_semicycle.report import cards as case_cards
 from acdc_semicycle.report import drawing
+from acdc_semicycle.report.case_images import Slice
 
 
 def test_a_card_has_three_slices_with_both_outlines(run):
@@ -105,3 +106,15 @@ def test_only_the_worst_are_drawn_and_the_page_says_so(run, monkeypatch):
     page = run.write()
     assert [("<svg" in card) for card in cards(page)] == [True] * 2 + [False] * 4
     assert "Of 6 cases only the worst 2 have pictures" in words(page)
+
+
+@pytest.mark.parametrize(("corner", "start"), [((0, 0), (0, 0)), ((85, 110), (36, 56)), ((50, 60), (22, 32))])
+def test_a_crop_lies_in_the_picture_wherever_the_structure_is(corner, start):
+    """Of 100 x 120 pixels those 64 x 64 around a structure of 10 x 10; at an edge those beside it."""
+    prediction = np.zeros((100, 120), np.uint8)
+    prediction[corner[0] : corner[0] + 10, corner[1] : corner[1] + 10] = 1
+    image = np.add.outer(np.arange(100), np.arange(120)).astype(np.uint8)
+    rows, columns = drawing._crop([Slice(0, image, prediction)])
+    assert (rows, columns) == tuple(slice(first, first + 64) for first in start)
+    (picture,) = drawing.drawn([Slice(0, image, prediction)], [1])
+    assert picture["size"] == (128, 128)

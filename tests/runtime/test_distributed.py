@@ -8,11 +8,16 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import nibabel
@@ -21,6 +26,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.transforms import RandGaussianNoised
+from processes import start
 from torch import nn
 from torch.optim import Adam
 
@@ -44,20 +50,54 @@ CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
 K, JOINED = 3, 6
 
 
-def torchrun(processes: int, *words: object, check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(command(processes, *words), capture_output=True, text=True, timeout=120, **surroundings())
+@contextmanager
+def launched(processes: int, *words: object) -> Iterator[BaseProcess]:
+    """The launcher of torchrun, as a user starts it; whatever becomes of the test, nothing of it is left alive."""
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = start(*command, *words, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    try:
+        yield launcher
+    finally:
+        for worker in workers(launcher):
+            with suppress(ProcessLookupError):
+                os.killpg(worker, signal.SIGKILL)  # each has a session of its own
+        launcher.kill()
+        launcher.join()
+
+
+def workers(launcher: BaseProcess) -> list[int]:
+    """The processes that the launcher has started, none once it has ended."""
+    if launcher.exitcode is not None:
+        return []
+    return [int(word) for word in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+
+
+def side_by_side(count: int, *words: object, check: bool = True) -> subprocess.CompletedProcess:
+    """What torchrun does with the words, without its start: the first process that fails ends the others."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
+    environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="side_by_side") as folder:
+        outputs = [Path(folder, str(rank)) for rank in range(count)]
+        started = []
+        for rank, output in enumerate(outputs):
+            output.mkdir()
+            started.append(start(*words, output=output, RANK=str(rank), LOCAL_RANK=str(rank), **environment))
+        deadline = time.monotonic() + 120
+        while any(process.is_alive() for process in started) and time.monotonic() < deadline:
+            wait([process.sentinel for process in started if process.is_alive()], timeout=1)
+            if any(process.exitcode for process in started):
+                break
+        for process in started:
+            process.terminate()
+            process.join(10)
+            process.kill()
+        texts = ["".join((output / name).read_text() for output in outputs) for name in ("stdout", "stderr")]
+    done = subprocess.CompletedProcess(words, int(any(process.exitcode for process in started)), *texts)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
-
-
-def command(processes: int, *words: object) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [*launcher, *map(str, words)]
-
-
-def surroundings() -> dict:
-    names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
-    return {"cwd": ROOT, "env": names | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}}
 
 
 # what a process does
@@ -142,9 +182,10 @@ def scores(volumes: int) -> list[float]:
 
 def process(folder: Path) -> None:
     distributed.begin(seed=0)
-    made = {method: first_step(method) for method in METHODS}
+    made: dict = {"random": torch.rand(3)}  # before anything else sets a seed
+    made |= {method: first_step(method) for method in METHODS}
     made |= {"trained": two_epochs(), "scores": {volumes: scores(volumes) for volumes in (5, 2)}}
-    made |= {"random": torch.rand(3), "mean": distributed.mean(torch.tensor([distributed.rank() + 1.0]))}
+    made["mean"] = distributed.mean(torch.tensor([distributed.rank() + 1.0]))
     if everything := distributed.gather(made):
         weight_files.save(folder / "made.pt", everything)
     distributed.end()
@@ -157,7 +198,7 @@ def process(folder: Path) -> None:
 def made(request, tmp_path_factory) -> list[dict]:
     """Of each process, everything."""
     folder = tmp_path_factory.mktemp("processes")
-    torchrun(request.param, __file__, folder)
+    side_by_side(request.param, __file__, folder)
     everything = weight_files.load(folder / "made.pt")
     assert len(everything) == request.param
     return everything
@@ -251,7 +292,7 @@ def alone(data: Path, output: Path, **given) -> None:
 def whole(phantom_dir, tmp_path_factory) -> Path:
     """Three epochs in two processes."""
     output = tmp_path_factory.mktemp("whole")
-    torchrun(2, *training(phantom_dir, output, 3))
+    side_by_side(2, *training(phantom_dir, output, 3))
     return output
 
 
@@ -268,16 +309,15 @@ def differences(one, other, name: str = "") -> list[str]:
 
 
 def test_a_run_whose_process_is_killed_ends_and_goes_on_to_the_same_state(whole, phantom_dir, tmp_path):
-    words = command(2, *training(phantom_dir, tmp_path, 3))
-    broken = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **surroundings())
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "models" / "last.pt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    workers = Path(f"/proc/{broken.pid}/task/{broken.pid}/children").read_text().split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    assert broken.wait(60) != 0  # the other one does not wait for ever
+    with launched(2, *training(phantom_dir, tmp_path, 3)) as launcher:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "models" / "last.pt").is_file() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(workers(launcher)[-1], signal.SIGKILL)
+        launcher.join(60)
+        assert launcher.exitcode  # the other one does not wait for ever
     assert last(tmp_path)["progress"]["epoch"] < 3, "it was over before the kill"
-    torchrun(2, *training(phantom_dir, tmp_path, 3))
+    side_by_side(2, *training(phantom_dir, tmp_path, 3))
     assert differences(last(whole), last(tmp_path)) == []
     assert (tmp_path / "learning_curve.csv").read_text() == (whole / "learning_curve.csv").read_text()
 
@@ -318,7 +358,7 @@ def test_one_process_goes_on_from_two_with_a_warning(whole, phantom_dir, tmp_pat
 
 def test_three_processes_go_on_from_two(whole, phantom_dir, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    done = torchrun(3, *training(phantom_dir, tmp_path, 4))
+    done = side_by_side(3, *training(phantom_dir, tmp_path, 4))
     assert done.stderr.count("last.pt is of 2 processes, here are 3") + done.stdout.count("here are 3") == 1
     state = last(tmp_path)
     assert state["progress"]["epoch"] == 4 and len(state["others"]) == 2
@@ -402,7 +442,7 @@ def test_two_processes_predict_what_one_does_and_a_bad_scan_is_one_line(scans, m
     with pytest.raises((RuntimeError, InputError)):
         predict_alone(scans, tmp_path / "one", model)
     words = ["-m", "acdc_semicycle", "predict", scans, "-o", tmp_path / "two", "--model", model]
-    done = torchrun(2, *words, check=False)
+    done = side_by_side(2, *words, check=False)
     assert done.returncode == 1
     assert done.stderr.count("error: 1 of 5 files left out:") == 1, done.stderr
     assert len([line for line in done.stderr.splitlines() if "scan3.nii.gz" in line]) == 1
@@ -427,7 +467,9 @@ def test_what_a_killed_process_noted_is_not_done_again(scans, model, tmp_path, m
         predict_alone(scans, tmp_path, model)
     journal = tmp_path / JOURNAL.format(1)
     assert journal.is_file() and not (tmp_path / "predictions.json").exists()
-    journal.write_text(journal.read_text() + '{"cases": [{"ca')
+    (noted,) = (note for note in map(json.loads, journal.read_text().splitlines()) if "cases" in note)
+    noted["cases"][0]["case"] = "after what was not finished"  # of another run, perhaps with other settings
+    journal.write_text(journal.read_text() + '{"cases": [{"ca\n' + json.dumps(noted) + "\n")
     before = (tmp_path / "scan1_seg.nii.gz").stat().st_mtime_ns
     caplog.set_level("INFO", "semicycle")
     with pytest.raises((RuntimeError, InputError)):

@@ -51,3 +51,14 @@ def test_the_part_of_a_killed_process_is_removed_and_no_other(tmp_path):
     (tmp_path / ".part-7-b.txt").touch()
     files.remove_leftovers(tmp_path, "a.txt")
     assert names(tmp_path) == [".part-7-b.txt", "a.txt"]
+
+
+def test_a_file_is_ours_only_if_it_has_every_sign(tmp_path):
+    files.check_ours(tmp_path / "none.json", "a", "b")
+    for content, ours in (("ab", True), ("a", False), ("b", False), ("", False)):
+        (tmp_path / "a.json").write_text(content)
+        if ours:
+            files.check_ours(tmp_path / "a.json", "a", "b")
+        else:
+            with pytest.raises(InputError, match=r"a\.json is there and is not of this program"):
+                files.check_ours(tmp_path / "a.json", "a", "b")

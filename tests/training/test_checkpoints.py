@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import json
+import math
 import os
 import random
 import re
@@ -11,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import LrScheduleHandler
 from monai.transforms import RandFlipd
+from processes import start
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -423,8 +427,8 @@ def train(folder: Path, seed: int, outage: int | None = None, asked: tuple[int, 
     A real run starts from the same seed each time; another seed here shows that nothing of it is left. ``asked`` is a
     signal and the step in which it comes, or, below 0, the epoch in whose validation.
     """
-    for start in (random.seed, np.random.seed, torch.manual_seed):
-        start(seed)
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(seed)
     flip = [RandFlipd(["image"], prob=0.5, spatial_axis=1)]
 
     def slices(*cases: int) -> Slices:
@@ -633,11 +637,13 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_harmless(tmp_path):
     assert refused > len(whole) / 7 * 0.6  # the rest is padding
 
 
-def test_weights_that_unpack_without_bound_are_refused(tmp_path):
-    packed = zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED)
+@pytest.mark.parametrize("compressed", ["all members", "one member"])
+def test_weights_that_unpack_without_bound_are_refused(tmp_path, compressed):
+    packed = zipfile.ZipFile(tmp_path / "a.pt", "w")
     with zipfile.ZipFile(io.BytesIO(WHOLE)) as given, packed:
-        for entry in given.infolist():
-            packed.writestr(entry.filename, given.read(entry))
+        for number, entry in enumerate(given.infolist()):
+            method = zipfile.ZIP_STORED if compressed == "one member" and number else zipfile.ZIP_DEFLATED
+            packed.writestr(entry.filename, given.read(entry), method)
     with pytest.raises(InputError, match="no readable checkpoint"):
         load(tmp_path / "a.pt")
 
@@ -752,6 +758,15 @@ def test_where_the_best_model_is_gone_the_best_that_comes_is_kept_and_that_is_sa
     assert f"{tmp_path / 'model.pt'} of epoch 1 is gone" in caplog.text
 
 
+@pytest.mark.parametrize(("metric", "best"), [(0.7, 7), (0.55, 2), (math.inf, 2), (math.nan, 2)])
+def test_a_network_that_is_newer_than_the_state_stays_the_best_if_its_metric_is_a_finite_one(tmp_path, metric, best):
+    """The process may end after it has written model.pt and before last.pt."""
+    bare_run(tmp_path, {1: 0.5}, 1)
+    card = json.loads((tmp_path / "model.json").read_text()) | {"validation": {"dice": metric}, "epoch": 7}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    assert bare_run(tmp_path, {2: 0.6}, 2).best.epoch == best
+
+
 CLAIM = """
 import sys, time
 from pathlib import Path
@@ -767,18 +782,29 @@ time.sleep(60)
 def test_of_two_trainings_in_one_folder_the_second_is_refused(tmp_path):
     """And the folder is free again once the first is gone, however it ended."""
 
-    def claim() -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path], stdout=-1, stderr=-1, text=True)
+    def claimed(number: int) -> BaseProcess:
+        output = tmp_path / str(number)
+        output.mkdir()
+        process = start("-c", CLAIM, tmp_path / "run", output=output)
+        deadline = time.monotonic() + 60
+        while process.is_alive() and not (output / "stdout").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        while process.is_alive() and not (output / "stdout").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return process
 
-    with claim() as first:
-        assert first.stdout.readline() == "claimed\n"
-        with claim() as second:
-            assert second.wait() == 1
-            assert f"{tmp_path} is trained in by another process" in second.stderr.read().splitlines()[-1]
-        first.kill()
-    with claim() as third:
-        assert third.stdout.readline() == "claimed\n"
-        third.kill()
+    first = claimed(1)
+    assert (tmp_path / "1" / "stdout").read_text() == "claimed\n"
+    second = claimed(2)
+    assert second.exitcode == 1 and not (tmp_path / "2" / "stdout").read_text()
+    last = (tmp_path / "2" / "stderr").read_text().splitlines()[-1]
+    assert f"{tmp_path / 'run'} is trained in by another process" in last
+    first.kill()
+    first.join()
+    third = claimed(3)
+    assert (tmp_path / "3" / "stdout").read_text() == "claimed\n"
+    third.kill()
+    third.join()
 
 
 def test_that_training_has_everything_random_in_it(uninterrupted):
