@@ -21,7 +21,7 @@ MAY_DIFFER = (
     + ("test_list", "images", "masks", "patient")
     + ("data_root",)  # a key of configurations that were exported before 0.2
     # how long: a run may be given more epochs
-    + ("epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
+    + ("minutes", "epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
     # the machine, and how numbers are computed on it
     + ("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed")
     # what is shown, checked and reported

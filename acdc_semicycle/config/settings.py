@@ -117,11 +117,16 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("image_size", "rows and columns of a prepared slice, multiples of what the network takes"),
         Setting(
             "window",
-            "rows and columns of the windows of a slice that the networks see, with `Windows` as `train::augment`; null:"
-            " whole slices",
+            "rows and columns of windows of a slice that the networks see (`train::augment` gives them); null: whole"
+            " slices",
         ),
     ],
     "Training": [
+        Setting(
+            "minutes",
+            "that the whole training may take: `epochs` is set to what fits, measured on this machine; null: `epochs`",
+            rule=Rule("a number above 0, or null", lambda v: v is None or (type(v) in (int, float) and v > 0)),
+        ),
         Setting("epochs", "in all; a run that is given more continues"),
         Setting("steps_per_epoch", "null: each slice of the larger set is seen once", rule=whole(1, optional=True)),
         Setting("batch_size", "labelled slices of a step"),

@@ -17,6 +17,7 @@ from acdc_semicycle.config import former
 from acdc_semicycle.config.failures import show_errors_in_a_line
 from acdc_semicycle.config.networks import check_networks
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
+from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
 from acdc_semicycle.config.values import check_values
 from acdc_semicycle.runtime import distributed, environment, signals
@@ -46,6 +47,8 @@ def begin() -> None:
     if "image_size" in config:
         check_values(parser.get_parsed_content)
         check_networks()
+    if flow and flow.run_id == "training":
+        fit_to_minutes(parser)
 
 
 def _check_task(name: str, config: Mapping[str, Any]) -> None:

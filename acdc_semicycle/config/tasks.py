@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,32 @@ def others(metrics: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> None:
-    """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept."""
+    """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept.
+
+    Steps are timed at the beginning, in the middle and at the end of the run: a method with a teacher may begin some of
+    its terms late.
+    """
     started = time.monotonic()
-    batches = iter(trainer.data_loader)
-    count = min(1 + steps, len(trainer.data_loader))
-    times = [_seconds(trainer._iteration, trainer, next(batches)) for _ in range(count)]
-    images, evaluator.state.epoch_length = evaluator.state.epoch_length, 1
-    _seconds(evaluator.run)
-    validation = _seconds(evaluator.run)
+    epoch_steps, epochs = len(trainer.data_loader), trainer.state.max_epochs
+    batches = cycle(trainer.data_loader)
+    _seconds(trainer._iteration, trainer, next(batches))  # the first one warms up
+    teacher, times = trainer.objective.T, []
+    for part in (0.0, 0.5, 1.0) if teacher is not None else (0.0,):
+        if teacher is not None:
+            teacher.steps.fill_(int(part * epoch_steps * epochs))
+        times.append(statistics.median(_seconds(trainer._iteration, trainer, next(batches)) for _ in range(steps)))
+    validation = 0.0
+    if images := evaluator.state.epoch_length:
+        evaluator.state.epoch_length = 1
+        _seconds(evaluator.run)
+        validation = _seconds(evaluator.run) * images
     parts = {
-        "step_seconds": statistics.median(times[1:] or times),  # the first one warms up
-        "steps": trainer.state.max_epochs * len(trainer.data_loader),
-        "validation_seconds": validation * images,
-        "validations": trainer.state.max_epochs // val_interval,
+        "step_seconds": statistics.mean(times),
+        "steps": epochs * epoch_steps,
+        "epoch_steps": epoch_steps,
+        "validation_seconds": validation,
+        "validations": epochs // val_interval,
+        "val_interval": val_interval,
         "start_seconds": started - STARTED,
     }
     print(json.dumps(parts), flush=True)

@@ -77,6 +77,7 @@ def test_probing_prints_what_a_run_is_made_of_as_the_tables_read_it_and_keeps_no
     flow.run()
     parts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (parts.pop("steps"), parts.pop("validations")) == (30, 3)
+    assert (parts.pop("epoch_steps"), parts.pop("val_interval")) == (5, 2)
     assert parts.keys() == {"step_seconds", "validation_seconds", "start_seconds"} and min(parts.values()) > 0
     assert not [*(tmp_path / "run").glob("models/*"), *(tmp_path / "run").glob("**/*.csv")]
 
