@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 
 from acdc_semicycle.config import sizing
 from acdc_semicycle.runtime.errors import InputError
-from tests.processes import run
+from processes import run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles/semicycle/configs/train.json"
@@ -58,7 +58,18 @@ def test_a_training_that_continues_keeps_its_epochs_and_other_minutes_are_measur
 @pytest.mark.slow
 def test_a_real_training_takes_the_epochs_that_it_measured(tmp_path, phantom_dir):
     words = ["-m", "monai.bundle", "run", "training", "--config_file", CONFIG, "--dataset_dir", phantom_dir]
-    words += ["--output_dir", tmp_path, "--image_size", "[32,32]", "--filters", "2", "--blocks", "1", "--d_filters", "2"]
+    words += [
+        "--output_dir",
+        tmp_path,
+        "--image_size",
+        "[32,32]",
+        "--filters",
+        "2",
+        "--blocks",
+        "1",
+        "--d_filters",
+        "2",
+    ]
     words += ["--steps_per_epoch", "40", "--batch_size", "2", "--labelled", "2"]
     short = run(*words, "--minutes", "0.01", check=False)
     assert short.returncode == 2 and re.search(r"minutes is 0\.01: give at least \d", short.stdout + short.stderr)
