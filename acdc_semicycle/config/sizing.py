@@ -49,7 +49,7 @@ def fit_to_minutes(parser: ConfigParser) -> None:
     parser["epochs"] = epochs
 
 
-def epochs_within(seconds: float, measured: dict[str, Any], minutes: float) -> int:
+def epochs_within(seconds: float | int, measured: dict[str, Any], minutes: float | int) -> int:
     """The whole epochs that fit into so many seconds, with their validations and the report at the end.
 
     Raises:

@@ -10,17 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from acdc_semicycle.methods.losses import cross_entropy, cross_entropy_and_dice
+from acdc_semicycle.methods.losses import cross_entropy
 from acdc_semicycle.methods.shapes import Image, Known, Logits, Mask, Scalar, Unlabelled
 from acdc_semicycle.methods.teacher import Teacher
-from acdc_semicycle.runtime.errors import InputError
 
 Terms = dict[str, Scalar]
 LabelledLoss = Callable[[Logits, Mask], Scalar]
-LABELLED_LOSSES: dict[str, LabelledLoss] = {
-    "cross_entropy": cross_entropy,
-    "cross_entropy_and_dice": cross_entropy_and_dice,
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class Objective(nn.Module):
     The letters are those of :mod:`acdc_semicycle.methods.semicycle`; each term has a weight of its name in the bundle.
 
     Attributes:
-        T: the running mean of G_IS's weights, of a method that learns from it, or of any (:func:`configured`).
+        T: the running mean of G_IS's weights, of a method that learns from it, or of any that the bundle gives one.
         labelled_loss: of G_IS's logits and the mask, the paper's cross-entropy (eq. 1) unless the bundle has another.
         terms: names of all terms, the generators' and the discriminators'.
         views: names of the views of each unlabelled slice that a step needs; none for a method that sees no
@@ -117,21 +112,3 @@ class Objective(nn.Module):
         """Called once a step, after both optimisers: the teacher must not lag."""
         if self.T is not None:
             self.T.update(self.G_IS)
-
-
-def configured(objective: Objective, labelled_loss: str, average: float | None) -> Objective:
-    """A method with the bundle's loss of labelled images, and with the running mean of G_IS's weights as segmenter.
-
-    Args:
-        labelled_loss: its name in ``LABELLED_LOSSES``.
-        average: decay of the mean; None for none. A method that has a teacher keeps its own.
-
-    Raises:
-        InputError: there is no such loss.
-    """
-    if labelled_loss not in LABELLED_LOSSES:
-        raise InputError(f"labelled_loss is {labelled_loss!r}: give one of {', '.join(LABELLED_LOSSES)}")
-    objective.labelled_loss = LABELLED_LOSSES[labelled_loss]
-    if average is not None and objective.T is None:
-        objective.T = Teacher(objective.G_IS, average)
-    return objective

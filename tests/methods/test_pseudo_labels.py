@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from acdc_semicycle.methods.configured import configured
 from acdc_semicycle.methods.losses import cross_entropy_and_dice, dice_loss
 from acdc_semicycle.methods.mixing import boxes, mixed
-from acdc_semicycle.methods.objective import Batch, configured
+from acdc_semicycle.methods.objective import Batch
 from acdc_semicycle.methods.pseudo_labels import PseudoLabels
 from acdc_semicycle.methods.supervised import Supervised
 from acdc_semicycle.runtime.errors import InputError
