@@ -32,6 +32,11 @@ class Case:
         return by_structure.get(name)
 
     @property
+    def frame(self) -> int | None:
+        """The frame of the cine, from 0, that was evaluated; None of a 3D case, and where it is unknown."""
+        return self.scored.get("frame")
+
+    @property
     def quality(self) -> float | int | None:
         """The expected Dice."""
         return self.predicted.get("quality")
