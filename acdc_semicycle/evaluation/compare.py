@@ -158,8 +158,10 @@ class _Run:
             except InputError as error:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
                 continue
-            about = {"tool": tool, "case": case, "patient": patient, "phase": phase}
-            rows.append(about | {"frame": frame_of(prediction, truth)} | scores)
+            about: Row = {"tool": tool, "case": case, "patient": patient, "phase": phase}
+            about["frame"] = frame_of(prediction, truth)
+            about["predicted_case"] = (prediction.listed or {}).get("case")
+            rows.append(about | scores)
             scored[truth] = prediction
 
     def _names(self, prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:

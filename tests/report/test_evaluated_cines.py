@@ -149,3 +149,41 @@ def test_one_phase_of_a_cine_is_shown_with_its_3d_truth(tmp_path):
     predicted = {"case": "p0_ES", "frames": 1, "mask": "p0_ES_seg.nii.gz", "scan": str(scan_file(tmp_path))}
     shown = slices_of(tmp_path / "out", Case("p0_ES", predicted, row))[0]
     assert not shown.image.any(), "which frame of the scan it is, is unknown"
+
+
+def test_a_cine_that_was_evaluated_is_listed_by_its_frames_alone_with_what_was_predicted_of_it(evaluated, tmp_path):
+    folder, predicted = evaluated
+    (folder / "predictions.json").write_text(json.dumps(predicted))
+    content = compare([folder], tmp_path / "truth", CLASSES)
+    listed = content_of(folder, predicted, content)["cases"]
+    assert [case.name for case in listed] == ["p0_frame02", "p0_frame04"]
+    assert [(case.score("dice"), case.quality) for case in listed] == [(1.0, 0.9)] * 2
+    assert [case.predicted for case in listed] == predicted["cases"] * 2
+
+
+def test_a_cine_is_joined_under_the_name_that_predict_gave_it(evaluated, tmp_path):
+    """The case of predictions.json has a folder before it, which the files' names lack."""
+    folder, predicted = evaluated
+    predicted["cases"][0]["case"] = "site/p0"
+    (folder / "predictions.json").write_text(json.dumps(predicted))
+    content = compare([folder], tmp_path / "truth", CLASSES)
+    assert [case.quality for case in content_of(folder, predicted, content)["cases"]] == [0.9, 0.9]
+
+
+def test_frames_of_a_second_tool_are_joined_with_those_of_the_first(evaluated, tmp_path):
+    folder, predicted = evaluated
+    (folder / "predictions.json").write_text(json.dumps(predicted))
+    write(tmp_path / "other" / "p0_seg.nii.gz", squares())
+    content = compare([folder, tmp_path / "other"], tmp_path / "truth", CLASSES)
+    listed = content_of(folder, predicted, content)["cases"]
+    assert [(case.name, case.quality, bool(case.second)) for case in listed] == [
+        ("p0_frame02", 0.9, True),
+        ("p0_frame04", 0.9, True),
+    ]
+
+
+def test_without_predictions_json_a_row_names_no_predicted_case(tmp_path):
+    for name in ("out/a_seg", "truth/a_gt"):
+        write(tmp_path / f"{name}.nii.gz", squares()[..., 1])
+    (row,) = compare([tmp_path / "out"], tmp_path / "truth", CLASSES)["cases"]
+    assert row["predicted_case"] is None
