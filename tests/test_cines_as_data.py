@@ -11,11 +11,13 @@ import torch
 from acdc_semicycle.data import digests, splits
 from acdc_semicycle.data.check import before_training, check
 from acdc_semicycle.data.slices import Slices, as_dicts, read
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import folder
 from acdc_semicycle.evaluation.compare import compare
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.training.same_run import check_data
 from tests.config.test_bundle import TINY, workflow
 
 AFFINE = np.diag([1.4, 1.4, 8.0, 1.0])
@@ -101,6 +103,35 @@ def test_a_split_never_separates_the_frames_of_a_patient(cines):
         for record in split.records(part, records):
             assert record.patient in getattr(split, part)
     assert "p6" in split.unlabelled
+
+
+def draw(root: Path, patient: str, *frames: int) -> None:
+    """A mask in which these frames hold the square."""
+    mask = np.zeros((32, 28, 3, 4), np.uint8)
+    mask[8:14, 8:14, :, frames] = 1
+    write(root / "masks" / f"{patient}_sa_gt.nii.gz", mask)
+
+
+def test_the_frames_that_an_unlabelled_mask_chooses_are_part_of_what_a_training_sees(cines, tmp_path):
+    """Its mask is not hashed, and with a frame more the training would see other slices."""
+    split = Split(("p0", "p1"), ("p2", "p6"), ("p3",), ("p4",))
+    before = digests.contents(split, records_of(cines))
+    assert {name: value for name, value in before.items() if name.startswith("frames")} == {
+        "frames of p0_sa": "2, 4", "frames of p1_sa": "2, 4", "frames of p2_sa": "2, 4", "frames of p3_sa": "2, 4",
+        "frames of p6_sa": "1, 2, 3, 4",
+    }  # fmt: skip
+    draw(cines, "p2", *ANNOTATED)
+    assert digests.contents(split, records_of(cines)) == before, "the same frames"
+    for frames in ((1, 2, 3), (0, 1, 3)):
+        draw(cines, "p2", *frames)
+        after = digests.contents(split, records_of(cines))
+        assert [name for name in before | after if before.get(name) != after.get(name)] == ["frames of p2_sa"]
+        message = r"^the frames of p2_sa that its mask chooses changed since the training in .* began: give another out"
+        with pytest.raises(InputError, match=message):
+            check_data(tmp_path, before, after)
+    draw(cines, "p0", 1, 2, 3)
+    with pytest.raises(InputError, match=r"^1 file changed since the training in .*, first the mask of p0_sa: give"):
+        check_data(tmp_path, before, digests.contents(split, records_of(cines)))
 
 
 def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cines, tmp_path):

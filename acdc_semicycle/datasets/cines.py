@@ -34,6 +34,13 @@ def with_frames(records: Iterable[Record]) -> list[Record]:
     return result
 
 
+def file_case(record: Record) -> str:
+    """The case of a record's files: that of the cine, if the record is one of its frames."""
+    if record.frame is None:
+        return record.case
+    return record.case.rpartition("_frame")[0] or record.case
+
+
 def _frame_count(image: Path) -> int:
     """The frames of an image: 1 of a picture, and of a damaged file, which the check before training reports."""
     if is_picture(image):
