@@ -14,6 +14,7 @@ from acdc_semicycle.data.slices import Slices, as_dicts, read
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import folder
+from acdc_semicycle.datasets.cines import annotated_frames
 from acdc_semicycle.evaluation.compare import compare
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
@@ -152,13 +153,33 @@ def test_a_mask_of_another_number_of_frames_is_refused(cines):
     said = r"p2_sa_gt\.nii\.gz has 3 frames, its image p2_sa\.nii\.gz 4: give a mask of as"
     with pytest.raises(InputError, match=said):
         records_of(cines)
+    (fault,) = (finding for finding in check(cines / "images", cines / "masks") if finding.severity == "fault")
+    assert "p2_sa_gt.nii.gz has 3 frames" in fault.text, "nothing is wrong with the other cines"
 
 
-def test_an_empty_mask_is_not_passed_over(cines):
+@pytest.mark.parametrize("values", [(0, 0, 0, 0), (255, 255, 255, 255), (0, 255, 255, 0)])
+def test_a_mask_that_annotates_no_frame_is_refused(cines, values):
     mask = cines / "masks" / "p3_sa_gt.nii.gz"
-    write(mask, np.zeros((32, 28, 3, 4), np.uint8))
-    records = [record for record in records_of(cines) if record.patient == "p3"]
-    assert [record.frame for record in records] == [0, 1, 2, 3] and all(record.label for record in records)
+    write(mask, np.broadcast_to(np.array(values, np.uint8), (32, 28, 3, 4)).copy())
+    message = (
+        r"p3_sa_gt\.nii\.gz has a structure in none of its 4 frames \(0 is background, 255 is not annotated\): draw"
+        r" one, or remove the mask to have an unlabelled cine$"
+    )
+    with pytest.raises(InputError, match=message):
+        records_of(cines)
+    (fault,) = (finding for finding in check(cines / "images", cines / "masks") if finding.severity == "fault")
+    assert "p3_sa_gt.nii.gz has a structure in none of its 4 frames" in fault.text
+
+
+def test_a_frame_that_is_not_annotated_is_no_labelled_one(cines):
+    """Frames of 255, and of 255 and background; in a frame that is annotated some voxels may be 255."""
+    path = cines / "masks" / "p3_sa_gt.nii.gz"
+    mask = np.full((32, 28, 3, 4), 255, np.uint8)
+    mask[8:14, 8:14, :, 1] = 1
+    mask[:16, ..., 2] = 0
+    write(path, mask)
+    assert [record.frame for record in records_of(cines) if record.patient == "p3"] == [1]
+    assert annotated_frames(path) == [1]
 
 
 def test_a_3d_scan_among_them_is_one_record(cines):
