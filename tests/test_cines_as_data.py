@@ -135,16 +135,56 @@ def test_the_frames_that_an_unlabelled_mask_chooses_are_part_of_what_a_training_
         check_data(tmp_path, before, digests.contents(split, records_of(cines)))
 
 
-def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cines, tmp_path):
+@pytest.mark.parametrize("frame", ANNOTATED)
+def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cines, tmp_path, frame):
     assert [finding.text for finding in check(cines / "images", cines / "masks") if finding.severity == "fault"] == []
     rules = {"classes": ["background", "square"], "colours": None, "values": None, "intensity_range": None}
     before_training(records_of(cines), tmp_path / "kept", **rules)
     mask = cines / "masks" / "p1_sa_gt.nii.gz"
     voxels = np.asarray(nibabel.load(mask).dataobj).copy()
-    voxels[0, 0, 0, ANNOTATED[1]] = 9
+    voxels[0, 0, 0, frame] = 9
     write(mask, voxels)
     with pytest.raises(InputError, match=r"p1_sa_gt\.nii\.gz holds the label 9"):
         before_training(records_of(cines), tmp_path / "kept", **rules)
+
+
+def texts(root: Path) -> list[str]:
+    """What the check says of the images and the masks, without their folder."""
+    return [finding.text.replace(f"{root}/", "") for finding in check(root / "images", root / "masks")]
+
+
+def test_frames_of_the_same_voxels_are_named(cines):
+    """Of one cine the second frame is there twice, with two masks, or with one, and in another patient's cine, too."""
+    path = cines / "images" / "p0_sa.nii.gz"
+    image = np.asarray(nibabel.load(path).dataobj).copy()
+    image[..., 3] = image[..., 1]
+    write(path, image)
+    twice = "images/p0_sa.nii.gz frame 4 has the same voxels as images/p0_sa.nii.gz frame 2 of the same patient"
+    assert f"{twice}: one may be a copy by mistake" in texts(cines)
+    other = np.asarray(nibabel.load(cines / "images" / "p1_sa.nii.gz").dataobj).copy()
+    other[..., 3] = image[..., 1]
+    write(cines / "images" / "p1_sa.nii.gz", other)
+    assert any(
+        text.startswith("images/p1_sa.nii.gz frame 4 has the same voxels as images/p0_sa.nii.gz frame 2 of another")
+        for text in texts(cines)
+    )
+
+
+def test_masks_of_the_same_voxels_are_named_by_frame(cines):
+    draw(cines, "p0", 1, 3)
+    copied = "masks/p0_sa_gt.nii.gz frame 4 has the same voxels as masks/p0_sa_gt.nii.gz frame 2: make sure"
+    assert any(text.startswith(copied) for text in texts(cines))
+
+
+def test_a_frame_that_is_its_own_mask_or_constant_is_named(cines):
+    path, mask = cines / "images" / "p0_sa.nii.gz", cines / "masks" / "p0_sa_gt.nii.gz"
+    image = np.asarray(nibabel.load(path).dataobj).copy()
+    image[..., 1] = np.asarray(nibabel.load(mask).dataobj)[..., 1]
+    image[..., 3] = 5
+    write(path, image)
+    found = texts(cines)
+    assert "images/p0_sa.nii.gz frame 2 has its own mask's voxels: restore the image" in found
+    assert "images/p0_sa.nii.gz frame 4 is constant (5 in every voxel): it shows nothing" in found
 
 
 def test_a_mask_of_another_number_of_frames_is_refused(cines):
