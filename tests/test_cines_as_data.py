@@ -1,6 +1,7 @@
 """A data set of cines, 4D images with 4D masks, as M&Ms and 3D Slicer's sequences are: from files to a comparison."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -76,6 +77,22 @@ def test_a_frames_voxels_are_read_of_image_and_mask(cines):
         expected = [each.layout.apply(each.voxels[..., record.frame]) for each in (image, mask)]
         np.testing.assert_array_equal(item["image"][0], expected[0])
         np.testing.assert_array_equal(item["label"][0], expected[1])
+
+
+@pytest.mark.parametrize("frame", [4, -1])
+@pytest.mark.parametrize("keys", [["image"], ["image", "label"]])
+def test_a_frame_that_the_cine_does_not_have_is_refused(cines, frame, keys):
+    record = replace(records_of(cines)[0], frame=frame)
+    message = rf"p0_sa\.nii\.gz has 4 frames, and the frame of the record is {frame}: give one from 0 to 3$"
+    with pytest.raises(InputError, match=message):
+        read([record], LoadCheckedd(keys, allow_missing_keys=True))
+
+
+def test_a_frame_that_its_mask_does_not_have_is_refused(cines):
+    record = records_of(cines)[1]
+    write(record.label, np.ones((32, 28, 3, 2), np.uint8))
+    with pytest.raises(InputError, match=r"p0_sa_gt\.nii\.gz has 2 frames, and the frame of the record is 3: give one"):
+        read([record], LoadCheckedd(["image", "label"]))
 
 
 def test_two_frames_of_one_file_are_two_in_the_cache(cines, tmp_path):

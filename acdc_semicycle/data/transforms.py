@@ -17,7 +17,7 @@ from scipy.ndimage import correlate1d
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.imageio.pictures import IGNORED, class_values, intensities, is_picture, read_picture
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.exports import exports
 
 __getattr__ = exports("acdc_semicycle.data", {"CheckLabeld": "labels"})  # where it was before 0.2
@@ -95,7 +95,17 @@ class LoadCheckedd(MapTransform):
 
 
 def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:
-    """One frame of a volume in a layout, with its affine."""
+    """One frame of a volume in a layout, with its affine.
+
+    Raises:
+        InputError: the volume has no such frame.
+    """
+    count = volume.voxels.shape[3]
+    if not 0 <= frame < count:
+        raise InputError(
+            f"{volume.path} has {many(count, 'frame')}, and the frame of the record is {frame}: give one from 0 to"
+            f" {count - 1}"
+        )
     voxels = np.ascontiguousarray(layout.apply(volume.voxels[..., frame]), np.float32)
     affine = torch.as_tensor(layout.affine(volume.affine, volume.voxels.shape))
     return MetaTensor(torch.as_tensor(voxels)[None], affine=affine, meta={"filename_or_obj": volume.path})
