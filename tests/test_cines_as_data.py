@@ -17,6 +17,7 @@ from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import folder
 from acdc_semicycle.datasets.cines import annotated_frames
 from acdc_semicycle.evaluation.compare import compare
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.training.same_run import check_data
@@ -258,6 +259,20 @@ def test_the_bundle_trains_on_them_and_reports_each_frame(cines, tmp_path):
     (patient,) = json.loads((tmp_path / "run" / "split.json").read_text())["validation"]
     assert [case["case"] for case in report["cases"]] == [f"{patient}_sa_frame02", f"{patient}_sa_frame04"]
     assert {case["patient"] for case in report["cases"]} == {patient}
+    check_panel(tmp_path / "run" / "validation" / "panel.npz", cines, patient)
+
+
+def check_panel(path: Path, root: Path, patient: str) -> None:
+    """Image and truth of each frame are that frame's own, in the first slice: all slices have as much foreground."""
+    image = volumes.read(root / "images" / f"{patient}_sa.nii.gz", frames=True)
+    mask = volumes.read(root / "masks" / f"{patient}_sa_gt.nii.gz", frames=True, mask=True)
+    with np.load(path) as panel:
+        assert panel["names"].tolist() == [f"{patient}_sa_frame02", f"{patient}_sa_frame04"]
+        for number, frame in enumerate(ANNOTATED):
+            plane = image.layout.apply(image.voxels[..., frame])[..., 0].astype(np.float32)
+            np.testing.assert_array_equal(panel[f"image_{number}"], image.shown(to_grey(plane, window_of(plane))))
+            truth = mask.layout.apply(mask.voxels[..., frame])[..., 0]
+            np.testing.assert_array_equal(panel[f"truth_{number}"], image.shown(truth))
 
 
 def test_a_segmented_cine_is_compared_with_the_annotated_frames_of_a_cine(cines, tmp_path):
