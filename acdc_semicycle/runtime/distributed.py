@@ -126,10 +126,18 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
+@torch.no_grad()
+def share_weights(network: nn.Module) -> None:
+    """Give every process the first one's weights, those that do not learn too; buffers stay each process's own."""
+    if world() > 1:
+        for weight in network.parameters():
+            distributed.broadcast(weight, 0)
+
+
 def averaged(terms: Callable, networks: nn.ModuleList) -> Callable:
     """``terms`` whose backward pass leaves the processes' mean gradients in ``networks``.
 
-    All processes start from the first one's weights. Call it while ``networks`` require gradients.
+    Call it after :func:`share_weights`, and while ``networks`` require gradients.
 
     Raises:
         InputError: torchrun started several processes that have not joined each other.
