@@ -143,10 +143,21 @@ def averaged(terms: Callable, networks: nn.ModuleList) -> Callable:
         InputError: torchrun started several processes that have not joined each other.
     """
     if world() > 1 and len(networks):
+        _freeze_unused(networks)
         return DistributedDataParallel(_Terms(terms, networks))
     if world() == 1 < int(os.environ.get("WORLD_SIZE", 1)) and distributed.is_torchelastic_launched():
         raise InputError("torchrun started several processes: add multi_gpu_train.json to --config_file")
     return terms
+
+
+def _freeze_unused(networks: nn.ModuleList) -> None:
+    """Freeze the head of MONAI's EfficientNet, which no encoder uses: DDP would wait for its gradient."""
+    from monai.networks.nets import EfficientNetBNFeatures  # slow to import
+
+    for module in networks.modules():
+        if isinstance(module, EfficientNetBNFeatures):
+            for unused in (module._conv_head, module._bn1, module._fc):
+                unused.requires_grad_(False)
 
 
 class _Terms(nn.Module):

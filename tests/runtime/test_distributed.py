@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.networks.nets import FlexibleUNet
 from monai.transforms import RandGaussianNoised
 from processes import start
 from torch import nn
@@ -184,6 +185,16 @@ def teachers() -> list[dict]:
     return [before, {name: weight.detach() for name, weight in objective.named_parameters()}]
 
 
+def efficientnet() -> dict:
+    """The trained weights of a network that holds weights it never uses, and which of all weights may learn."""
+    torch.manual_seed(distributed.rank())
+    network = FlexibleUNet(1, K, "efficientnet-b0", decoder_channels=(4, 4, 4, 4, 4))
+    trainer(Supervised(network)).run()
+    weights = dict(network.named_parameters())
+    learning = [name for name, weight in weights.items() if weight.requires_grad]
+    return {"weights": {name: weight.detach() for name, weight in weights.items()}, "learning": learning}
+
+
 def scores(volumes: int) -> list[float]:
     """Of predictions that are right in all but one row."""
     metrics = [MeanDice(K), PooledIoU(K)]
@@ -197,7 +208,7 @@ def process(folder: Path) -> None:
     distributed.begin(seed=0)
     made: dict = {"random": torch.rand(3)}  # before anything else sets a seed
     made |= {method: first_step(method) for method in METHODS}
-    made["teachers"] = teachers()
+    made |= {"teachers": teachers(), "efficientnet": efficientnet()}
     made |= {"trained": two_epochs(), "scores": {volumes: scores(volumes) for volumes in (5, 2)}}
     made["mean"] = distributed.mean(torch.tensor([distributed.rank() + 1.0]))
     if everything := distributed.gather(made):
@@ -269,6 +280,14 @@ def test_a_teacher_starts_as_the_first_process_student(made):
     for name, weight in before.items():
         if name.startswith("G_IS."):
             assert torch.equal(weight, before[name.replace("G_IS.", "T.network.", 1)])
+
+
+def test_weights_that_a_network_never_uses_are_frozen_and_all_others_trained_alike(made):
+    first, *others = [each["efficientnet"] for each in made]
+    unused = ("encoder._conv_head.", "encoder._bn1.", "encoder._fc.")
+    assert first["learning"] == [name for name in first["weights"] if not name.startswith(unused)]
+    for other in others:
+        assert all(torch.equal(weight, other["weights"][name]) for name, weight in first["weights"].items())
 
 
 def test_histories_and_random_states_differ(made):
