@@ -21,13 +21,33 @@ Arguments = Mapping[str, Any]
 
 
 def _strides(arguments: Arguments) -> int:
-    """What a U-Net of these ``strides`` divides rows and columns by."""
-    return math.prod(stride if isinstance(stride, int) else max(stride) for stride in arguments["strides"])
+    """What a U-Net of these ``strides`` divides rows and columns by: of two in one level, the larger counts."""
+    product = 1
+    for stride in _levels(arguments, "strides"):
+        axes = stride if isinstance(stride, list) else [stride]
+        if not axes or not all(type(axis) is int and axis > 0 for axis in axes):
+            raise _no_levels(arguments, "strides")
+        product *= max(axes)
+    return product
 
 
-def _levels(arguments: Arguments) -> int:
+def _halvings(arguments: Arguments) -> int:
     """The same of MONAI's SegResNet, which halves between the groups of ``blocks_down``."""
-    return 2 ** (len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1)
+    return 2 ** (len(_levels({"blocks_down": [1, 2, 2, 4], **arguments}, "blocks_down")) - 1)
+
+
+def _levels(arguments: Arguments, name: str) -> list[Any]:
+    """An argument with an item for each level of the network."""
+    levels = arguments.get(name)
+    if not isinstance(levels, list) or not levels:
+        raise _no_levels(arguments, name)
+    return levels
+
+
+def _no_levels(arguments: Arguments, name: str) -> InputError:
+    """The error of an argument that is no such list."""
+    given = _short(arguments.get(name))
+    return InputError(f"the network's argument {name} is {given}: give a list of whole numbers of at least 1")
 
 
 NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and columns must be multiples of
@@ -36,7 +56,7 @@ NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and c
     "monai.networks.nets.BasicUNet": lambda arguments: 16,
     "monai.networks.nets.DynUNet": _strides,
     "monai.networks.nets.FlexibleUNet": lambda arguments: 32,
-    "monai.networks.nets.SegResNet": _levels,
+    "monai.networks.nets.SegResNet": _halvings,
     "monai.networks.nets.UNet": _strides,
 }
 NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
@@ -99,7 +119,11 @@ def build(description: Any) -> nn.Module:
 
 
 def size_multiple(description: Any) -> int:
-    """What rows and columns of the network's input must be multiples of."""
+    """What rows and columns of the network's input must be multiples of.
+
+    Raises:
+        InputError: it is no description, or its arguments do not say.
+    """
     check(description)
     return NETWORKS[description["class"]](description["arguments"])
 

@@ -108,6 +108,42 @@ def test_arguments_that_do_not_fit_are_refused_before_memory_is_taken(arguments,
 @pytest.mark.parametrize(
     ("name", "more", "words"),
     [
+        ("UNet", {"strides": 2}, r"argument strides is 2: give a list of whole numbers of at least 1"),
+        ("UNet", {"strides": None}, "argument strides is None: give a list"),
+        ("UNet", {"strides": []}, r"argument strides is \[\]: give a list"),
+        ("UNet", {"strides": ["a", 2]}, r"argument strides is \['a', 2\]: give a list"),
+        ("UNet", {"strides": [0, 2]}, r"argument strides is \[0, 2\]: give a list"),
+        ("UNet", {"strides": [[], 2]}, r"argument strides is \[\[\], 2\]: give a list"),
+        ("UNet", {"strides": [[1, "a"], 2]}, r"argument strides is .*: give a list"),
+        ("UNet", {"strides": [{"a": 1}, 2]}, r"argument strides is .*: give a list"),
+        ("DynUNet", {"strides": "22"}, "argument strides is '22': give a list"),
+        ("SegResNet", {"blocks_down": 3}, "argument blocks_down is 3: give a list"),
+        ("SegResNet", {"blocks_down": []}, r"argument blocks_down is \[\]: give a list"),
+        ("SegResNet", {"blocks_down": ["a", 1, 1]}, "cannot be made of"),
+    ],
+)
+def test_arguments_that_say_no_size_multiple_are_refused(name, more, words):
+    network_class, arguments, _ = SMALL[name]
+    with pytest.raises(InputError, match=words) as caught:
+        check_shapes(describe(network_class, arguments | more), 1, 4, (32, 32))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_its_strides_is_refused():
+    description = describe(*SMALL["UNet"][:2])
+    del description["arguments"]["strides"]
+    with pytest.raises(InputError, match="argument strides is None: give a list"):
+        check_shapes(description, 1, 4, (32, 32))
+
+
+def test_of_a_stride_for_each_axis_the_larger_counts():
+    arguments = SMALL["UNet"][1] | {"strides": [[2, 4], 2]}
+    assert size_multiple(describe(UNet, arguments)) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
         ("BasicUNet", {"spatial_dims": 3}, "does not take images of"),
         ("BasicUNet", {"out_channels": 3}, r"makes \[2, 3, 32, 32\] of \[2, 1, 32, 32\], expected \[2, 4, 32, 32\]"),
         ("BasicUNet", {"in_channels": 3}, "does not take images of"),
