@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from acdc_semicycle.methods.network_description import RESIDUAL, check_shapes
+from acdc_semicycle.methods.network_description import MOST_BLOCKS, RESIDUAL, check_shapes
 from acdc_semicycle.runtime.errors import InputError
 
 CARD: dict[str, Any] = {  # the paper's
@@ -53,7 +53,7 @@ def _are_classes(value: Any) -> bool:
 
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, in words, and the check
     "filters": ("a whole number up to 16,384", _is_size),
-    "blocks": ("a whole number up to 16,384", lambda value: _is_size(value, 0)),
+    "blocks": (f"a whole number up to {MOST_BLOCKS}", lambda value: _is_size(value, 0) and value <= MOST_BLOCKS),
     "in_channels": ("a whole number up to 16,384", _is_size),
     "dropout": ("a number below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "image_size": ("rows and columns", lambda value: _is_list_of(value, _is_size, 2)),

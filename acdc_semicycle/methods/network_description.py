@@ -6,7 +6,6 @@ arguments. No code of a description is ever run, and none of these classes reads
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pydoc import locate
 from typing import Any
@@ -62,6 +61,7 @@ NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and c
 NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
 OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
 LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
+MOST_BLOCKS = 256  # more take seconds to make, even without weights
 MOST_WEIGHTS = 1 << 29  # 2 GiB in single precision
 
 
@@ -96,6 +96,9 @@ def check(description: Any) -> None:
         raise InputError(f"the arguments of a network are {_short(arguments)}: give names and values")
     for name, value in arguments.items():
         _check_argument(name, value)
+    blocks = _blocks(arguments)
+    if blocks > MOST_BLOCKS:
+        raise InputError(f"the network {description['class']} has {blocks:,} blocks: give at most {MOST_BLOCKS}")
 
 
 def _check_argument(name: Any, value: Any) -> None:
@@ -106,6 +109,21 @@ def _check_argument(name: Any, value: Any) -> None:
         )
     if name in NEVER and value is not NEVER[name]:
         raise InputError(f"the network's argument {name} is {_short(value)}: give {NEVER[name]}")
+
+
+def _blocks(arguments: Arguments) -> int:
+    """How many blocks of layers the arguments ask for, apart from the at most ``LONGEST`` levels."""
+    blocks = sum(_total(arguments.get(name)) for name in ("blocks", "blocks_down", "blocks_up"))
+    channels = arguments.get("channels")
+    levels = len(channels) if isinstance(channels, list) else 1
+    return blocks + levels * _total(arguments.get("num_res_units"))
+
+
+def _total(value: Any) -> int:
+    """The sum of a number's size, or of all in a list; 0 of what is neither."""
+    if isinstance(value, list):
+        return sum(map(_total, value))
+    return abs(int(value)) if isinstance(value, int | float) else 0
 
 
 def build(description: Any) -> nn.Module:
@@ -162,6 +180,7 @@ def _on_meta(description: Any) -> nn.Module:
     Raises:
         InputError: it would have more of them than ``MOST_WEIGHTS``.
     """
+    check(description)
     with torch.device("meta"):
         network = _made(description)
     weights = sum(weight.numel() for weight in network.parameters())
@@ -172,7 +191,6 @@ def _on_meta(description: Any) -> nn.Module:
 
 def _made(description: Any) -> nn.Module:
     """The network of a description that has been checked."""
-    check(description)
     network_class: Any = locate(description["class"])
     try:
         return network_class(**description["arguments"])

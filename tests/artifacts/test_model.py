@@ -314,7 +314,8 @@ def test_a_card_that_is_no_object_is_refused_by_its_path(model):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 10**6),
+    [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 257),
+     ("blocks", 10**6),
      ("dropout", 7), ("dropout", 1), ("dropout", -0.1), ("classes", 5), ("classes", ["a"]), ("image_size", "x"),
      ("image_size", [0, 0]), ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None)],
 )  # fmt: skip
@@ -347,6 +348,7 @@ def test_a_card_of_before_is_that_of_the_two_residual_generators_it_meant(model)
         ({"network": generator(1, 3)}, r"makes \[2, 3, 24, 32\] of \[2, 1, 24, 32\], expected \[2, 4, 24, 32\]"),
         ({"network": generator(3, 4)}, "does not take images of"),
         ({"network": generator(1, 4, filters=16384)}, "weights: give at most"),
+        ({"network": generator(1, 4, blocks=257)}, "has 257 blocks: give at most 256"),
         ({"image_size": [22, 32]}, "takes multiples of 4"),
         ({"image_generator": generator(4, 3)}, "expected"),
         ({"network": generator(1, 4, checkpoint="$print(1)")}, "would run or look up"),

@@ -7,6 +7,7 @@ import torch
 from monai.networks.nets import BasicUNet, DynUNet, FlexibleUNet, SegResNet, UNet
 from torch import nn
 
+from acdc_semicycle.methods import network_description
 from acdc_semicycle.methods.network_description import NETWORKS, build, check, check_shapes, describe, size_multiple
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
@@ -154,6 +155,35 @@ def test_a_network_of_other_shapes_is_refused_before_anything_is_computed(name, 
     network_class, arguments, _ = SMALL[name]
     with pytest.raises(InputError, match=words):
         check_shapes(describe(network_class, arguments | more), 1, 4, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "layers"),
+    [
+        ("ResidualGenerator", {"blocks": 257}, 257),
+        ("SegResNet", {"blocks_down": [200, 50, 1, 1], "blocks_up": [4, 1, 0]}, 257),
+        ("SegResNet", {"blocks_down": [300, -100, 1, 1]}, 402),
+        ("SegResNet", {"blocks_up": [[257]]}, 257),
+        ("UNet", {"num_res_units": 86}, 258),
+        ("UNet", {"num_res_units": [300]}, 900),
+    ],
+)
+def test_more_layers_than_the_budget_are_refused_before_any_is_made(monkeypatch, name, more, layers):
+    arguments = SMALL[name][1]
+    description = {"class": next(key for key in NETWORKS if key.endswith(f".{name}")), "arguments": arguments | more}
+    description = json.loads(json.dumps(description))
+    monkeypatch.setattr(network_description, "_made", lambda description: pytest.fail("it is made"))
+    for function in (check, build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match=rf"has {layers} blocks: give at most 256"):
+            function(description)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("ResidualGenerator", {"blocks": 256}), ("UNet", {"num_res_units": 85}), ("UNet", {})]
+)
+def test_as_many_layers_as_the_budget_are_no_fault(name, more):
+    network_class, arguments, _ = SMALL[name]
+    check(describe(network_class, arguments | more))
 
 
 def test_a_class_outside_the_list_is_refused_by_name():
