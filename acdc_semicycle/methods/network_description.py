@@ -59,6 +59,7 @@ NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and c
     "monai.networks.nets.UNet": _strides,
 }
 NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
+OF_MEMORY = ("device", "dtype")  # arguments by which torch would take memory for a network on meta, too
 OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
 LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
 MOST_BLOCKS = 256  # more take seconds to make, even without weights
@@ -103,6 +104,8 @@ def check(description: Any) -> None:
 
 def _check_argument(name: Any, value: Any) -> None:
     """Refuse an argument that is not plain, or that would fetch weights."""
+    if not _is_plain_key(name):
+        raise InputError(f"the network has an argument {_short(name)}: give names of what its class is made of")
     if not _is_plain(value):
         raise InputError(
             f"the network's argument {name} is {_short(value)}: give plain numbers, names and lists of them"
@@ -237,8 +240,8 @@ def _is_plain_scalar(value: Any) -> bool:
 
 
 def _is_plain_key(key: Any) -> bool:
-    """Whether a key is a name, and none that means something to MONAI."""
-    return isinstance(key, str) and not key.startswith(("$", "@", "%", "_"))
+    """Whether a key is an argument's name, and none that means something to MONAI or that torch takes memory by."""
+    return isinstance(key, str) and key.isidentifier() and not key.startswith("_") and key not in OF_MEMORY
 
 
 def _short(value: Any) -> str:

@@ -80,6 +80,10 @@ def test_an_activation_of_before_is_a_name_now():
         ({"class": RESIDUAL["class"], "arguments": {"filters": [[[[[[1]]]]]]}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": [1] * 65}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"activation": {"_target_": "x"}}}, "argument activation is"),
+        ({"class": RESIDUAL["class"], "arguments": {"device": "cpu"}}, "an argument 'device': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"dtype": None}}, "an argument 'dtype': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"_filters": 2}}, "an argument '_filters': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"a\nb": 2}}, r"an argument 'a.nb': give"),
         (
             {"class": "monai.networks.nets.FlexibleUNet", "arguments": {"pretrained": True}},
             "argument pretrained is True: give False",
@@ -184,6 +188,20 @@ def test_more_layers_than_the_budget_are_refused_before_any_is_made(monkeypatch,
 def test_as_many_layers_as_the_budget_are_no_fault(name, more):
     network_class, arguments, _ = SMALL[name]
     check(describe(network_class, arguments | more))
+
+
+@pytest.mark.parametrize("key", ["device", "dtype"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_no_depth_of_the_arguments_says_where_memory_is_taken(monkeypatch, key, depth):
+    norm = {"normalized_shape": [4096, 4096], key: "cpu"}
+    for _ in range(depth):
+        norm = ["layer", norm]
+    name, arguments = "monai.networks.nets.UNet", SMALL["UNet"][1]
+    description = json.loads(json.dumps({"class": name, "arguments": arguments | {"norm": norm}}))
+    monkeypatch.setattr(network_description, "_made", lambda description: pytest.fail("it is made"))
+    for function in (check, build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match="argument norm is .*: give plain numbers, names and lists of them"):
+            function(description)
 
 
 def test_a_class_outside_the_list_is_refused_by_name():
