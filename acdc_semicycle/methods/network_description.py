@@ -6,6 +6,7 @@ arguments. No code of a description is ever run, and none of these classes reads
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pydoc import locate
 from typing import Any
@@ -64,6 +65,8 @@ OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
 LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
 MOST_BLOCKS = 256  # more take seconds to make, even without weights
 MOST_WEIGHTS = 1 << 29  # 2 GiB in single precision
+
+MOST_PIXELS = 1 << 24  # 4096 x 4096: 4 GiB for the first layer of the paper's network, and 64 for 16384 x 16384
 
 
 def describe(network_class: Any, arguments: Arguments) -> dict[str, Any]:
@@ -155,6 +158,8 @@ def check_shapes(description: Any, in_channels: int, out_channels: int, image_si
     Raises:
         InputError: names the shapes.
     """
+    if math.prod(image_size) > MOST_PIXELS:
+        raise InputError(f"image_size is {list(image_size)}: give at most {MOST_PIXELS:,} pixels")
     multiple = size_multiple(description)
     if any(length % multiple for length in image_size):
         raise InputError(f"image_size is {list(image_size)}: this network takes multiples of {multiple}")

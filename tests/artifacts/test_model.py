@@ -350,6 +350,7 @@ def test_a_card_of_before_is_that_of_the_two_residual_generators_it_meant(model)
         ({"network": generator(1, 4, filters=16384)}, "weights: give at most"),
         ({"network": generator(1, 4, blocks=257)}, "has 257 blocks: give at most 256"),
         ({"image_size": [22, 32]}, "takes multiples of 4"),
+        ({"image_size": [16384, 16384]}, r"image_size is \[16384, 16384\]: give at most 16,777,216 pixels"),
         ({"image_generator": generator(4, 3)}, "expected"),
         ({"network": generator(1, 4, checkpoint="$print(1)")}, "would run or look up"),
     ],

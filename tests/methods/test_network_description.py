@@ -204,6 +204,14 @@ def test_no_depth_of_the_arguments_says_where_memory_is_taken(monkeypatch, key, 
             function(description)
 
 
+@pytest.mark.parametrize("size", [(4096, 4100), (16384, 16384)])
+def test_more_pixels_than_fit_are_refused(size):
+    description = describe(*SMALL["UNet"][:2])
+    with pytest.raises(InputError, match=rf"image_size is \[{size[0]}, {size[1]}\]: give at most 16,777,216 pixels"):
+        check_shapes(description, 1, 4, size)
+    check_shapes(description, 1, 4, (4096, 4096))
+
+
 def test_a_class_outside_the_list_is_refused_by_name():
     with pytest.raises(InputError, match=r"torch\.nn\.modules\.linear\.Linear is not in the list of those that can be"):
         describe(nn.Linear, {"in_features": 1, "out_features": 2})
