@@ -200,7 +200,7 @@ def test_no_depth_of_the_arguments_says_where_memory_is_taken(monkeypatch, key, 
     description = json.loads(json.dumps({"class": name, "arguments": arguments | {"norm": norm}}))
     monkeypatch.setattr(network_description, "_made", lambda description: pytest.fail("it is made"))
     for function in (check, build, lambda given: check_shapes(given, 1, 4, (32, 32))):
-        with pytest.raises(InputError, match="argument norm is .*: give plain numbers, names and lists of them"):
+        with pytest.raises(InputError, match=r"argument norm is .*: give plain numbers, names and lists of them"):
             function(description)
 
 
