@@ -77,6 +77,10 @@ def test_an_activation_of_before_is_a_name_now():
         ({"class": RESIDUAL["class"], "arguments": [1]}, r"arguments of a network are \[1\]"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": "$print(1)"}}, "argument filters is '.print"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": 1 << 20}}, "argument filters is 1048576"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": -(1 << 15)}}, "argument filters is -32768"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": (1 << 14) + 1}}, "argument filters is 16385"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": [2, -16384.5]}}, r"argument filters is \[2, -16384\.5"),
+        ({"class": RESIDUAL["class"], "arguments": {"dropout": float("nan")}}, "argument dropout is nan"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": [[[[[[1]]]]]]}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": [1] * 65}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"activation": {"_target_": "x"}}}, "argument activation is"),
@@ -108,6 +112,18 @@ def test_what_is_no_description_is_refused(description, words):
 def test_arguments_that_do_not_fit_are_refused_before_memory_is_taken(arguments, words):
     with pytest.raises(InputError, match=words):
         build(RESIDUAL | {"arguments": arguments})
+
+
+def test_a_network_of_the_most_weights_is_made_and_one_of_a_weight_more_is_not(monkeypatch):
+    description = describe(*SMALL["ResidualGenerator"][:2])
+    weights = sum(weight.numel() for weight in build(description).parameters())
+    assert network_description.MOST_WEIGHTS == 2**29
+    monkeypatch.setattr(network_description, "MOST_WEIGHTS", weights)
+    build(description)
+    monkeypatch.setattr(network_description, "MOST_WEIGHTS", weights - 1)
+    for function in (build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match=f"has {weights:,} weights: give at most {weights - 1:,}"):
+            function(description)
 
 
 @pytest.mark.parametrize(
