@@ -47,9 +47,7 @@ def _levels(arguments: Arguments, name: str) -> list[Any]:
     """An argument's sizes in each level of the network; an InputError where they are none."""
     levels = arguments.get(name)
     if not isinstance(levels, list) or not levels or not all(map(_are_sizes, levels)):
-        raise InputError(
-            f"the network's argument {name} is {_short(levels)}: give a list of whole numbers above 0"
-        )
+        raise InputError(f"the network's argument {name} is {_short(levels)}: give a list of whole numbers above 0")
     return levels
 
 
