@@ -20,7 +20,7 @@ from torch import Tensor
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets.cines import file_case
 from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.imageio import nrrd_meta, volumes
+from acdc_semicycle.imageio import nifti, nrrd_meta, volumes
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.versions import versions
 
@@ -102,9 +102,9 @@ def _files(record: Record, keys: Sequence[str]) -> list[Path]:
 
 def _voxels_of(path: Path) -> list[Path]:
     """The files beside a header that hold its voxels."""
-    if not path.name.lower().endswith(volumes.ITK):
-        return []
-    return [path.parent / name for name in nrrd_meta.detached(path)]
+    if path.name.lower().endswith(volumes.ITK):
+        return [path.parent / name for name in nrrd_meta.detached(path)]
+    return [nifti.voxels_file(path)] if path.suffix.lower() == ".hdr" else []
 
 
 def _hash_with_voxels(path: Path) -> str:
