@@ -1,4 +1,8 @@
-"""What makes a run this run and no other: its resolved configuration, less what may differ when it continues."""
+"""What makes a run this run and no other: its resolved configuration, less what may differ when it continues.
+
+A value counts as the text in the configuration where evaluating it would make networks or read data, where it follows
+from the number of epochs, and where it is an object that JSON cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +14,46 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.config.parser import calling_parser
+from acdc_semicycle.config.validate import CODE
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.runtime.errors import InputError
 
-MAY_DIFFER = (
-    # where things are
-    ("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint")
-    # who is trained on, whatever led to it: the split itself and the files' contents are compared instead
-    + ("data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
-    + ("test_list", "images", "masks", "patient")
-    + ("data_root",)  # a key of configurations that were exported before 0.2
-    # how long: a run may be given more epochs
-    + ("epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
-    # the machine, and how numbers are computed on it
-    + ("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed")
-    # what is shown, checked and reported
-    + ("train::handler", "train::handlers", "train::trainer", "train::inferer", "writer", "check", "checking")
-    + ("evaluated", "protocol", "notes", "validate", "card", "checkpoints", "report", "method")
-    # what is run
-    + ("initialize", "training", "probing", "evaluating", "finalize", "run")
-)
-# What follows from the number of epochs counts as its text, and no data are read for a comparison.
+# Where things are: what the files hold is compared instead (digests.contents).
+LOCATIONS = {
+    *("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint"),
+    *("images", "masks"),
+    "data_root",  # a key of configurations that were exported before 0.2
+}
+# Who is trained on, whatever led to it: the split itself is compared instead.
+PATIENTS = {
+    *("data", "records", "split", "patient", "labelled", "validation", "test"),
+    *("train_list", "validation_list", "test_list"),
+}
+# How long: a run may be given more epochs, and a schedule that reaches to their end.
+EPOCHS = {"epochs", "constant_epochs", "steps", "val_interval"}
+# The machine, and how numbers are computed on it.
+MACHINE = {"device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed"}
+# What is shown, checked, saved and reported.
+SHOWN = {
+    *("train::handler", "train::handlers", "train::trainer", "train::inferer", "writer", "check", "checking"),
+    *("evaluated", "protocol", "notes", "validate", "card", "checkpoints", "report", "method"),
+}
+# What other keys take their values from: these values are compared where they are taken.
+SOURCES = {"presets", "preset", "demo"}
+# What is run.
+TASKS = {"initialize", "training", "probing", "evaluating", "finalize", "run"}
+
+MAY_DIFFER = LOCATIONS | PATIENTS | EPOCHS | MACHINE | SHOWN | SOURCES | TASKS
+# An expression of these counts as its text: its value follows from the number of epochs, or needs the data.
 NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
-REFERENCE = re.compile(r"@([\w:]+)")
-CODE = ("$", "@", "%")
+REFERENCES = re.compile(r"@([\w:]+)")  # in an expression
 
 
 def identity(split: Split) -> dict[str, Any]:
     """The configuration that is being run as plain values, for a comparison when the run continues.
 
     Every key counts but those in ``MAY_DIFFER``. An expression counts as its value where that is plain, a class or a
-    function as its name, and all else as the text that stands in the configuration.
+    function as its full name, and all else as the text that stands in the configuration.
 
     Args:
         split: the patients of each part, which count instead of the fractions that led to them.
@@ -51,7 +64,7 @@ def identity(split: Split) -> dict[str, Any]:
     parser = calling_parser()
     if parser is None:
         raise InputError("identity() was called outside a configuration: call it in an expression of one")
-    settings = _described(parser, "", parser.get())
+    settings = _described_section(parser, "", parser.get())
     return settings | {"split": asdict(split)}
 
 
@@ -61,7 +74,7 @@ def _described(parser: ConfigParser, name: str, value: Any) -> Any:
         return _described_section(parser, name, value)
     if isinstance(value, list | tuple):
         return [_described(parser, f"{name}::{number}", item) for number, item in enumerate(value)]
-    if _begins_with(value, ("$",)) and _is_a_value(parser, value, set()):
+    if _begins_with(value, ("$",)) and _is_a_value(parser, value):
         return _plain(parser.get_parsed_content(name), value)
     return _plain(value, str(value))
 
@@ -71,8 +84,9 @@ def _described_section(parser: ConfigParser, name: str, section: Mapping[str, An
     parts = {}
     for key, item in section.items():
         item_name = f"{name}::{key}" if name else str(key)
-        if item_name not in MAY_DIFFER:
-            parts[str(key)] = _described(parser, item_name, item)
+        if item_name in MAY_DIFFER:
+            continue
+        parts[str(key)] = _described(parser, item_name, item)
     return parts
 
 
@@ -81,21 +95,21 @@ def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:
     return isinstance(value, str) and value.startswith(marks)
 
 
-def _is_a_value(parser: ConfigParser, item: Any, seen: set[str]) -> bool:
-    """Whether an item can be evaluated without making anything: it is no component, and refers to none and to no data.
-
-    Args:
-        seen: the references that were looked up; those of the item are added.
-    """
-    if isinstance(item, Mapping):
-        return "_target_" not in item
-    if not _begins_with(item, CODE):
-        return True
-    references = set(REFERENCE.findall(item)) - seen
-    seen |= references
-    return references.isdisjoint(NOT_EVALUATED) and all(
-        _is_a_value(parser, parser.get(reference), seen) for reference in references
-    )
+def _is_a_value(parser: ConfigParser, expression: str) -> bool:
+    """Whether an expression can be evaluated without making anything: it leads to no component and to no data."""
+    seen: set[str] = set()
+    waiting = set(REFERENCES.findall(expression))
+    while waiting:
+        if not waiting.isdisjoint(NOT_EVALUATED):
+            return False
+        name = waiting.pop()
+        seen.add(name)
+        item = parser.get(name)
+        if isinstance(item, Mapping) and "_target_" in item:
+            return False
+        if _begins_with(item, CODE):
+            waiting |= set(REFERENCES.findall(item)) - seen
+    return True
 
 
 def _plain(value: Any, text: str) -> Any:
