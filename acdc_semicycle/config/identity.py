@@ -16,12 +16,13 @@ from monai.bundle import ConfigParser
 from acdc_semicycle.config.parser import calling_parser
 from acdc_semicycle.config.validate import CODE
 from acdc_semicycle.data.splits import Split
+from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
 # Where things are: what the files hold is compared instead (digests.contents).
 LOCATIONS = {
     *("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint"),
-    *("images", "masks"),
+    *("images", "masks", "checkpoints::folder"),
     "data_root",  # a key of configurations that were exported before 0.2
 }
 # Who is trained on, whatever led to it: the split itself is compared instead.
@@ -30,13 +31,26 @@ PATIENTS = {
     *("train_list", "validation_list", "test_list"),
 }
 # How long: a run may be given more epochs, and a schedule that reaches to their end.
-EPOCHS = {"epochs", "constant_epochs", "steps", "val_interval"}
-# The machine, and how numbers are computed on it.
-MACHINE = {"device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed"}
-# What is shown, checked, saved and reported.
+EPOCHS = {
+    *("epochs", "constant_epochs", "steps", "val_interval"),
+    *("train::trainer::max_epochs", "train::handlers::0::interval"),
+}
+# The machine, how numbers are computed on it, and by how many processes.
+MACHINE = {
+    *("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed"),
+    *("train::trainer::device", "train::trainer::amp", "train::trainer::amp_kwargs"),
+    *("validate::dataloader::num_workers", "validate::dataloader::batch_size", "validate::inferer::sw_batch_size"),
+    *("validate::inferer::sw_device", "validate::inferer::device", "validate::dataset::data::_target_"),
+    *("validate::evaluator::device", "validate::evaluator::amp", "validate::evaluator::amp_kwargs"),
+}
+# What is only shown, checked, saved or reported.
 SHOWN = {
-    *("train::handler", "train::handlers", "train::trainer", "train::inferer", "writer", "check", "checking"),
-    *("evaluated", "protocol", "notes", "validate", "card", "checkpoints", "report", "method"),
+    *("writer", "check", "checking", "protocol", "notes", "card", "report", "method"),
+    *("train::handler::finite", "train::handler::log", "train::handler::balance", "train::handler::pictures"),
+    *("train::handler::decay::print_lr", "train::handler::d_decay::print_lr"),
+    *("validate::inferer::progress", "validate::evaluator::additional_metrics"),
+    *("checkpoints::objects", "checkpoints::settings", "checkpoints::card", "checkpoints::data"),
+    "checkpoints::image_generator",
 }
 # What other keys take their values from: these values are compared where they are taken.
 SOURCES = {"presets", "preset", "demo"}
@@ -53,7 +67,8 @@ def identity(split: Split) -> dict[str, Any]:
     """The configuration that is being run as plain values, for a comparison when the run continues.
 
     Every key counts but those in ``MAY_DIFFER``. An expression counts as its value where that is plain, a class or a
-    function as its full name, and all else as the text that stands in the configuration.
+    function as its full name, and all else as the text that stands in the configuration. ``environment`` holds what
+    changes how files are read.
 
     Args:
         split: the patients of each part, which count instead of the fractions that led to them.
@@ -65,7 +80,21 @@ def identity(split: Split) -> dict[str, Any]:
     if parser is None:
         raise InputError("identity() was called outside a configuration: call it in an expression of one")
     settings = _described_section(parser, "", parser.get())
-    return settings | {"split": asdict(split)}
+    reading = {environment.GEOMETRY: environment.geometry(), environment.REPAIR: environment.repair()}
+    return settings | {"split": asdict(split), "environment": reading}
+
+
+def counts(name: str) -> bool:
+    """Whether what stands at a key makes a run another one."""
+    return name not in MAY_DIFFER
+
+
+def full_name(target: Any, text: str) -> str:
+    """The name of a class or function in the module that defines it, else the text that stands for it."""
+    name = getattr(target, "__qualname__", "<")
+    if name.isidentifier():  # neither a local function nor an object
+        return f"{target.__module__}.{name}"
+    return text
 
 
 def _described(parser: ConfigParser, name: str, value: Any) -> Any:
@@ -84,7 +113,7 @@ def _described_section(parser: ConfigParser, name: str, section: Mapping[str, An
     parts = {}
     for key, item in section.items():
         item_name = f"{name}::{key}" if name else str(key)
-        if item_name in MAY_DIFFER:
+        if not counts(item_name):
             continue
         parts[str(key)] = _described(parser, item_name, item)
     return parts
@@ -120,7 +149,4 @@ def _plain(value: Any, text: str) -> Any:
         return [_plain(item, text) for item in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(item, text) for key, item in value.items()}
-    name = getattr(value, "__qualname__", "<")
-    if name.isidentifier():  # neither a local function nor an object
-        return f"{value.__module__}.{name}"
-    return text
+    return full_name(value, text)
