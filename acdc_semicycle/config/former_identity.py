@@ -51,7 +51,7 @@ def _section_as_now(stored: Mapping[str, Any], settings: Mapping[str, Any], name
     prefix = f"{name}::" if name else ""
     section = {}
     for key, item in stored.items():
-        if counts(prefix + key):
+        if counts(prefix + key, item):
             section[key] = _as_now(item, settings.get(key), prefix + key)
     for key, item in settings.items():
         if prefix + key in LATER:

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.config.parser import calling_parser
-from acdc_semicycle.config.validate import CODE
+from acdc_semicycle.config.validate import CODE, target_of
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
@@ -22,7 +22,7 @@ from acdc_semicycle.runtime.errors import InputError
 # Where things are: what the files hold is compared instead (digests.contents).
 LOCATIONS = {
     *("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint"),
-    *("images", "masks", "checkpoints::folder"),
+    *("images", "masks", "checkpoints::folder", "train::dataset::cache_dir", "train::unlabelled_dataset::cache_dir"),
     "data_root",  # a key of configurations that were exported before 0.2
 }
 # Who is trained on, whatever led to it: the split itself is compared instead.
@@ -38,6 +38,8 @@ EPOCHS = {
 # The machine, how numbers are computed on it, and by how many processes.
 MACHINE = {
     *("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed"),
+    *("optimizer::fused", "optimizer::foreach", "d_optimizer::fused", "d_optimizer::foreach"),
+    *("train::dataloader::device", "train::dataloader::num_workers"),
     *("train::trainer::device", "train::trainer::amp", "train::trainer::amp_kwargs"),
     *("validate::dataloader::num_workers", "validate::dataloader::batch_size", "validate::inferer::sw_batch_size"),
     *("validate::inferer::sw_device", "validate::inferer::device", "validate::dataset::data::_target_"),
@@ -84,9 +86,11 @@ def identity(split: Split) -> dict[str, Any]:
     return settings | {"split": asdict(split), "environment": reading}
 
 
-def counts(name: str) -> bool:
+def counts(name: str, value: Any) -> bool:
     """Whether what stands at a key makes a run another one."""
-    return name not in MAY_DIFFER
+    key = name.rpartition("::")[2]
+    says_nothing = key == "_desc_" or (key == "_disabled_" and value is False)
+    return name not in MAY_DIFFER and not says_nothing
 
 
 def full_name(target: Any, text: str) -> str:
@@ -113,9 +117,12 @@ def _described_section(parser: ConfigParser, name: str, section: Mapping[str, An
     parts = {}
     for key, item in section.items():
         item_name = f"{name}::{key}" if name else str(key)
-        if not counts(item_name):
+        if not counts(item_name, item):
             continue
-        parts[str(key)] = _described(parser, item_name, item)
+        if key == "_target_" and isinstance(item, str) and not _begins_with(item, CODE):
+            parts[key] = full_name(target_of(dict(section)), item)
+        else:
+            parts[str(key)] = _described(parser, item_name, item)
     return parts
 
 

@@ -117,6 +117,15 @@ def test_what_changes_what_is_learnt_is_another_run(plain, key, value):
         ("validate::evaluator::additional_metrics", None),
         ("validate::dataset::data::_target_", "acdc_semicycle.evaluation.model_report.read_share"),
         ("checkpoints::objects::log", None),
+        ("train::dataset::cache_dir", None),
+        ("train::unlabelled_dataset::cache_dir", "elsewhere"),
+        ("train::dataloader::num_workers", 2),
+        ("optimizer::_disabled_", False),
+        ("optimizer::_desc_", "Adam"),
+        ("optimizer::fused", True),
+        ("optimizer::_target_", "torch.optim.adam.Adam"),
+        ("network_def::_target_", "acdc_semicycle.networks.ResidualGenerator"),
+        ("train::deterministic_transforms::resize::_target_", "monai.transforms.Resized"),
     ],
 )
 def test_what_does_not_is_the_same_run(plain, key, value):
@@ -139,12 +148,13 @@ def test_two_classes_of_one_name_in_two_modules_are_two_runs(monkeypatch):
         module = ModuleType(name)
         exec("class Schedule: pass", module.__dict__)
         monkeypatch.setitem(sys.modules, name, module)
-    expressions = []
+    expressions, targets = [], []
     for name in ("first_module", "second_module"):
         imports = [*TRAIN["imports"], f"$import {name}"]
         expressions.append(identity_of(imports=imports, lr_decay=f"${name}.Schedule"))
-    assert expressions[0] != expressions[1]
-    assert expressions[0]["lr_decay"] == "first_module.Schedule"
+        targets.append(identity_of(**{"lr_scheduler::_target_": f"{name}.Schedule"}))
+    assert expressions[0] != expressions[1] and targets[0] != targets[1]
+    assert expressions[0]["lr_decay"] == targets[0]["lr_scheduler"]["_target_"] == "first_module.Schedule"
 
 
 @pytest.mark.parametrize(("name", "value"), [("SEMICYCLE_GEOMETRY", "qform"), ("SEMICYCLE_REPAIR", "1")])
