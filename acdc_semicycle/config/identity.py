@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.config.parser import calling_parser
-from acdc_semicycle.config.validate import CODE, target_of
+from acdc_semicycle.config.validate import CODE, REFERENCE, target_of
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
@@ -60,6 +60,7 @@ SOURCES = {"presets", "preset", "demo"}
 TASKS = {"initialize", "training", "probing", "evaluating", "finalize", "run"}
 
 MAY_DIFFER = LOCATIONS | PATIENTS | EPOCHS | MACHINE | SHOWN | SOURCES | TASKS
+NOT_FOLLOWED = LOCATIONS | PATIENTS | EPOCHS | MACHINE  # a reference to these may differ just as they may
 # An expression of these counts as its text: its value follows from the number of epochs, or needs the data.
 NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
 REFERENCES = re.compile(r"@([\w:]+)")  # in an expression
@@ -107,6 +108,8 @@ def _described(parser: ConfigParser, name: str, value: Any) -> Any:
         return _described_section(parser, name, value)
     if isinstance(value, list | tuple):
         return [_described(parser, f"{name}::{number}", item) for number, item in enumerate(value)]
+    if _begins_with(value, ("@",)):
+        return _described_reference(parser, value)
     if _begins_with(value, ("$",)) and _is_a_value(parser, value):
         return _plain(parser.get_parsed_content(name), value)
     return _plain(value, str(value))
@@ -124,6 +127,23 @@ def _described_section(parser: ConfigParser, name: str, section: Mapping[str, An
         else:
             parts[str(key)] = _described(parser, item_name, item)
     return parts
+
+
+def _described_reference(parser: ConfigParser, text: str) -> Any:
+    """The plain value that a reference leads to, where it does not count at its own key; else the reference's text."""
+    name = text[1:].replace("#", "::")
+    if not REFERENCE.fullmatch(text) or name not in parser or _lies_in(name, NOT_FOLLOWED):
+        return text
+    value = parser.get(name)
+    is_component = isinstance(value, Mapping) and "_target_" in value
+    if is_component or not _lies_in(name, MAY_DIFFER):
+        return text
+    return _described(parser, name, value)
+
+
+def _lies_in(name: str, sections: set[str]) -> bool:
+    """Whether a key is one of these sections or lies in one."""
+    return any(name == section or name.startswith(f"{section}::") for section in sections)
 
 
 def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:

@@ -157,6 +157,19 @@ def test_two_classes_of_one_name_in_two_modules_are_two_runs(monkeypatch):
     assert expressions[0]["lr_decay"] == targets[0]["lr_scheduler"]["_target_"] == "first_module.Schedule"
 
 
+@pytest.mark.parametrize("key", ["learning_rate", "optimizer::weight_decay"])
+@pytest.mark.parametrize("source", ["presets", "notes"])
+def test_a_reference_counts_as_the_value_that_it_leads_to(key, source):
+    rates = [identity_of(**{f"{source}::mine": {"rate": rate}, key: f"@{source}::mine::rate"}) for rate in (0.5, 0.1)]
+    assert rates[0] == identity_of(**{key: 0.5}) and rates[1] == identity_of(**{key: 0.1})
+
+
+def test_a_reference_to_what_may_differ_may_differ():
+    for key, values in (("epochs", (2, 3)), ("num_workers", (0, 1)), ("labelled", (1, 2))):
+        one, other = (identity_of(**{key: value, "optimizer::weight_decay": f"@{key}"}) for value in values)
+        assert one == other, key
+
+
 @pytest.mark.parametrize(("name", "value"), [("SEMICYCLE_GEOMETRY", "qform"), ("SEMICYCLE_REPAIR", "1")])
 def test_what_changes_how_files_are_read_is_another_run(plain, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
