@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.positions import NAMES_SINCE
 from acdc_semicycle.runtime.errors import InputError
 
 ANYTHING: Any = object()  # stands for a value that a command sets and only MONAI evaluates
@@ -140,9 +141,7 @@ def _advice(sections: list[str], depth: int, items: Iterable[str], last: str) ->
         path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
         return f"did you mean {path!r}?"
     if sections[depth].isdecimal():
-        return (
-            "handlers and transforms have names instead of numbers since 0.2: give one, such as train::handler::decay"
-        )
+        return f"{NAMES_SINCE}: give one, such as train::handler::decay"
     return "remove it"
 
 
