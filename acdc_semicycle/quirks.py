@@ -71,6 +71,9 @@ class BatchPool(ImagePool):
         return self._exchange(fakes.detach())
 
 
+BatchHistory = BatchPool  # its name in version 0.1, understood until 0.3
+
+
 class RepeatedSampler(EpochSampler):
     """Indices as in bc02d92: the list is repeated to the epoch's length, then permuted as a whole.
 
