@@ -36,8 +36,10 @@ def _as_now(stored: Any, settings: Any, name: str) -> Any:
     if isinstance(stored, Mapping):
         return _section_as_now(stored, settings if isinstance(settings, Mapping) else {}, name)
     if isinstance(stored, list) and isinstance(settings, list) and len(stored) == len(settings):
-        pairs = enumerate(zip(stored, settings, strict=True))
-        return [_as_now(item, item_now, f"{name}::{number}") for number, (item, item_now) in pairs]
+        items = []
+        for number, item in enumerate(stored):
+            items.append(_as_now(item, settings[number], f"{name}::{number}"))
+        return items
     if not isinstance(stored, str):
         return stored
     is_same_class = name.endswith("::_target_") and full_name(_loaded(stored), stored) == settings

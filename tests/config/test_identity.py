@@ -178,6 +178,13 @@ def test_what_changes_how_files_are_read_is_another_run(plain, monkeypatch, name
     assert identity_of() == plain
 
 
+def test_several_processes_continue_what_one_began(plain):
+    parser = ConfigParser()
+    parser.read_config([ROOT / f"bundles/semicycle/configs/{name}train.json" for name in ("", "multi_gpu_")])
+    parser["split"] = SPLIT
+    assert json.loads(json.dumps(parser.get_parsed_content("checkpoints::settings"))) == plain
+
+
 def test_how_large_an_image_may_be_is_no_other_run(plain, monkeypatch):
     monkeypatch.setenv("SEMICYCLE_MAX_VOXELS", "123")
     monkeypatch.setenv("SEMICYCLE_REPAIR", "0")
