@@ -70,6 +70,9 @@ def units(records: Sequence[Record], split_unit: str) -> list[Record]:
     return slices
 
 
+cut = units  # its name in version 0.1, understood until 0.3
+
+
 def _slices(record: Record) -> list[Record]:
     """Every slice of a volume as a patient of its own; a picture as it is."""
     if not volumes.ending(record.image):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.config.former_identity import as_saved_now
 from acdc_semicycle.data.digests import FRAMES_OF
 from acdc_semicycle.runtime.errors import InputError, many
 
@@ -27,6 +28,7 @@ def check_settings(path: Path, stored: dict[str, Any], settings: dict[str, Any])
             f"{path} was written before version 0.2, which compares all settings: finish that run with its version, or"
             " give another output_dir"
         )
+    stored = as_saved_now(stored, settings)
     for name in stored | settings:
         if stored.get(name) != settings.get(name):
             difference = difference_of(name, stored.get(name), settings.get(name))
@@ -69,8 +71,8 @@ def difference_of(name: str, stored: Any, current: Any) -> str:
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """The first key whose values differ in two dicts that are not equal."""
-    return next(key for key in one | other if one.get(key) != other.get(key))
+    """The first key whose values differ in two dicts that are not equal; null is another value than none."""
+    return next(key for key in one | other if (key in one, one.get(key)) != (key in other, other.get(key)))
 
 
 def _short(value: Any) -> str:
