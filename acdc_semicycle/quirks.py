@@ -9,6 +9,7 @@ norm). The mIoU of each data set is :class:`acdc_semicycle.evaluation.metrics.Po
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -127,3 +128,10 @@ def decay(weights: Collection[str], constant_epochs: int, epochs: int) -> Callab
 def _supervised(weights: Collection[str]) -> bool:
     """Whether the one term is eq. 1."""
     return set(weights) == {"gen_S"}
+
+
+def __getattr__(name: str) -> Any:
+    """What version 0.1 called BatchHistory, understood until 0.3."""
+    if name == "BatchHistory":
+        return BatchPool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

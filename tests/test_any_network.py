@@ -107,6 +107,23 @@ def test_a_network_that_does_not_fit_is_refused_before_anything_is_read(tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ({"in_channels": 3}, "does not take images of [2, 4, 32, 32]"),
+        ({"out_channels": 2}, "makes [2, 2, 32, 32] of [2, 4, 32, 32], expected [2, 1, 32, 32]"),
+    ],
+)
+def test_an_image_generator_of_other_channels_is_refused_before_anything_is_read(tmp_path, capsys, sides, words):
+    given = {f"objective_def::G_SI::{name}": value for name, value in sides.items()}
+    (tmp_path / "no_data").mkdir()  # to read it would be another error
+    flow = workflow(
+        dataset_dir=str(tmp_path / "no_data"), output_dir=str(tmp_path / "run"), image_size=[32, 32], **given
+    )
+    assert words in refused(capsys, flow.initialize)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_size_that_is_no_multiple_is_refused(tmp_path, capsys, phantom_dir):
     flow = workflow(dataset_dir=str(phantom_dir), image_size=[36, 32], network_def=NETWORKS["BasicUNet"])
     assert "image_size is [36, 32]: this network takes multiples of 16" in refused(capsys, flow.initialize)

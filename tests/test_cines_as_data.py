@@ -1,6 +1,7 @@
 """A data set of cines, 4D images with 4D masks, as M&Ms and 3D Slicer's sequences are: from files to a comparison."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,11 +12,15 @@ import torch
 from acdc_semicycle.data import digests, splits
 from acdc_semicycle.data.check import before_training, check
 from acdc_semicycle.data.slices import Slices, as_dicts, read
+from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.datasets import folder
+from acdc_semicycle.datasets.cines import annotated_frames
 from acdc_semicycle.evaluation.compare import compare
+from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.training.same_run import check_data
 from tests.config.test_bundle import TINY, workflow
 
 AFFINE = np.diag([1.4, 1.4, 8.0, 1.0])
@@ -75,6 +80,22 @@ def test_a_frames_voxels_are_read_of_image_and_mask(cines):
         np.testing.assert_array_equal(item["label"][0], expected[1])
 
 
+@pytest.mark.parametrize("frame", [4, -1])
+@pytest.mark.parametrize("keys", [["image"], ["image", "label"]])
+def test_a_frame_that_the_cine_does_not_have_is_refused(cines, frame, keys):
+    record = replace(records_of(cines)[0], frame=frame)
+    message = rf"p0_sa\.nii\.gz has 4 frames, and the frame of the record is {frame}: give one from 0 to 3$"
+    with pytest.raises(InputError, match=message):
+        read([record], LoadCheckedd(keys, allow_missing_keys=True))
+
+
+def test_a_frame_that_its_mask_does_not_have_is_refused(cines):
+    record = records_of(cines)[1]
+    write(record.label, np.ones((32, 28, 3, 2), np.uint8))
+    with pytest.raises(InputError, match=r"p0_sa_gt\.nii\.gz has 2 frames, and the frame of the record is 3: give one"):
+        read([record], LoadCheckedd(["image", "label"]))
+
+
 def test_two_frames_of_one_file_are_two_in_the_cache(cines, tmp_path):
     records = records_of(cines)[:2]
     transform = LoadCheckedd(["image", "label"])
@@ -103,16 +124,85 @@ def test_a_split_never_separates_the_frames_of_a_patient(cines):
     assert "p6" in split.unlabelled
 
 
-def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cines, tmp_path):
+def draw(root: Path, patient: str, *frames: int) -> None:
+    """A mask in which these frames hold the square."""
+    mask = np.zeros((32, 28, 3, 4), np.uint8)
+    mask[8:14, 8:14, :, frames] = 1
+    write(root / "masks" / f"{patient}_sa_gt.nii.gz", mask)
+
+
+def test_the_frames_that_an_unlabelled_mask_chooses_are_part_of_what_a_training_sees(cines, tmp_path):
+    """Its mask is not hashed, and with a frame more the training would see other slices."""
+    split = Split(("p0", "p1"), ("p2", "p6"), ("p3",), ("p4",))
+    before = digests.contents(split, records_of(cines))
+    assert {name: value for name, value in before.items() if name.startswith("frames")} == {
+        "frames of p0_sa": "2, 4", "frames of p1_sa": "2, 4", "frames of p2_sa": "2, 4", "frames of p3_sa": "2, 4",
+        "frames of p6_sa": "1, 2, 3, 4",
+    }  # fmt: skip
+    draw(cines, "p2", *ANNOTATED)
+    assert digests.contents(split, records_of(cines)) == before, "the same frames"
+    for frames in ((1, 2, 3), (0, 1, 3)):
+        draw(cines, "p2", *frames)
+        after = digests.contents(split, records_of(cines))
+        assert [name for name in before | after if before.get(name) != after.get(name)] == ["frames of p2_sa"]
+        message = r"^the frames of p2_sa that its mask chooses changed since the training in .* began: give another out"
+        with pytest.raises(InputError, match=message):
+            check_data(tmp_path, before, after)
+    draw(cines, "p0", 1, 2, 3)
+    with pytest.raises(InputError, match=r"^1 file changed since the training in .*, first the mask of p0_sa: give"):
+        check_data(tmp_path, before, digests.contents(split, records_of(cines)))
+
+
+@pytest.mark.parametrize("frame", ANNOTATED)
+def test_the_check_finds_nothing_wrong_with_them_and_a_bad_frame_by_its_file(cines, tmp_path, frame):
     assert [finding.text for finding in check(cines / "images", cines / "masks") if finding.severity == "fault"] == []
     rules = {"classes": ["background", "square"], "colours": None, "values": None, "intensity_range": None}
     before_training(records_of(cines), tmp_path / "kept", **rules)
     mask = cines / "masks" / "p1_sa_gt.nii.gz"
     voxels = np.asarray(nibabel.load(mask).dataobj).copy()
-    voxels[0, 0, 0, ANNOTATED[1]] = 9
+    voxels[0, 0, 0, frame] = 9
     write(mask, voxels)
     with pytest.raises(InputError, match=r"p1_sa_gt\.nii\.gz holds the label 9"):
         before_training(records_of(cines), tmp_path / "kept", **rules)
+
+
+def texts(root: Path) -> list[str]:
+    """What the check says of the images and the masks, without their folder."""
+    return [finding.text.replace(f"{root}/", "") for finding in check(root / "images", root / "masks")]
+
+
+def test_frames_of_the_same_voxels_are_named(cines):
+    """Of one cine the second frame is there twice, with two masks, or with one, and in another patient's cine, too."""
+    path = cines / "images" / "p0_sa.nii.gz"
+    image = np.asarray(nibabel.load(path).dataobj).copy()
+    image[..., 3] = image[..., 1]
+    write(path, image)
+    twice = "images/p0_sa.nii.gz frame 4 has the same voxels as images/p0_sa.nii.gz frame 2 of the same patient"
+    assert f"{twice}: one may be a copy by mistake" in texts(cines)
+    other = np.asarray(nibabel.load(cines / "images" / "p1_sa.nii.gz").dataobj).copy()
+    other[..., 3] = image[..., 1]
+    write(cines / "images" / "p1_sa.nii.gz", other)
+    assert any(
+        text.startswith("images/p1_sa.nii.gz frame 4 has the same voxels as images/p0_sa.nii.gz frame 2 of another")
+        for text in texts(cines)
+    )
+
+
+def test_masks_of_the_same_voxels_are_named_by_frame(cines):
+    draw(cines, "p0", 1, 3)
+    copied = "masks/p0_sa_gt.nii.gz frame 4 has the same voxels as masks/p0_sa_gt.nii.gz frame 2: make sure"
+    assert any(text.startswith(copied) for text in texts(cines))
+
+
+def test_a_frame_that_is_its_own_mask_or_constant_is_named(cines):
+    path, mask = cines / "images" / "p0_sa.nii.gz", cines / "masks" / "p0_sa_gt.nii.gz"
+    image = np.asarray(nibabel.load(path).dataobj).copy()
+    image[..., 1] = np.asarray(nibabel.load(mask).dataobj)[..., 1]
+    image[..., 3] = 5
+    write(path, image)
+    found = texts(cines)
+    assert "images/p0_sa.nii.gz frame 2 has its own mask's voxels: restore the image" in found
+    assert "images/p0_sa.nii.gz frame 4 is constant (5 in every voxel): it shows nothing" in found
 
 
 def test_a_mask_of_another_number_of_frames_is_refused(cines):
@@ -121,13 +211,33 @@ def test_a_mask_of_another_number_of_frames_is_refused(cines):
     said = r"p2_sa_gt\.nii\.gz has 3 frames, its image p2_sa\.nii\.gz 4: give a mask of as"
     with pytest.raises(InputError, match=said):
         records_of(cines)
+    (fault,) = (finding for finding in check(cines / "images", cines / "masks") if finding.severity == "fault")
+    assert "p2_sa_gt.nii.gz has 3 frames" in fault.text, "nothing is wrong with the other cines"
 
 
-def test_an_empty_mask_is_not_passed_over(cines):
+@pytest.mark.parametrize("values", [(0, 0, 0, 0), (255, 255, 255, 255), (0, 255, 255, 0)])
+def test_a_mask_that_annotates_no_frame_is_refused(cines, values):
     mask = cines / "masks" / "p3_sa_gt.nii.gz"
-    write(mask, np.zeros((32, 28, 3, 4), np.uint8))
-    records = [record for record in records_of(cines) if record.patient == "p3"]
-    assert [record.frame for record in records] == [0, 1, 2, 3] and all(record.label for record in records)
+    write(mask, np.broadcast_to(np.array(values, np.uint8), (32, 28, 3, 4)).copy())
+    message = (
+        r"p3_sa_gt\.nii\.gz has a structure in none of its 4 frames \(0 is background, 255 is not annotated\): draw"
+        r" one, or remove the mask to have an unlabelled cine$"
+    )
+    with pytest.raises(InputError, match=message):
+        records_of(cines)
+    (fault,) = (finding for finding in check(cines / "images", cines / "masks") if finding.severity == "fault")
+    assert "p3_sa_gt.nii.gz has a structure in none of its 4 frames" in fault.text
+
+
+def test_a_frame_that_is_not_annotated_is_no_labelled_one(cines):
+    """Frames of 255, and of 255 and background; in a frame that is annotated some voxels may be 255."""
+    path = cines / "masks" / "p3_sa_gt.nii.gz"
+    mask = np.full((32, 28, 3, 4), 255, np.uint8)
+    mask[8:14, 8:14, :, 1] = 1
+    mask[:16, ..., 2] = 0
+    write(path, mask)
+    assert [record.frame for record in records_of(cines) if record.patient == "p3"] == [1]
+    assert annotated_frames(path) == [1]
 
 
 def test_a_3d_scan_among_them_is_one_record(cines):
@@ -149,6 +259,20 @@ def test_the_bundle_trains_on_them_and_reports_each_frame(cines, tmp_path):
     (patient,) = json.loads((tmp_path / "run" / "split.json").read_text())["validation"]
     assert [case["case"] for case in report["cases"]] == [f"{patient}_sa_frame02", f"{patient}_sa_frame04"]
     assert {case["patient"] for case in report["cases"]} == {patient}
+    check_panel(tmp_path / "run" / "validation" / "panel.npz", cines, patient)
+
+
+def check_panel(path: Path, root: Path, patient: str) -> None:
+    """Image and truth of each frame are that frame's own, in the first slice: all slices have as much foreground."""
+    image = volumes.read(root / "images" / f"{patient}_sa.nii.gz", frames=True)
+    mask = volumes.read(root / "masks" / f"{patient}_sa_gt.nii.gz", frames=True, mask=True)
+    with np.load(path) as panel:
+        assert panel["names"].tolist() == [f"{patient}_sa_frame02", f"{patient}_sa_frame04"]
+        for number, frame in enumerate(ANNOTATED):
+            plane = image.layout.apply(image.voxels[..., frame])[..., 0].astype(np.float32)
+            np.testing.assert_array_equal(panel[f"image_{number}"], image.shown(to_grey(plane, window_of(plane))))
+            truth = mask.layout.apply(mask.voxels[..., frame])[..., 0]
+            np.testing.assert_array_equal(panel[f"truth_{number}"], image.shown(truth))
 
 
 def test_a_segmented_cine_is_compared_with_the_annotated_frames_of_a_cine(cines, tmp_path):

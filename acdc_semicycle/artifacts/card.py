@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from acdc_semicycle.methods.network_description import RESIDUAL, check_shapes
+from acdc_semicycle.methods.network_description import MOST_BLOCKS, RESIDUAL, check_shapes
 from acdc_semicycle.runtime.errors import InputError
 
 CARD: dict[str, Any] = {  # the paper's
@@ -39,8 +39,18 @@ def _is_size(value: Any, least: int = 1) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number, and not a truth value."""
-    return type(value) in (int, float)
+    """Whether a value is a number in single precision, and neither a truth value nor NaN."""
+    return type(value) in (int, float) and abs(value) < 1e38
+
+
+def _is_range(value: Any) -> bool:
+    """Whether a value is the lowest and the highest intensity."""
+    return _is_list_of(value, _is_number, 2) and value[0] < value[1]
+
+
+def _is_colour(value: Any) -> bool:
+    """Whether a value is red, green and blue in 8 bits."""
+    return _is_list_of(value, lambda part: type(part) is int and 0 <= part <= 255, 3)
 
 
 def _is_list_of(value: Any, kind: Callable[[Any], bool], length: int) -> bool:
@@ -55,13 +65,14 @@ def _are_classes(value: Any) -> bool:
 
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, in words, and the check
     "filters": ("a whole number up to 16,384", _is_size),
-    "blocks": ("a whole number up to 16,384", lambda value: _is_size(value, 0)),
+    "blocks": (f"a whole number up to {MOST_BLOCKS}", lambda value: _is_size(value, 0) and value <= MOST_BLOCKS),
     "in_channels": ("a whole number up to 16,384", _is_size),
     "dropout": ("a number below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "image_size": ("rows and columns", lambda value: _is_list_of(value, _is_size, 2)),
     "window": ("rows and columns or null", lambda value: value is None or _is_list_of(value, _is_size, 2)),
-    "intensity_range": ("two numbers or null", lambda value: value is None or _is_list_of(value, _is_number, 2)),
+    "intensity_range": ("a lowest and a highest number, or null", lambda value: value is None or _is_range(value)),
     "classes": ("a list of names", _are_classes),
+    "pictures": ("true or false", lambda value: isinstance(value, bool)),
 }
 
 
@@ -84,10 +95,13 @@ def complete(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_values(card: dict[str, Any]) -> None:
-    """Refuse a value that ``RULES`` does not allow."""
+    """Refuse a value that ``RULES`` does not allow, and colours that are not one for each class."""
     for name, (words, allowed) in RULES.items():
         if name in card and not allowed(card[name]):
             raise InputError(f"has {name} {card[name]!r}, not {words}")
+    colours = card["colours"]
+    if colours is not None and not _is_list_of(colours, _is_colour, len(card["classes"])):
+        raise InputError(f"has colours {colours!r}, not red, green and blue (0 to 255) of each class, or null")
 
 
 def _check_networks(card: dict[str, Any]) -> None:

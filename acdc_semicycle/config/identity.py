@@ -1,4 +1,8 @@
-"""What makes a run this run and no other: its resolved configuration, less what may differ when it continues."""
+"""What makes a run this run and no other: its resolved configuration, less what may differ when it continues.
+
+A value counts as the text in the configuration where evaluating it would make networks or read data, where it follows
+from the number of epochs, and where it is an object that JSON cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +14,64 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.config.parser import calling_parser
+from acdc_semicycle.config.validate import CODE, REFERENCE, target_of
 from acdc_semicycle.data.splits import Split
+from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
 
-MAY_DIFFER = (
-    # where things are
-    ("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint")
-    # who is trained on, whatever led to it: the split itself and the files' contents are compared instead
-    + ("data", "records", "split", "labelled", "validation", "test", "train_list", "validation_list")
-    + ("test_list", "images", "masks", "patient")
-    + ("data_root",)  # a key of configurations that were exported before 0.2
-    # how long: a run may be given more epochs
-    + ("minutes", "epochs", "constant_epochs", "steps", "val_interval", "presets", "preset", "demo")
-    # the machine, and how numbers are computed on it
-    + ("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed")
-    # what is shown, checked and reported
-    + ("train::handler", "train::handlers", "train::trainer", "train::inferer", "writer", "check", "checking")
-    + ("evaluated", "protocol", "notes", "validate", "card", "checkpoints", "report", "method")
-    # what is run
-    + ("initialize", "training", "probing", "evaluating", "finalize", "run")
-)
-# What follows from the number of epochs counts as its text, and no data are read for a comparison.
+# Where things are: what the files hold is compared instead (digests.contents).
+LOCATIONS = {
+    *("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint"),
+    *("images", "masks", "checkpoints::folder", "train::dataset::cache_dir", "train::unlabelled_dataset::cache_dir"),
+    "data_root",  # a key of configurations that were exported before 0.2
+}
+# Who is trained on, whatever led to it: the split itself is compared instead.
+PATIENTS = {
+    *("data", "records", "split", "patient", "labelled", "validation", "test"),
+    *("train_list", "validation_list", "test_list"),
+}
+# How long: a run may be given more epochs, and a schedule that reaches to their end.
+EPOCHS = {
+    *("minutes", "epochs", "constant_epochs", "steps", "val_interval"),
+    *("train::trainer::max_epochs", "train::handlers::0::interval"),
+}
+# The machine, how numbers are computed on it, and by how many processes.
+MACHINE = {
+    *("device", "amp", "amp_kwargs", "scaler", "deterministic", "checkpointing", "num_workers", "pool_seed"),
+    *("optimizer::fused", "optimizer::foreach", "d_optimizer::fused", "d_optimizer::foreach"),
+    *("train::dataloader::device", "train::dataloader::num_workers"),
+    *("train::trainer::device", "train::trainer::amp", "train::trainer::amp_kwargs"),
+    *("validate::dataloader::num_workers", "validate::dataloader::batch_size", "validate::inferer::sw_batch_size"),
+    *("validate::inferer::sw_device", "validate::inferer::device", "validate::dataset::data::_target_"),
+    *("validate::evaluator::device", "validate::evaluator::amp", "validate::evaluator::amp_kwargs"),
+}
+# What is only shown, checked, saved or reported.
+SHOWN = {
+    *("writer", "check", "checking", "protocol", "notes", "card", "report", "method"),
+    *("train::handler::finite", "train::handler::log", "train::handler::balance", "train::handler::pictures"),
+    *("train::handler::decay::print_lr", "train::handler::d_decay::print_lr"),
+    *("validate::inferer::progress", "validate::evaluator::additional_metrics"),
+    *("checkpoints::objects", "checkpoints::settings", "checkpoints::card", "checkpoints::data"),
+    "checkpoints::image_generator",
+}
+# What other keys take their values from: these values are compared where they are taken.
+SOURCES = {"presets", "preset", "demo"}
+# What is run.
+TASKS = {"initialize", "training", "probing", "evaluating", "finalize", "run"}
+
+MAY_DIFFER = LOCATIONS | PATIENTS | EPOCHS | MACHINE | SHOWN | SOURCES | TASKS
+NOT_FOLLOWED = LOCATIONS | PATIENTS | EPOCHS | MACHINE  # a reference to these may differ just as they may
+# An expression of these counts as its text: its value follows from the number of epochs, or needs the data.
 NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
-REFERENCE = re.compile(r"@([\w:]+)")
-CODE = ("$", "@", "%")
+REFERENCES = re.compile(r"@([\w:]+)")  # in an expression
 
 
 def identity(split: Split) -> dict[str, Any]:
     """The configuration that is being run as plain values, for a comparison when the run continues.
 
     Every key counts but those in ``MAY_DIFFER``. An expression counts as its value where that is plain, a class or a
-    function as its name, and all else as the text that stands in the configuration.
+    function as its full name, and all else as the text that stands in the configuration. ``environment`` holds what
+    changes how files are read.
 
     Args:
         split: the patients of each part, which count instead of the fractions that led to them.
@@ -51,8 +82,24 @@ def identity(split: Split) -> dict[str, Any]:
     parser = calling_parser()
     if parser is None:
         raise InputError("identity() was called outside a configuration: call it in an expression of one")
-    settings = _described(parser, "", parser.get())
-    return settings | {"split": asdict(split)}
+    settings = _described_section(parser, "", parser.get())
+    reading = {environment.GEOMETRY: environment.geometry(), environment.REPAIR: environment.repair()}
+    return settings | {"split": asdict(split), "environment": reading}
+
+
+def counts(name: str, value: Any) -> bool:
+    """Whether what stands at a key makes a run another one."""
+    key = name.rpartition("::")[2]
+    says_nothing = key == "_desc_" or (key == "_disabled_" and value is False)
+    return name not in MAY_DIFFER and not says_nothing
+
+
+def full_name(target: Any, text: str) -> str:
+    """The name of a class or function in the module that defines it, else the text that stands for it."""
+    name = getattr(target, "__qualname__", "<")
+    if name.isidentifier():  # neither a local function nor an object
+        return f"{target.__module__}.{name}"
+    return text
 
 
 def _described(parser: ConfigParser, name: str, value: Any) -> Any:
@@ -61,7 +108,9 @@ def _described(parser: ConfigParser, name: str, value: Any) -> Any:
         return _described_section(parser, name, value)
     if isinstance(value, list | tuple):
         return [_described(parser, f"{name}::{number}", item) for number, item in enumerate(value)]
-    if _begins_with(value, ("$",)) and _is_a_value(parser, value, set()):
+    if _begins_with(value, ("@",)):
+        return _described_reference(parser, value)
+    if _begins_with(value, ("$",)) and _is_a_value(parser, value):
         return _plain(parser.get_parsed_content(name), value)
     return _plain(value, str(value))
 
@@ -71,9 +120,30 @@ def _described_section(parser: ConfigParser, name: str, section: Mapping[str, An
     parts = {}
     for key, item in section.items():
         item_name = f"{name}::{key}" if name else str(key)
-        if item_name not in MAY_DIFFER:
+        if not counts(item_name, item):
+            continue
+        if key == "_target_" and isinstance(item, str) and not _begins_with(item, CODE):
+            parts[key] = full_name(target_of(dict(section)), item)
+        else:
             parts[str(key)] = _described(parser, item_name, item)
     return parts
+
+
+def _described_reference(parser: ConfigParser, text: str) -> Any:
+    """The plain value that a reference leads to, where it does not count at its own key; else the reference's text."""
+    name = text[1:].replace("#", "::")
+    if not REFERENCE.fullmatch(text) or name not in parser or _lies_in(name, NOT_FOLLOWED):
+        return text
+    value = parser.get(name)
+    is_component = isinstance(value, Mapping) and "_target_" in value
+    if is_component or not _lies_in(name, MAY_DIFFER):
+        return text
+    return _described(parser, name, value)
+
+
+def _lies_in(name: str, sections: set[str]) -> bool:
+    """Whether a key is one of these sections or lies in one."""
+    return any(name == section or name.startswith(f"{section}::") for section in sections)
 
 
 def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:
@@ -81,21 +151,21 @@ def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:
     return isinstance(value, str) and value.startswith(marks)
 
 
-def _is_a_value(parser: ConfigParser, item: Any, seen: set[str]) -> bool:
-    """Whether an item can be evaluated without making anything: it is no component, and refers to none and to no data.
-
-    Args:
-        seen: the references that were looked up; those of the item are added.
-    """
-    if isinstance(item, Mapping):
-        return "_target_" not in item
-    if not _begins_with(item, CODE):
-        return True
-    references = set(REFERENCE.findall(item)) - seen
-    seen |= references
-    return references.isdisjoint(NOT_EVALUATED) and all(
-        _is_a_value(parser, parser.get(reference), seen) for reference in references
-    )
+def _is_a_value(parser: ConfigParser, expression: str) -> bool:
+    """Whether an expression can be evaluated without making anything: it leads to no component and to no data."""
+    seen: set[str] = set()
+    waiting = set(REFERENCES.findall(expression))
+    while waiting:
+        if not waiting.isdisjoint(NOT_EVALUATED):
+            return False
+        name = waiting.pop()
+        seen.add(name)
+        item = parser.get(name)
+        if isinstance(item, Mapping) and "_target_" in item:
+            return False
+        if _begins_with(item, CODE):
+            waiting |= set(REFERENCES.findall(item)) - seen
+    return True
 
 
 def _plain(value: Any, text: str) -> Any:
@@ -106,7 +176,4 @@ def _plain(value: Any, text: str) -> Any:
         return [_plain(item, text) for item in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(item, text) for key, item in value.items()}
-    name = getattr(value, "__qualname__", "<")
-    if name.isidentifier():  # neither a local function nor an object
-        return f"{value.__module__}.{name}"
-    return text
+    return full_name(value, text)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from acdc_semicycle.config import former, overlays
+from acdc_semicycle.config import overlays
+from acdc_semicycle.config.former_keys import KEYS
 from acdc_semicycle.config.options import Option, options_of
 from acdc_semicycle.runtime.errors import InputError
 
@@ -59,7 +60,7 @@ def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
     Raises:
         InputError: names the first one, and the nearest one there is.
     """
-    known = {*overlays.read(folder("bundles/semicycle") / "configs" / "train.json"), *former.KEYS}
+    known = {*overlays.read(folder("bundles/semicycle") / "configs" / "train.json"), *KEYS}
     for file in {*folder("configs").glob("*.yaml"), *map(Path, files)}:
         known |= {key.split("::")[0] for key in overlays.read(file)}
     for key in keys:

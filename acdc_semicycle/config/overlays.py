@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.config.former_keys import check_given_once
 from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.positions import NAMES_SINCE
 from acdc_semicycle.runtime.errors import InputError
 
 ANYTHING: Any = object()  # stands for a value that a command sets and only MONAI evaluates
@@ -73,15 +75,20 @@ def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
         options: the ``--KEY VALUE`` words after them.
 
     Raises:
-        InputError: names the key, and the nearest one there is.
+        InputError: names the key, and the nearest one there is; or a key that is given under its former name, too.
     """
     config: dict[str, Any] = {"_meta_": ANYTHING}
-    for file in files:
-        for key, value in read(file).items():
+    keys: set[str] = set()  # that are given, beside the bundle's own
+    for number, file in enumerate(files):
+        content = read(file)
+        keys |= set(content) if number else set()
+        for key, value in content.items():
             _put(config, key, value, str(file))
     for option in options_of(options):
         if option.key is not None:
+            keys.add(option.key)
             _put(config, option.key, _visible(option.value or ""), "the command")
+    check_given_once(keys)
 
 
 def _visible(text: str) -> Any:
@@ -140,9 +147,7 @@ def _advice(sections: list[str], depth: int, items: Iterable[str], last: str) ->
         path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
         return f"did you mean {path!r}?"
     if sections[depth].isdecimal():
-        return (
-            "handlers and transforms have names instead of numbers since 0.2: give one, such as train::handler::decay"
-        )
+        return f"{NAMES_SINCE}: give one, such as train::handler::decay"
     return "remove it"
 
 

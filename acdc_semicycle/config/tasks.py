@@ -24,6 +24,7 @@ STARTED = time.monotonic()
 
 def claim(checkpoints: Any, report: Any, split: Split, output_dir: str | Path) -> None:
     """Hold the run's folder and refuse what is in the way, before anything is written or prepared."""
+    report.check_validation()
     checkpoints.claim()
     checkpoints.check()
     report.check()

@@ -14,6 +14,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from acdc_semicycle.config.locations import PATHS, folder, misread
 from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.positions import check_positions
 from acdc_semicycle.config.settings import AMOUNT, RULES
 from acdc_semicycle.runtime.errors import InputError
 
@@ -51,6 +52,7 @@ def check(config: dict[str, Any]) -> None:
     Raises:
         InputError: names the key, and the nearest one there is.
     """
+    check_positions(config)
     for name, text in _texts(config):
         _check_text(name, text)
     references = re.findall(r"[@%]([\w:#]+)", json.dumps(config, default=str).replace("#", "::"))

@@ -123,7 +123,8 @@ class Cases:
         spacing, oddities = self._check_image_header(path, image)
         twin = None
         if image.min() == image.max():
-            self.add("warning", path, f"{path} is constant ({image.min():g} in every voxel): it shows nothing")
+            text = f"{_named(record, path)} is constant ({image.min():g} in every voxel): it shows nothing"
+            self.add("warning", path, text)
         else:
             twin = self._twin(record, path, _digest(image))
         if record.phase and spacing is not None and not twin:
@@ -144,7 +145,7 @@ class Cases:
 
     def _add_twin(self, record: Record, other: Record, other_path: Path) -> None:
         """Report one image under two names; with two different masks it may be intended, and is a warning only."""
-        text = f"{record.image} has the same voxels as {other_path} of"
+        text = f"{_named(record, record.image)} has the same voxels as {_named(other, other_path)} of"
         if other.patient == record.patient:
             self.add("warning", record.image, f"{text} the same patient: one may be a copy by mistake")
             return
@@ -199,7 +200,8 @@ class Cases:
         """Whether a mask fits on its image; report if it does not, or if both have the same voxels."""
         fits = self.attempt(path, self._check_pair, loaded) is not None
         if torch.equal(loaded["image"].as_tensor(), loaded["label"].as_tensor()):
-            self.add("fault", record.image, f"{record.image} has its own mask's voxels: restore the image")
+            text = f"{_named(record, record.image)} has its own mask's voxels: restore the image"
+            self.add("fault", record.image, text)
         return fits
 
     def _count(self, path: Path, values: set[int]) -> None:
@@ -233,7 +235,8 @@ class Cases:
         """Report a mask with the voxels of an earlier one, unless its image is ``copied``, too."""
         twin = self._twin(record, path, self._mask_digests[record.case])
         if twin and not copied:
-            text = f"{path} has the same voxels as {twin[1]}: make sure that neither is a copy by mistake"
+            text = f"{_named(record, path)} has the same voxels as {_named(*twin)}:"
+            text += " make sure that neither is a copy by mistake"
             self.add("warning", path, text)
 
     def _check_heart(self, record: Record, path: Path, labels: NDArray) -> None:
@@ -247,6 +250,11 @@ class Cases:
         """An earlier image, or mask, of the same voxels under another name."""
         first = self._first_of.setdefault(digest, (record, path))
         return None if first[0].case == record.case else first
+
+
+def _named(record: Record, path: Path) -> str:
+    """A file for a message, with the frame of a cine, counted from 1."""
+    return str(path) if record.frame is None else f"{path} frame {record.frame + 1}"
 
 
 def _digest(values: Any) -> Digest:

@@ -10,6 +10,7 @@ from pathlib import Path
 from acdc_semicycle.data.check_cases import Cases
 from acdc_semicycle.data.check_findings import Rules
 from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
+from acdc_semicycle.datasets.cines import with_frames
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import NIFTI, SCANS
@@ -61,7 +62,7 @@ def read_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Rec
 
 
 def _unmatched_records(root: Path, masks: str | Path | None) -> list[Record]:
-    """One record for every file that can be an image or a mask."""
+    """One record for every file that can be an image or a mask, and for every frame of a cine."""
     files = set(root.rglob("*"))
     if masks and Path(masks).is_dir():
         files |= set(Path(masks).rglob("*"))
@@ -69,7 +70,7 @@ def _unmatched_records(root: Path, masks: str | Path | None) -> list[Record]:
     for path in sorted(files):
         if _can_be_read(path):
             records.append(Record(path.stem, path.stem, path))
-    return records
+    return with_frames(records)
 
 
 def _can_be_read(path: Path) -> bool:

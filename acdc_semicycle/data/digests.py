@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from acdc_semicycle.data.splits import Split
+from acdc_semicycle.datasets.cines import file_case
 from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.imageio import nrrd_meta, volumes
+from acdc_semicycle.imageio import nifti, nrrd_meta, volumes
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.versions import versions
 
@@ -28,6 +29,8 @@ log = logging.getLogger("semicycle")
 NO_SETTINGS = (np.random.RandomState, threading.local)  # what MONAI's transforms hold that is no setting of theirs
 PLAIN = bool | int | float | str | bytes | os.PathLike | type | torch.dtype | torch.device | np.dtype
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  # whose versions matter
+
+FRAMES_OF = "frames of "  # the start of what the frames of a cine are called in contents
 
 
 def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
@@ -59,17 +62,24 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
 def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
     """A hash of each file that a training sees, by what it is there: ``"mask of patient001_frame01"``.
 
-    The masks of the unlabelled are not read. Where files lie makes no difference.
+    The masks of the unlabelled are not read. As they choose the frames of a cine all the same, each cine also has its
+    frames, counted from 1: ``"frames of A0S9V9_sa": "1, 10"``. Where files lie makes no difference.
     """
     names: dict[Path, str] = {}
+    frames: dict[str, set[int]] = {}
     for part in ("labelled", "validation", "unlabelled"):
         for record in split.records(part, records):
-            names.setdefault(record.image, f"image of {record.case}")
+            name = file_case(record)
+            names.setdefault(record.image, f"image of {name}")
             if record.label is not None and part != "unlabelled":
-                names.setdefault(record.label, f"mask of {record.case}")
+                names.setdefault(record.label, f"mask of {name}")
+            if record.frame is not None:
+                frames.setdefault(f"{FRAMES_OF}{name}", set()).add(record.frame + 1)
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(_hash_with_voxels, names)
-        return dict(zip(names.values(), hashes, strict=True))
+        hashes = dict(zip(names.values(), pool.map(_hash_with_voxels, names), strict=True))
+    for name, numbers in frames.items():
+        hashes[name] = ", ".join(map(str, sorted(numbers)))
+    return hashes
 
 
 def _code() -> list[Path]:
@@ -92,9 +102,9 @@ def _files(record: Record, keys: Sequence[str]) -> list[Path]:
 
 def _voxels_of(path: Path) -> list[Path]:
     """The files beside a header that hold its voxels."""
-    if not path.name.lower().endswith(volumes.ITK):
-        return []
-    return [path.parent / name for name in nrrd_meta.detached(path)]
+    if path.name.lower().endswith(volumes.ITK):
+        return [path.parent / name for name in nrrd_meta.detached(path)]
+    return [nifti.voxels_file(path)] if path.suffix.lower() == ".hdr" else []
 
 
 def _hash_with_voxels(path: Path) -> str:

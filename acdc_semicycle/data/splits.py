@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.cine_files import read_cine
 from acdc_semicycle.runtime.errors import InputError, some
 from acdc_semicycle.runtime.files import write_text
 
@@ -69,11 +70,14 @@ def units(records: Sequence[Record], split_unit: str) -> list[Record]:
     return slices
 
 
+cut = units  # its name in version 0.1, understood until 0.3
+
+
 def _slices(record: Record) -> list[Record]:
     """Every slice of a volume as a patient of its own; a picture as it is."""
     if not volumes.ending(record.image):
         return [record]
-    volume = volumes.read(record.image, frames=record.frame is not None)
+    volume = volumes.read(record.image) if record.frame is None else read_cine(record.image)
     depth = volume.layout.apply(volume.voxels).shape[2]
     slices = []
     for index in range(depth):

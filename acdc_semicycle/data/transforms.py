@@ -15,9 +15,10 @@ from monai.transforms import MapTransform, ScaleIntensityRange
 from scipy.ndimage import correlate1d
 
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.cine_files import read_cine
 from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.imageio.pictures import IGNORED, class_values, intensities, is_picture, read_picture
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.exports import exports
 
 __getattr__ = exports("acdc_semicycle.data", {"CheckLabeld": "labels"})  # where it was before 0.2
@@ -80,7 +81,9 @@ class LoadCheckedd(MapTransform):
         """A scan, read if it is a file."""
         if self.channels != 1:
             raise InputError(f"{source} is a scan, which has one channel, and channels is {self.channels}: give 1")
-        return source if isinstance(source, volumes.Volume) else volumes.read(source, frame is not None, mask)
+        if isinstance(source, volumes.Volume):
+            return source
+        return volumes.read(source, mask=mask) if frame is None else read_cine(source, mask)
 
     def _picture(self, path: Path, mask: bool) -> MetaTensor:
         """A picture's intensities or classes, as a volume of one slice."""
@@ -95,8 +98,18 @@ class LoadCheckedd(MapTransform):
 
 
 def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:
-    """One frame of a volume in a layout, with its affine."""
-    voxels = np.ascontiguousarray(layout.apply(volume.voxels[..., frame]), np.float32)
+    """One frame of a volume in a layout, with its affine.
+
+    Raises:
+        InputError: the volume has no such frame.
+    """
+    count = volume.voxels.shape[3]
+    if not 0 <= frame < count:
+        raise InputError(
+            f"{volume.path} has {many(count, 'frame')}, and the frame of the record is {frame}: give one from 0 to"
+            f" {count - 1}"
+        )
+    voxels = np.array(layout.apply(volume.voxels[..., frame]), np.float32, order="C")  # a copy: the volume stays
     affine = torch.as_tensor(layout.affine(volume.affine, volume.voxels.shape))
     return MetaTensor(torch.as_tensor(voxels)[None], affine=affine, meta={"filename_or_obj": volume.path})
 

@@ -31,6 +31,11 @@ def case_patient_and_phase(prediction: LabelMap, truth: LabelMap, stem_is_unique
     return case, str(patient), phase
 
 
+def frame_of(prediction: LabelMap, truth: LabelMap) -> int | None:
+    """The frame, from 0, of the cine that either of a pair is; None where both are 3D."""
+    return truth.frame if prediction.frame is None else prediction.frame
+
+
 def _listed_phase(listed: Mapping[str, Any], frame: int | None) -> str | None:
     """The phase of a frame of a cine, or of a whole scan, as predictions.json has it."""
     phases = listed.get("phases") or {}
@@ -73,7 +78,7 @@ def scan_of(prediction: LabelMap, truth: LabelMap) -> Path | None:
     """The scan: as predictions.json has it, beside the truth, or in nnU-Net's folder of images."""
     listed = prediction.listed or {}
     scan = Path(str(listed.get("scan") or ""))
-    if scan.is_file() and prediction.frame is None:
+    if scan.is_file():
         return scan
     folder = truth.path.parent
     if not folder.name:  # a relative path within the working directory

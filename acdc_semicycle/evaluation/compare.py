@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from acdc_semicycle.evaluation import label_maps
-from acdc_semicycle.evaluation.case_names import case_patient_and_phase
+from acdc_semicycle.evaluation.case_names import case_patient_and_phase, frame_of
 from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
@@ -158,7 +158,10 @@ class _Run:
             except InputError as error:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
                 continue
-            rows.append({"tool": tool, "case": case, "patient": patient, "phase": phase} | scores)
+            about: Row = {"tool": tool, "case": case, "patient": patient, "phase": phase}
+            about["frame"] = frame_of(prediction, truth)
+            about["predicted_case"] = (prediction.listed or {}).get("case")
+            rows.append(about | scores)
             scored[truth] = prediction
 
     def _names(self, prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:

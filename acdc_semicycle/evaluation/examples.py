@@ -13,6 +13,7 @@ from acdc_semicycle.evaluation.model_scores import Case
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import intensities, is_picture, read_picture
+from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import replacing
 
 if TYPE_CHECKING:  # matplotlib: only where something is drawn
@@ -25,7 +26,13 @@ PANEL = 4  # cases in panel.npz
 def write_figure(
     path: Path, cases: Sequence[Case], classes: Sequence[str], colours: Sequence[Sequence[int]] | None = None
 ) -> None:
-    """The cases of the worst, the middle and the best Dice; a case without a Dice is among the worst."""
+    """The cases of the worst, the middle and the best Dice; a case without a Dice is among the worst.
+
+    Raises:
+        InputError: there is no case.
+    """
+    if not cases:
+        raise InputError(f"{path} would show no image: give a part of the split that has patients")
     from acdc_semicycle.evaluation.figures import examples_figure
 
     first_structure = list(classes).count("background")

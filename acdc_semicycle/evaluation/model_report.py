@@ -22,7 +22,7 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation import examples
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.metrics import confusion
-from acdc_semicycle.evaluation.model_scores import Case, case_scores, summary, trivial
+from acdc_semicycle.evaluation.model_scores import SCORES, Case, case_scores, summary, trivial
 from acdc_semicycle.evaluation.model_tables import table, write_cases, write_summary
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
@@ -97,6 +97,33 @@ class Report:
         check_folder(self.folder)
         for name, *signs in OURS:
             check_ours(self.folder / name, *signs)
+
+    def check_validation(self) -> None:
+        """Refuse, before a training, images that cannot choose its best epoch: none, test patients, or empty masks.
+
+        Raises:
+            InputError: says what was given, and what to give.
+        """
+        if self.part != "validation":
+            raise InputError(
+                f"evaluated is {self.part!r} in a training, whose best epoch is chosen on the validation patients:"
+                " remove it, and run semicycle evaluate for another part"
+            )
+        loader: Any = self.evaluator.data_loader
+        dataset = loader.dataset
+        if not distributed.largest(len(dataset)):
+            raise InputError("the split has no validation patients: no epoch could be chosen, give some")
+        if self.main in SCORES and not distributed.largest(self._has_structures(dataset)):
+            structures = ", ".join(structures_of(self.classes))
+            raise InputError(
+                f"no mask of a validation image holds any of {structures}, so {self.main} could choose no epoch: give"
+                " other validation patients, or correct classes and masks"
+            )
+
+    def _has_structures(self, dataset: Any) -> bool:
+        """Whether a mask of this process's validation images holds a structure."""
+        labels = torch.tensor([self.classes.index(name) for name in structures_of(self.classes)])
+        return any(bool(torch.isin(torch.as_tensor(item["label"]).cpu(), labels).any()) for item in dataset)
 
     def write(self) -> Path:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""

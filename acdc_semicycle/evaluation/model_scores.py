@@ -13,6 +13,7 @@ from torch import Tensor
 
 from acdc_semicycle.evaluation.means import score_statistics
 from acdc_semicycle.evaluation.metrics import counts, dice, iou, without_class
+from acdc_semicycle.runtime.errors import InputError
 
 SCORES = {"dice": dice, "iou": iou}
 
@@ -45,7 +46,12 @@ def summary(
 
     ``dice`` and ``iou``: means over images of each structure, and ``mean`` over structures; ``std`` over images;
     ``miou``: of one confusion matrix over the whole set, all classes counted; ``paper_miou``: the paper's.
+
+    Raises:
+        InputError: there is no case.
     """
+    if not cases:
+        raise InputError("no image was evaluated: give a part of the split that has patients")
     result: dict[str, Any] = {"volumes": len(cases)}
     rows = [case_scores(case, structures) for case in cases]
     for score in SCORES:

@@ -80,7 +80,7 @@ def _read(label_map: LabelMap, classes: Sequence[str], ignored: int | None = Non
     frames, frame = volume.voxels.shape[3], label_map.frame or 0
     if label_map.frame is None and frames > 1:
         raise InputError(f"{label_map.path} has {frames} frames: give a 3D label map, or a truth X_frameNN for each")
-    if frame >= frames:
+    if not 0 <= frame < frames:  # a name counts from 1: _frame00 is none
         raise InputError(
             f"{label_map.path} has {frames} frames, none of them is that of {label_map.name}: give the whole cine"
         )

@@ -70,7 +70,7 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         if _is_packed(path):
             voxels = np.ndarray(shape, dtype, read_exactly(path, stream, block, end), start, order="F")
         else:  # whose length was compared
-            flat = np.fromfile(_voxels_file(path), dtype, offset=start)
+            flat = np.fromfile(voxels_file(path), dtype, offset=start)
             voxels = flat.reshape(shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None:
@@ -129,8 +129,12 @@ def _opened(path: Path) -> Any:
     return gzip.open(path) if _is_packed(path) else path.open("rb")
 
 
-def _voxels_file(path: Path) -> Path:
-    """The file that holds the voxels, of a pair the image's."""
+def voxels_file(path: Path) -> Path:
+    """The file that holds the voxels, of a pair the image's.
+
+    Raises:
+        InputError: of a pair only the header is there.
+    """
     if not _is_pair(path):
         return path
     for end in (".img", ".IMG", ".Img"):
@@ -147,7 +151,7 @@ def _extent(path: Path, header: Any, policy: ReadingPolicy) -> tuple[int, int]:
     if not least <= first <= 2**31 or first != int(first):
         raise InputError(f"{path} has its first voxel at byte {first:g}, not at {least} or later: {COPY}")
     start, end = int(first), int(first) + count * dtype.itemsize
-    stored = _voxels_file(path).stat().st_size
+    stored = voxels_file(path).stat().st_size
     check_size(path, count, end, stored, policy)
     if not _is_packed(path) and stored != end:
         what = "truncated" if stored < end else "longer than its header says"
@@ -196,6 +200,6 @@ def _analyze(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.flo
     image: Any = nibabel.load(path)
     count = int(np.prod(image.shape, dtype=float))
     needed = count * image.get_data_dtype().itemsize
-    if count > policy.most_voxels or _voxels_file(path).stat().st_size < needed:
+    if count > policy.most_voxels or voxels_file(path).stat().st_size < needed:
         raise InputError(f"{path} is truncated, or too large ({count:,} voxels): {COPY}")
     return np.asanyarray(image.dataobj), np.array(image.affine, float), None

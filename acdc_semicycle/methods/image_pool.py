@@ -47,3 +47,6 @@ class ImagePool:
     def load_state_dict(self, state: dict) -> None:
         self.pool = list(state["pool"])
         self._random.set_state(state["random"])
+
+
+History = ImagePool  # its name in version 0.1, understood until 0.3

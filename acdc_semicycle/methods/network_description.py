@@ -1,7 +1,12 @@
 """A network in plain words: its class, from a short list, and its arguments.
 
-A network on disk is described by data of strangers, so nothing is made but what stands in ``NETWORKS``, of plain
-arguments. No code of a description is ever run, and none of these classes reads a file or the network's weights.
+A network on disk is described by data of strangers: no code of it is run, and it can neither fill the memory nor hang.
+It is made in four steps, and this file has them in this order. None of the classes reads a file.
+
+    1. bound     the class is in ``NETWORKS``, the arguments are plain, few and small (:func:`check`)
+    2. on meta   the class takes the arguments; weights have shapes, and no memory
+    3. count     there are not too many weights
+    4. make      in memory, the weights drawn at random (:func:`build`)
 """
 
 from __future__ import annotations
@@ -19,15 +24,37 @@ from acdc_semicycle.runtime.errors import InputError
 RESIDUAL = "acdc_semicycle.methods.ResidualGenerator"
 Arguments = Mapping[str, Any]
 
+NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
+OF_MEMORY = ("device", "dtype")  # arguments by which torch would take memory for a network on meta, too
+OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
+LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
+MOST_BLOCKS = 256  # more take seconds to make, even without weights
+MOST_WEIGHTS = 1 << 29  # 2 GiB in single precision
+MOST_PIXELS = 1 << 24  # 4096 x 4096: 4 GiB for the first layer of the paper's network, and 64 for 16384 x 16384
+
 
 def _strides(arguments: Arguments) -> int:
-    """What a U-Net of these ``strides`` divides rows and columns by."""
-    return math.prod(stride if isinstance(stride, int) else max(stride) for stride in arguments["strides"])
+    """What a U-Net of these ``strides`` divides rows and columns by: of two in one level, the larger counts."""
+    return math.prod(stride if isinstance(stride, int) else max(stride) for stride in _levels(arguments, "strides"))
 
 
-def _levels(arguments: Arguments) -> int:
+def _halvings(arguments: Arguments) -> int:
     """The same of MONAI's SegResNet, which halves between the groups of ``blocks_down``."""
-    return 2 ** (len(arguments.get("blocks_down", (1, 2, 2, 4))) - 1)
+    return 2 ** (len(_levels({"blocks_down": [1, 2, 2, 4], **arguments}, "blocks_down")) - 1)
+
+
+def _levels(arguments: Arguments, name: str) -> list[Any]:
+    """An argument's sizes in each level of the network; an InputError where they are none."""
+    levels = arguments.get(name)
+    if not isinstance(levels, list) or not levels or not all(map(_are_sizes, levels)):
+        raise InputError(f"the network's argument {name} is {_short(levels)}: give a list of whole numbers above 0")
+    return levels
+
+
+def _are_sizes(level: Any) -> bool:
+    """Whether a value is a whole number above 0, or a list of such, one for each axis."""
+    axes = level if isinstance(level, list) else [level]
+    return bool(axes) and all(type(axis) is int and axis > 0 for axis in axes)
 
 
 NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and columns must be multiples of
@@ -36,17 +63,13 @@ NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and c
     "monai.networks.nets.BasicUNet": lambda arguments: 16,
     "monai.networks.nets.DynUNet": _strides,
     "monai.networks.nets.FlexibleUNet": lambda arguments: 32,
-    "monai.networks.nets.SegResNet": _levels,
+    "monai.networks.nets.SegResNet": _halvings,
     "monai.networks.nets.UNet": _strides,
 }
-NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
-OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
-LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
-MOST_WEIGHTS = 1 << 29  # 2 GiB in single precision
 
 
 def describe(network_class: Any, arguments: Arguments) -> dict[str, Any]:
-    """The description of a network of this class, made with these arguments.
+    """The description of a network of this class, made with these arguments of a configuration, whose code has run.
 
     Raises:
         InputError: the class is not in ``NETWORKS``, or an argument is not plain.
@@ -61,8 +84,19 @@ def describe(network_class: Any, arguments: Arguments) -> dict[str, Any]:
     raise InputError(f"the network {given} is not in the list of those that can be stored and used: give {_names()}")
 
 
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as JSON has them, and the activation that configurations of before give as a module."""
+    if isinstance(value, nn.Tanh):
+        return "tanh"
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _listed(item) for key, item in value.items()}
+    return value
+
+
 def check(description: Any) -> None:
-    """Refuse what is no description of a network in the list.
+    """Step 1: refuse what is no description of a network in the list, or asks for too many blocks. Trusts nothing.
 
     Raises:
         InputError: says what was given and what is expected.
@@ -76,99 +110,20 @@ def check(description: Any) -> None:
         raise InputError(f"the arguments of a network are {_short(arguments)}: give names and values")
     for name, value in arguments.items():
         _check_argument(name, value)
+    blocks = _blocks(arguments)
+    if blocks > MOST_BLOCKS:
+        raise InputError(f"the network {description['class']} has {blocks:,} blocks: give at most {MOST_BLOCKS}")
 
 
 def _check_argument(name: Any, value: Any) -> None:
     """Refuse an argument that is not plain, or that would fetch weights."""
+    if not _is_plain_key(name):
+        raise InputError(f"the network has an argument {_short(name)}: give names of what its class is made of")
+    given = f"the network's argument {name} is {_short(value)}"
     if not _is_plain(value):
-        raise InputError(
-            f"the network's argument {name} is {_short(value)}: give plain numbers, names and lists of them"
-        )
+        raise InputError(f"{given}: give plain numbers, names and lists of them")
     if name in NEVER and value is not NEVER[name]:
-        raise InputError(f"the network's argument {name} is {_short(value)}: give {NEVER[name]}")
-
-
-def build(description: Any) -> nn.Module:
-    """The network of a description, its weights drawn at random.
-
-    Raises:
-        InputError: it is not in the list, its arguments do not fit it, or it would fill the memory.
-    """
-    _on_meta(description)
-    return _made(description)
-
-
-def size_multiple(description: Any) -> int:
-    """What rows and columns of the network's input must be multiples of."""
-    check(description)
-    return NETWORKS[description["class"]](description["arguments"])
-
-
-def check_shapes(description: Any, in_channels: int, out_channels: int, image_size: Any) -> None:
-    """Refuse a network that does not map [B, in_channels, H, W] to [B, out_channels, H, W]; computes nothing.
-
-    Raises:
-        InputError: names the shapes.
-    """
-    multiple = size_multiple(description)
-    if any(length % multiple for length in image_size):
-        raise InputError(f"image_size is {list(image_size)}: this network takes multiples of {multiple}")
-    network = _on_meta(description).train()
-    given = torch.empty(2, in_channels, *image_size, device="meta")
-    try:
-        with torch.no_grad():
-            result = network(given)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"the network {description['class']} does not take images of {list(given.shape)} ({reason}): correct its"
-            " arguments"
-        ) from error
-    expected, shape = [2, out_channels, *image_size], list(getattr(result, "shape", ()))
-    if shape != expected:
-        raise InputError(
-            f"the network {description['class']} makes {shape} of {list(given.shape)}, expected {expected}: correct its"
-            " arguments"
-        )
-
-
-def _on_meta(description: Any) -> nn.Module:
-    """The network without memory for its weights.
-
-    Raises:
-        InputError: it would have more of them than ``MOST_WEIGHTS``.
-    """
-    with torch.device("meta"):
-        network = _made(description)
-    weights = sum(weight.numel() for weight in network.parameters())
-    if weights > MOST_WEIGHTS:
-        raise InputError(f"the network {_short(description)} has {weights:,} weights: give at most {MOST_WEIGHTS:,}")
-    return network
-
-
-def _made(description: Any) -> nn.Module:
-    """The network of a description that has been checked."""
-    check(description)
-    network_class: Any = locate(description["class"])
-    try:
-        return network_class(**description["arguments"])
-    except Exception as error:  # each network has its own ways to fail
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"the network {description['class']} cannot be made of {_short(description['arguments'])}"
-            f" ({type(error).__name__}: {reason}): correct its arguments"
-        ) from error
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, as JSON has them, and the activation that configurations of before give as a module."""
-    if isinstance(value, nn.Tanh):
-        return "tanh"
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _listed(item) for key, item in value.items()}
-    return value
+        raise InputError(f"{given}: give {NEVER[name]}")
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -195,8 +150,91 @@ def _is_plain_scalar(value: Any) -> bool:
 
 
 def _is_plain_key(key: Any) -> bool:
-    """Whether a key is a name, and none that means something to MONAI."""
-    return isinstance(key, str) and not key.startswith(("$", "@", "%", "_"))
+    """Whether a key is an argument's name, and none that means something to MONAI or that torch takes memory by."""
+    return isinstance(key, str) and key.isidentifier() and not key.startswith("_") and key not in OF_MEMORY
+
+
+def _blocks(arguments: Arguments) -> int:
+    """How many blocks of layers the arguments ask for, apart from the at most ``LONGEST`` levels."""
+    blocks = sum(_total(arguments.get(name)) for name in ("blocks", "blocks_down", "blocks_up"))
+    channels = arguments.get("channels")
+    levels = len(channels) if isinstance(channels, list) else 1
+    return blocks + levels * _total(arguments.get("num_res_units"))
+
+
+def _total(value: Any) -> int:
+    """The sum of a number's size, or of all in a list; 0 of what is neither."""
+    if isinstance(value, list):
+        return sum(map(_total, value))
+    return abs(int(value)) if isinstance(value, int | float) else 0
+
+
+def size_multiple(description: Any) -> int:
+    """What rows and columns of the input must be multiples of; an InputError as of :func:`check`. Trusts nothing."""
+    check(description)
+    return NETWORKS[description["class"]](description["arguments"])
+
+
+def check_shapes(description: Any, in_channels: int, out_channels: int, image_size: Any) -> None:
+    """Refuse a network that does not map [B, in_channels, H, W] to [B, out_channels, H, W]; computes nothing.
+
+    Steps 1 to 3, and a pass on meta. Trusts that the channels and ``image_size`` are whole numbers; not their size.
+
+    Raises:
+        InputError: names the shapes.
+    """
+    if math.prod(image_size) > MOST_PIXELS:
+        raise InputError(f"image_size is {list(image_size)}: give at most {MOST_PIXELS:,} pixels")
+    multiple = size_multiple(description)
+    if any(length % multiple for length in image_size):
+        raise InputError(f"image_size is {list(image_size)}: this network takes multiples of {multiple}")
+    network = _on_meta(description).train()
+    name, given = description["class"], [2, in_channels, *image_size]
+    try:
+        with torch.no_grad():
+            result = network(torch.empty(given, device="meta"))
+    except Exception as error:  # each network has its own ways to fail
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the network {name} does not take images of {given} ({reason}): correct its arguments"
+        ) from error
+    expected, shape = [2, out_channels, *image_size], list(getattr(result, "shape", ()))
+    if shape != expected:
+        raise InputError(f"the network {name} makes {shape} of {given}, expected {expected}: correct its arguments")
+
+
+def _on_meta(description: Any) -> nn.Module:
+    """Steps 1 to 3: the network without memory for its weights, or an InputError. Trusts nothing."""
+    check(description)
+    with torch.device("meta"):
+        network = _made(description)
+    weights = sum(weight.numel() for weight in network.parameters())
+    if weights > MOST_WEIGHTS:
+        raise InputError(f"the network {_short(description)} has {weights:,} weights: give at most {MOST_WEIGHTS:,}")
+    return network
+
+
+def build(description: Any) -> nn.Module:
+    """The network of a description, its weights drawn at random. Trusts nothing: all four steps.
+
+    Raises:
+        InputError: it is not in the list, its arguments do not fit it, or it would fill the memory.
+    """
+    _on_meta(description)
+    return _made(description)
+
+
+def _made(description: Any) -> nn.Module:
+    """Step 4, or step 2 on meta: trusts that the description is bounded, not that its class takes the arguments."""
+    network_class: Any = locate(description["class"])
+    try:
+        return network_class(**description["arguments"])
+    except Exception as error:  # each network has its own ways to fail
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the network {description['class']} cannot be made of {_short(description['arguments'])}"
+            f" ({type(error).__name__}: {reason}): correct its arguments"
+        ) from error
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from acdc_semicycle.methods.losses import cross_entropy
 from acdc_semicycle.methods.shapes import Image, Known, Logits, Mask, Scalar, Unlabelled
@@ -47,11 +48,16 @@ def softmax(logits: Logits) -> Mask:
 def joint_forward(network: nn.Module, *batches: Tensor) -> tuple[Tensor, ...]:
     """The network's output for each batch: from one pass where it treats each image alone, else from a pass for each.
 
-    Batch norm mixes the images of a pass, so a joint pass would mix labelled and unlabelled images.
+    A joint pass would mix labelled and unlabelled images where a pass mixes its images.
     """
-    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+    if any(map(_mixes_images, network.modules())):
         return tuple(network(batch) for batch in batches)
     return network(torch.cat(batches)).split([len(batch) for batch in batches])
+
+
+def _mixes_images(module: nn.Module) -> bool:
+    """Whether a layer is batch norm of any kind, or another whose running means are those of a whole pass."""
+    return isinstance(module, _BatchNorm) or (isinstance(module, _InstanceNorm) and module.track_running_stats)
 
 
 def known(y: Mask) -> Known:

@@ -16,7 +16,8 @@ class Teacher(nn.Module):
         teacher = d teacher + (1 - d) student,    d = min(1 - 1 / (t + 1), decay) after step t
 
     So it is the plain mean at first, and forgets the random start. It is part of the objective's state: a checkpoint
-    keeps it. In several processes it is the same, as the student is; its buffers (batch norm) are each process's own.
+    keeps it. In several processes it is the same, as the student is: the trainer shares the first one's weights before
+    the first step. Its buffers (batch norm) are each process's own.
 
     Args:
         student: the network that learns.

@@ -33,22 +33,34 @@ class Slice(NamedTuple):
 
 def slices_of(folder: Path, case: Case) -> list[Slice]:
     """Up to three slices of a case: those kept when it was predicted, else from the files themselves."""
-    panel = case.predicted.get("panel")
-    if panel and (folder / panel).is_file():
-        return _from_panel(folder, case, folder / panel)
+    slices = _from_panel(folder, case)
+    if slices:
+        return slices
     path = case.scored.get("prediction") or case.predicted.get("mask")
     if not path:
         raise InputError("predictions.json and evaluation.json name no mask of this case")
     prediction = volumes.read(_resolved(folder, path), frames=True, mask=True)
-    masks = prediction.layout.apply(prediction.voxels)[..., 0]
+    frame = case.frame
+    if frame is None and prediction.voxels.shape[3] > 1:
+        frame = 0
+    masks = _of_frame(prediction, frame)
     turned = prediction.spacing_fault is None
-    truth = _truth(folder, case, 0, masks.shape[:2])
-    image = _image(folder, case, masks)
-    slices = []
+    truth = _truth(folder, case, frame or 0, masks.shape[:2])
+    image = _image(folder, case, frame, masks)
     for z in _spread(masks):
         shown = displayed(image[..., z], turned), displayed(masks[..., z], turned)
         slices.append(Slice(z, *shown, _displayed_truth(truth, z, turned)))
     return slices
+
+
+def _of_frame(volume: volumes.Volume, frame: int | None) -> NDArray:
+    """One frame [H, W, slices] of a volume: the only one, or ``frame``; an IndexError where there is no such frame."""
+    voxels = volume.layout.apply(volume.voxels)
+    if voxels.shape[3] == 1:
+        return voxels[..., 0]
+    if frame is None:
+        raise IndexError("the frame is unknown")
+    return voxels[..., frame]
 
 
 def _spread(masks: NDArray) -> list[int]:
@@ -60,13 +72,21 @@ def _spread(masks: NDArray) -> list[int]:
     return np.unique(segmented[ranks]).tolist()
 
 
-def _from_panel(folder: Path, case: Case, path: Path) -> list[Slice]:
-    """The slices that predict kept of a case."""
-    with np.load(path, allow_pickle=False) as panel:
+def _from_panel(folder: Path, case: Case) -> list[Slice]:
+    """The slices that predict kept of a case; none where it kept none, or those of another frame of the cine."""
+    path = case.predicted.get("panel")
+    if not path or not (folder / path).is_file():
+        return []
+    with np.load(folder / path, allow_pickle=False) as panel:
         arrays = {name: panel[name] for name in panel.files}
     turned = bool(arrays["turned"])
+    frame = int(arrays["frame"])
+    if case.frame is not None:
+        if (case.predicted.get("frames") or 1) > 1 and case.frame != frame:
+            return []
+        frame = case.frame
     height, width = arrays["prediction_0"].shape
-    truth = _truth(folder, case, int(arrays["frame"]), (width, height))  # displayed, a slice is transposed
+    truth = _truth(folder, case, frame, (width, height))  # displayed, a slice is transposed
     slices = []
     for number, z in enumerate(arrays["places"].tolist()):
         shown = arrays[f"image_{number}"], arrays[f"prediction_{number}"], _displayed_truth(truth, z, turned)
@@ -89,28 +109,31 @@ def _truth(folder: Path, case: Case, frame: int, shape: tuple[int, ...]) -> NDAr
         volume = volumes.read(_resolved(folder, case.scored["truth"]), frames=True, mask=True)
     except DAMAGE:
         return None  # its scores are there, and say more than its outline
-    masks = volume.layout.apply(volume.voxels)
-    if masks.shape[3] == 1:
-        frame -= _first_frame(case)
-    if masks.shape[:2] != shape or not 0 <= frame < masks.shape[3]:
+    several = volume.voxels.shape[3] > 1
+    if not several and not _is_of_frame(case, frame):
         return None
-    return masks[..., frame]
+    if several and frame >= volume.voxels.shape[3]:
+        return None
+    masks = _of_frame(volume, frame)
+    return masks if masks.shape[:2] == shape else None
 
 
-def _first_frame(case: Case) -> int:
-    """The frame of the scan of which a truth of one frame is; -1 for a cine whose frame of this phase is unknown."""
+def _is_of_frame(case: Case, frame: int) -> bool:
+    """Whether a truth of one frame is of this frame of the scan; not of a cine whose frame of this phase is unknown."""
+    if case.frame is not None:
+        return case.frame == frame
     if (case.predicted.get("frames") or 1) <= 1:
-        return 0
-    return (case.predicted.get("phases") or {}).get(case.about("phase"), -1)
+        return True
+    return (case.predicted.get("phases") or {}).get(case.about("phase")) == frame
 
 
-def _image(folder: Path, case: Case, masks: NDArray) -> NDArray:
-    """The scan [H, W, slices] in greys of 0 to 255; black where it cannot be read."""
+def _image(folder: Path, case: Case, frame: int | None, masks: NDArray) -> NDArray:
+    """The scan [H, W, slices] in greys of 0 to 255; black where it, or its frame, cannot be read."""
     path, image = case.scored.get("image") or case.predicted.get("scan"), np.zeros(0)
     with suppress(*DAMAGE):  # the outlines alone are worth a picture
         if path:
             volume = volumes.read(_resolved(folder, path), frames=True)
-            image = volume.layout.apply(volume.voxels)[..., 0].astype(np.float32)
+            image = _of_frame(volume, frame).astype(np.float32)
     if image.shape != masks.shape:
         return np.zeros(masks.shape, np.uint8)
     return to_grey(image, window_of(image))

@@ -32,6 +32,11 @@ class Case:
         return by_structure.get(name)
 
     @property
+    def frame(self) -> int | None:
+        """The frame of the cine, from 0, that was evaluated; None of a 3D case, and where it is unknown."""
+        return self.scored.get("frame")
+
+    @property
     def quality(self) -> float | int | None:
         """The expected Dice."""
         return self.predicted.get("quality")
@@ -75,29 +80,31 @@ class Case:
 
 
 def cases_of(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequence[str]) -> list[Case]:
-    """Every case of either file; a cine that was scored in two phases is two."""
+    """Every case of either file; a cine that was scored in two of its frames is two."""
     entries = {}
     if "reference" not in evaluated:  # else the masks are the second tool's, and the entries are the first's
         for entry in predicted.get("cases") or []:
             entries[entry["case"]] = entry
     second = {(entry["case"], entry.get("phase")): entry for entry in _entries(evaluated, *tools[1:2])}
-    cases = []
+    cases, joined = [], set()
     for entry in _entries(evaluated, tools[0], None):
         name, phase = entry["case"], entry.get("phase")
-        cases.append(Case(name, entries.get(name, {}), entry, second.pop((name, phase), {})))
-    return cases + _cases_of_one_side(entries, second, {case.name for case in cases})
+        predicted_name = entry.get("predicted_case") or name  # a frame of a cine has a name of its own
+        joined |= {name, predicted_name}
+        cases.append(Case(name, entries.get(predicted_name, {}), entry, second.pop((name, phase), {})))
+    return cases + _cases_of_one_side(entries, second, joined)
 
 
 def _cases_of_one_side(
-    predicted: dict[str, Any], second: dict[tuple[str, Any], Any], evaluated: Collection[str]
+    predicted: dict[str, Any], second: dict[tuple[str, Any], Any], joined: Collection[str]
 ) -> list[Case]:
-    """The cases that were predicted and not ``evaluated``, then those that only the second tool has."""
+    """The cases that were predicted and not ``joined``, then those that only the second tool has."""
     cases = []
     for name, entry in predicted.items():
-        if name not in evaluated:
+        if name not in joined:
             cases.append(Case(name, entry))
     for (name, _), entry in second.items():
-        if name not in evaluated and name not in predicted:
+        if name not in joined and name not in predicted:
             cases.append(Case(name, second=entry))
     return cases
 

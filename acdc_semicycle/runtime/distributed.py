@@ -126,19 +126,38 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
+@torch.no_grad()
+def share_weights(network: nn.Module) -> None:
+    """Give every process the first one's weights, those that do not learn too; buffers stay each process's own."""
+    if world() > 1:
+        for weight in network.parameters():
+            distributed.broadcast(weight, 0)
+
+
 def averaged(terms: Callable, networks: nn.ModuleList) -> Callable:
     """``terms`` whose backward pass leaves the processes' mean gradients in ``networks``.
 
-    All processes start from the first one's weights. Call it while ``networks`` require gradients.
+    Call it after :func:`share_weights`, and while ``networks`` require gradients.
 
     Raises:
         InputError: torchrun started several processes that have not joined each other.
     """
     if world() > 1 and len(networks):
+        _freeze_unused(networks)
         return DistributedDataParallel(_Terms(terms, networks))
     if world() == 1 < int(os.environ.get("WORLD_SIZE", 1)) and distributed.is_torchelastic_launched():
         raise InputError("torchrun started several processes: add multi_gpu_train.json to --config_file")
     return terms
+
+
+def _freeze_unused(networks: nn.ModuleList) -> None:
+    """Freeze the head of MONAI's EfficientNet, which no encoder uses: DDP would wait for its gradient."""
+    from monai.networks.nets import EfficientNetBNFeatures  # slow to import
+
+    for module in networks.modules():
+        if isinstance(module, EfficientNetBNFeatures):
+            for unused in (module._conv_head, module._bn1, module._fc):
+                unused.requires_grad_(False)
 
 
 class _Terms(nn.Module):

@@ -51,7 +51,7 @@ class Checkpoints:
             refused.
         card: what it takes to use model.pt (plain values), written as model.json.
         image_generator: G_SI, if the method has one.
-        data: a digest of each file's content (:func:`acdc_semicycle.data.cache.contents`). A ``last.pt`` of other
+        data: a digest of each file's content (:func:`acdc_semicycle.data.digests.contents`). A ``last.pt`` of other
             files is refused, too.
         keep: which network model.pt holds: the ``best`` by the key metric, or that of the ``last`` epoch, which needs
             no validation.

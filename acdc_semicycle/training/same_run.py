@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.config.former_identity import as_saved_now
+from acdc_semicycle.data.digests import FRAMES_OF
 from acdc_semicycle.runtime.errors import InputError, many
 
 LONGEST = 60  # characters of a value in a message
@@ -26,6 +28,7 @@ def check_settings(path: Path, stored: dict[str, Any], settings: dict[str, Any])
             f"{path} was written before version 0.2, which compares all settings: finish that run with its version, or"
             " give another output_dir"
         )
+    stored = as_saved_now(stored, settings)
     for name in stored | settings:
         if stored.get(name) != settings.get(name):
             difference = difference_of(name, stored.get(name), settings.get(name))
@@ -40,20 +43,23 @@ def check_data(folder: Path, stored: dict[str, str] | None, contents: dict[str, 
 
     Args:
         folder: of the training, for the message.
-        stored: a digest of each file's content at that time; None of a state from before they were kept.
+        stored: a digest of each file's content at that time, and each cine's frames; None of a state from before they
+            were kept.
         contents: of the files that are there now.
 
     Raises:
-        InputError: counts the files that changed, and names the first.
+        InputError: counts the files that changed, and names the first; of an unlabelled cine it names the frames.
     """
     if stored is None or contents is None:
         return
     changed = [name for name in stored | contents if stored.get(name) != contents.get(name)]
-    if changed:
-        raise InputError(
-            f"{many(len(changed), 'file')} changed since the training in {folder} began, first the {changed[0]}: give"
-            " another output_dir to train anew, or restore the data to continue"
-        )
+    if not changed:
+        return
+    files = [name for name in changed if not name.startswith(FRAMES_OF)]
+    when, way_out = f"changed since the training in {folder} began", "give another output_dir to train anew, or restore"
+    if files:
+        raise InputError(f"{many(len(files), 'file')} {when}, first the {files[0]}: {way_out} the data to continue")
+    raise InputError(f"the {changed[0]} that its mask chooses {when}: {way_out} the mask to continue")
 
 
 def difference_of(name: str, stored: Any, current: Any) -> str:
@@ -65,8 +71,8 @@ def difference_of(name: str, stored: Any, current: Any) -> str:
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """The first key whose values differ in two dicts that are not equal."""
-    return next(key for key in one | other if one.get(key) != other.get(key))
+    """The first key whose values differ in two dicts that are not equal; null is another value than none."""
+    return next(key for key in one | other if (key in one, one.get(key)) != (key in other, other.get(key)))
 
 
 def _short(value: Any) -> str:

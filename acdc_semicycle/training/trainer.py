@@ -92,6 +92,7 @@ class SemiCycleTrainer(SupervisedTrainer):
         train_data_loader.look_with(objective.segmenter)
         # before super().__init__(): handlers attach inside it
         self.objective, self.weights = objective, weights
+        distributed.share_weights(objective)  # of a teacher too, to which no gradient goes
         self.generator_terms = distributed.averaged(objective.generator_terms, objective.generators)
         self.discriminator_terms = distributed.averaged(objective.discriminator_terms, objective.discriminators)
         self.d_optimizer, self.grad_scaler = d_optimizer, scaler

@@ -314,15 +314,31 @@ def test_a_card_that_is_no_object_is_refused_by_its_path(model):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 10**6),
+    [("filters", "abc"), ("filters", 2.5), ("filters", True), ("filters", 1000000), ("blocks", -1), ("blocks", 257),
+     ("blocks", 10**6),
      ("dropout", 7), ("dropout", 1), ("dropout", -0.1), ("classes", 5), ("classes", ["a"]), ("image_size", "x"),
-     ("image_size", [0, 0]), ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None)],
+     ("image_size", [0, 0]), ("image_size", [10**6, 10**6]), ("intensity_range", "0 to 1"), ("in_channels", None),
+     ("intensity_range", [float("nan"), 1]), ("intensity_range", [0, float("inf")]), ("intensity_range", [1, 1]),
+     ("intensity_range", [0, 10**400]), ("intensity_range", [False, True]), ("dropout", float("nan")),
+     ("pictures", "no"), ("pictures", 1), ("pictures", None), ("colours", "red"), ("colours", [[0, 0, 0]]),
+     ("colours", ["red"] * 4), ("colours", [[0, 0]] * 4), ("colours", [[0, 0, 256]] * 4), ("colours", [[0, 0, -1]] * 4),
+     ("colours", [[0, 0, 0.5]] * 4), ("colours", [[0, 0, 0]] * 5)],
 )  # fmt: skip
 def test_a_card_whose_values_cannot_be_is_refused_by_name(model, name, value):
     model.with_suffix(".json").write_text(json.dumps(CARD | {name: value}))
     for read in (model_files.open_model, model_files.card):
         with pytest.raises(InputError, match=rf"its model\.json has {name} .*, not .*: restore it"):
             read(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("intensity_range", [-1.5, 255]), ("intensity_range", None), ("pictures", True), ("colours", None),
+     ("colours", [[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]])],
+)  # fmt: skip
+def test_a_card_whose_values_can_be_is_read(model, name, value):
+    model.with_suffix(".json").write_text(json.dumps(CARD | NETWORKS | {name: value}))
+    assert model_files.card(model)[name] == value
 
 
 def test_a_card_of_before_is_that_of_the_two_residual_generators_it_meant(model):
@@ -347,7 +363,9 @@ def test_a_card_of_before_is_that_of_the_two_residual_generators_it_meant(model)
         ({"network": generator(1, 3)}, r"makes \[2, 3, 24, 32\] of \[2, 1, 24, 32\], expected \[2, 4, 24, 32\]"),
         ({"network": generator(3, 4)}, "does not take images of"),
         ({"network": generator(1, 4, filters=16384)}, "weights: give at most"),
+        ({"network": generator(1, 4, blocks=257)}, "has 257 blocks: give at most 256"),
         ({"image_size": [22, 32]}, "takes multiples of 4"),
+        ({"image_size": [16384, 16384]}, r"image_size is \[16384, 16384\]: give at most 16,777,216 pixels"),
         ({"image_generator": generator(4, 3)}, "expected"),
         ({"network": generator(1, 4, checkpoint="$print(1)")}, "would run or look up"),
     ],

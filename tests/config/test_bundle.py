@@ -1,9 +1,12 @@
 """The bundle as MONAI sees it, and what it says to wrong input."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -68,6 +71,40 @@ def test_each_stream_of_a_training_shows_the_patients_of_its_own_part_alone(tmp_
     for part, dataset in (("labelled", "train::dataset"), ("unlabelled", "train::unlabelled_dataset")):
         patients = {file.parent.name for file, *_ in content(dataset).files}
         assert patients == set(getattr(content("split"), part)), part
+
+
+def without_structures(phantom_dir: Path, root: Path, patient: str) -> Path:
+    """The phantom again, one patient's masks without any structure."""
+    shutil.copytree(phantom_dir, root)
+    for path in root.glob(f"**/{patient}*_gt.nii.gz"):
+        mask = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine, mask.header), path)
+    return root
+
+
+def test_a_training_that_could_keep_no_network_is_refused_before_its_first_step(tmp_path, phantom_dir, capsys):
+    def refusal(folder: Path, **override) -> str:
+        text = refused(capsys, lambda: train(tmp_path / "run", dataset_dir=str(folder), check=[], **override))
+        assert not (tmp_path / "run" / "split.json").exists()
+        return text
+
+    assert "evaluated is 'test' in a training" in refusal(phantom_dir, evaluated="test", test=0)
+    (tmp_path / "train.txt").write_text("".join(f"patient{number:03d}\n" for number in range(1, 8)))
+    (tmp_path / "validation.txt").write_text("patient008\n")
+    lists = {f"{part}_list": str(tmp_path / f"{part}.txt") for part in ("train", "validation")}
+    empty = without_structures(phantom_dir, tmp_path / "phantom", "patient008")
+    assert "no mask of a validation image holds any of RV, MYO, LV" in refusal(empty, **lists)
+    parts = {"labelled": "$('patient001',)", "unlabelled": "$('patient002',)", "validation": "$()", "test": "$()"}
+    split = {"split": {"_target_": "acdc_semicycle.data.splits.Split", **parts}}
+    assert "the split has no validation patients" in refusal(phantom_dir, **split)
+
+
+def test_an_evaluation_of_no_patient_is_one_line(tmp_path, phantom_dir, capsys):
+    train(tmp_path, dataset_dir=str(phantom_dir), test=0)
+    settings = TINY | {"dataset_dir": str(phantom_dir), "test": 0, "evaluated": "test", "output_dir": str(tmp_path)}
+    flow = workflow(CONFIGS / "evaluate.json", run_id="evaluating", **settings)
+    flow.initialize()
+    assert "give a part of the split that has patients" in refused(capsys, flow.run)
 
 
 def test_probing_prints_what_a_run_is_made_of_as_the_tables_read_it_and_keeps_nothing(tmp_path, phantom_dir, capsys):

@@ -9,8 +9,11 @@ from monai.bundle import ConfigParser
 from acdc_semicycle import quirks
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.config import former
+from acdc_semicycle.config.former_keys import KEYS
+from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.config.validate import check
 from acdc_semicycle.methods.networks import ResidualGenerator
+from acdc_semicycle.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +62,72 @@ def test_a_norm_of_discriminators_means_nothing_to_a_method_without_them():
         weights={"gen_S": 1.0},
     )
     assert parser.get("objective_def") == {"_target_": "acdc_semicycle.methods.Supervised"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "now", "other"),
+    [("by", "patient", "split_unit", "slice"), ("history_size", 3, "pool_size", 7),
+     ("steps_an_epoch", 7, "steps_per_epoch", 200)],
+)  # fmt: skip
+def test_a_former_key_beside_another_value_of_the_present_one_is_refused(key, value, now, other):
+    with pytest.raises(InputError) as caught:
+        parser_of(**{key: value, now: other})
+    assert str(caught.value) == f"{key} is {value!r} and {now} {other!r}: {key} is the former name, remove it"
+    assert parser_of(**{key: other, now: other}).get_parsed_content(now) == other
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_a_command_that_gives_a_former_key_and_the_present_one_is_refused(tmp_path, key):
+    train, mine = ROOT / "bundles/semicycle/configs/train.json", tmp_path / "mine.yaml"
+    now = KEYS[key][-1]
+    check_sections([train], [f"--{key}", "$1"])
+    words = f"both {key} and {now} are given, and {key} is the former name: remove {key}"
+    with pytest.raises(InputError, match=words):
+        check_sections([train], [f"--{key}", "$1", f"--{now}=$1"])
+    mine.write_text(f"{key}: $1\n")
+    with pytest.raises(InputError, match=words):
+        check_sections([train, mine], [f"--{now}=$1"])
+    mine.write_text(f"{key}: $1\n{now}: $1\n")
+    with pytest.raises(InputError, match=words):
+        check_sections([train, mine], [])
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "method"),
+    [
+        ("history", "objective_def::image_pool", {"_target_": "acdc_semicycle.methods.Supervised"}),
+        ("d_norm", "objective_def::D_S::norm",
+         {"_target_": "acdc_semicycle.methods.Hung",
+          "D_S": {"_target_": "acdc_semicycle.methods.FullyConvolutionalDiscriminator"}}),
+    ],
+)  # fmt: skip
+def test_a_former_key_that_the_method_does_not_take_is_refused_by_that_key(key, target, method):
+    name = (method.get("D_S") or method)["_target_"].rpartition(".")[2]
+    with pytest.raises(InputError) as caught:
+        parser_of(**{key: "$print", "objective_def": method})
+    assert str(caught.value) == f"{key} is now {target}, which {name} does not take: remove {key}"
+
+
+CALLED = {  # by expressions of version 0.1, which an overlay may have copied
+    "acdc": "CLASSES COLOURS", "cache": "contents", "check": "read_acdc", "dataclasses": "asdict",
+    "distributed": "begin check_device device end rank", "from_engine": "__call__", "history": "History",
+    "models": "card newest_model open_model", "os": "environ", "pairs": "EpochSampler", "places": "folder",
+    "records": "BY_SLICE", "settings": "check_classes check_numbers check_schedule",
+    "splits": "cut load scored", "trainer": "linear_decay poly_decay", "transforms": "is_picture",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(former.IMPORTS))
+def test_what_version_0_1_called_is_there(name):
+    scope: dict = {}
+    exec(former.IMPORTS[name].removeprefix("$"), scope)
+    for attribute in CALLED[name].split():
+        assert hasattr(scope[name], attribute), attribute
+
+
+def test_quirks_that_the_official_overlay_of_version_0_1_named_are_there():
+    names = "BatchHistory RepeatedSampler NOTE VOC_VALUES CITYSCAPES_CLASSES CITYSCAPES_COLOURS CITYSCAPES_VALUES"
+    assert [name for name in f"{names} betas decay split".split() if not hasattr(quirks, name)] == []
 
 
 def test_a_section_that_looks_a_former_key_up_gets_it_there_alone():

@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -238,6 +239,15 @@ def test_voxels_beside_their_header_count(ending, tmp_path):
             (tmp_path / "scan.nhdr").replace(path)
         names.append(digests.digest_of([record], preparing(), ["image"]))
     assert len({*names}) == 2 and len(nrrd_meta.detached(path)) == 1
+
+
+def test_voxels_of_a_nifti_pair_count(tmp_path):
+    record, names = Record("scan", "scan", tmp_path / "scan.hdr"), []
+    for value in (1, 2):
+        voxels = np.full((8, 8, 2), value, np.int16) + np.arange(2, dtype=np.int16)
+        nibabel.save(nibabel.Nifti1Pair(voxels, np.eye(4)), tmp_path / "scan.img")
+        names.append(digests.digest_of([record], preparing(), ["image"]))
+    assert None not in names and len({*names}) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array at all"])

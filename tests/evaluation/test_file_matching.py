@@ -196,6 +196,18 @@ def test_frames_of_a_predicted_cine_are_held_against_their_truths(tmp_path):
     assert content["missing"] == content["failures"] == []
 
 
+def test_a_frame_0_is_none_of_a_cine_counted_from_1(tmp_path):
+    """It is not the last one."""
+    cine = np.stack([box((n, 3, 1)) for n in range(4)], 3)
+    save(tmp_path / "tool" / "p1_seg.nii.gz", cine)
+    for n in (0, 1):
+        save(tmp_path / "truth" / f"p1_frame{n:02d}_gt.nii.gz", cine[..., 3])
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "x"])
+    assert [row["case"] for row in content["cases"]] == ["p1_frame01"]
+    (failure,) = content["failures"]
+    assert failure["case"] == "p1_frame00" and "has 4 frames, none of them is that of" in failure["reason"]
+
+
 def test_predictions_json_gives_names_phases_patients_and_classes(tmp_path):
     for name in ("a", "b"):
         save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from evaluated_images import CLASSES, NAMES, case
 from matplotlib.figure import Figure
+from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 
 from acdc_semicycle.artifacts import weights
@@ -28,6 +29,40 @@ def test_the_examples_are_the_worst_the_median_and_the_best_image(tmp_path, monk
     assert shown == ["p1, Dice 0.286", "p3, Dice 0.667", "p6, Dice 1.000"]
     examples.write_panel(tmp_path / "panel.npz", cases)
     assert np.load(tmp_path / "panel.npz")["names"].tolist() == ["p4", "p1", "p2", "p3"]
+
+
+def test_a_figure_of_no_case_is_refused_in_a_line(tmp_path):
+    with pytest.raises(InputError, match=r"examples\.png would show no image: give a part"):
+        examples.write_figure(tmp_path / "examples.png", [], CLASSES)
+    assert not list(tmp_path.iterdir())
+
+
+def report_on(labels: list[list[int]], main: str = "dice", part: str = "validation") -> model_report.Report:
+    """A report whose evaluator has these masks to score, and nothing else."""
+    dataset = Dataset([{"label": torch.tensor([label], dtype=torch.uint8)} for label in labels])
+    evaluator = SupervisedEvaluator.__new__(SupervisedEvaluator)
+    evaluator.data_loader = DataLoader(dataset, batch_size=1)
+    return model_report.Report(evaluator, torch.nn.Linear(1, 1), "model.pt", "out", CLASSES, part, main=main)
+
+
+@pytest.mark.parametrize(
+    ("labels", "main", "part", "words"),
+    [
+        ([[0, 1]], "dice", "test", "evaluated is 'test' in a training"),
+        ([], "dice", "validation", "the split has no validation patients"),
+        ([[0, 0], [0, 255]], "dice", "validation", "no mask of a validation image holds any of RV, MYO, LV, so dice"),
+        ([[0, 0]], "iou", "validation", "so iou could choose no epoch"),
+    ],
+)
+def test_what_could_choose_no_epoch_is_refused_before_a_training(labels, main, part, words):
+    with pytest.raises(InputError) as caught:
+        report_on(labels, main, part).check_validation()
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("labels", "main"), [([[0, 0], [0, 3]], "dice"), ([[0, 0]], "miou")])
+def test_what_can_choose_an_epoch_passes(labels, main):
+    report_on(labels, main).check_validation()
 
 
 def test_not_a_number_is_null_in_json():

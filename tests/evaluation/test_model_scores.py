@@ -5,6 +5,7 @@ import pytest
 from evaluated_images import CASES, CLASSES, NAMES, case
 
 from acdc_semicycle.evaluation import model_scores
+from acdc_semicycle.runtime.errors import InputError
 
 
 def test_the_summary_by_hand():
@@ -17,6 +18,11 @@ def test_the_summary_by_hand():
     assert summary["dice_n"] == {"RV": 2, "MYO": 3, "LV": 3}
     assert summary["dice_std"]["MYO"] == pytest.approx(np.std([1, 2 / 3, 1], ddof=1))
     assert summary["volumes"] == 3
+
+
+def test_no_case_at_all_is_refused_in_a_line():
+    with pytest.raises(InputError, match=r"^no image was evaluated: give a part of the split that has patients$"):
+        model_scores.summary([], CLASSES, NAMES)
 
 
 def test_the_papers_miou_pools_all_voxels_and_counts_background():

@@ -7,6 +7,7 @@ import torch
 from monai.networks.nets import BasicUNet, DynUNet, FlexibleUNet, SegResNet, UNet
 from torch import nn
 
+from acdc_semicycle.methods import network_description
 from acdc_semicycle.methods.network_description import NETWORKS, build, check, check_shapes, describe, size_multiple
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
@@ -76,9 +77,17 @@ def test_an_activation_of_before_is_a_name_now():
         ({"class": RESIDUAL["class"], "arguments": [1]}, r"arguments of a network are \[1\]"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": "$print(1)"}}, "argument filters is '.print"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": 1 << 20}}, "argument filters is 1048576"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": -(1 << 15)}}, "argument filters is -32768"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": (1 << 14) + 1}}, "argument filters is 16385"),
+        ({"class": RESIDUAL["class"], "arguments": {"filters": [2, -16384.5]}}, r"argument filters is \[2, -16384\.5"),
+        ({"class": RESIDUAL["class"], "arguments": {"dropout": float("nan")}}, "argument dropout is nan"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": [[[[[[1]]]]]]}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"filters": [1] * 65}}, "argument filters is"),
         ({"class": RESIDUAL["class"], "arguments": {"activation": {"_target_": "x"}}}, "argument activation is"),
+        ({"class": RESIDUAL["class"], "arguments": {"device": "cpu"}}, "an argument 'device': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"dtype": None}}, "an argument 'dtype': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"_filters": 2}}, "an argument '_filters': give"),
+        ({"class": RESIDUAL["class"], "arguments": {"a\nb": 2}}, r"an argument 'a.nb': give"),
         (
             {"class": "monai.networks.nets.FlexibleUNet", "arguments": {"pretrained": True}},
             "argument pretrained is True: give False",
@@ -105,6 +114,54 @@ def test_arguments_that_do_not_fit_are_refused_before_memory_is_taken(arguments,
         build(RESIDUAL | {"arguments": arguments})
 
 
+def test_a_network_of_the_most_weights_is_made_and_one_of_a_weight_more_is_not(monkeypatch):
+    description = describe(*SMALL["ResidualGenerator"][:2])
+    weights = sum(weight.numel() for weight in build(description).parameters())
+    assert network_description.MOST_WEIGHTS == 2**29
+    monkeypatch.setattr(network_description, "MOST_WEIGHTS", weights)
+    build(description)
+    monkeypatch.setattr(network_description, "MOST_WEIGHTS", weights - 1)
+    for function in (build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match=f"has {weights:,} weights: give at most {weights - 1:,}"):
+            function(description)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("UNet", {"strides": 2}, r"argument strides is 2: give a list of whole numbers above 0"),
+        ("UNet", {"strides": None}, "argument strides is None: give a list"),
+        ("UNet", {"strides": []}, r"argument strides is \[\]: give a list"),
+        ("UNet", {"strides": ["a", 2]}, r"argument strides is \['a', 2\]: give a list"),
+        ("UNet", {"strides": [0, 2]}, r"argument strides is \[0, 2\]: give a list"),
+        ("UNet", {"strides": [[], 2]}, r"argument strides is \[\[\], 2\]: give a list"),
+        ("UNet", {"strides": [[1, "a"], 2]}, r"argument strides is .*: give a list"),
+        ("UNet", {"strides": [{"a": 1}, 2]}, r"argument strides is .*: give a list"),
+        ("DynUNet", {"strides": "22"}, "argument strides is '22': give a list"),
+        ("SegResNet", {"blocks_down": 3}, "argument blocks_down is 3: give a list"),
+        ("SegResNet", {"blocks_down": []}, r"argument blocks_down is \[\]: give a list"),
+        ("SegResNet", {"blocks_down": ["a", 1, 1]}, "argument blocks_down is .*: give a list"),
+    ],
+)
+def test_arguments_that_say_no_size_multiple_are_refused(name, more, words):
+    network_class, arguments, _ = SMALL[name]
+    with pytest.raises(InputError, match=words) as caught:
+        check_shapes(describe(network_class, arguments | more), 1, 4, (32, 32))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_its_strides_is_refused():
+    description = describe(*SMALL["UNet"][:2])
+    del description["arguments"]["strides"]
+    with pytest.raises(InputError, match="argument strides is None: give a list"):
+        check_shapes(description, 1, 4, (32, 32))
+
+
+def test_of_a_stride_for_each_axis_the_larger_counts():
+    arguments = SMALL["UNet"][1] | {"strides": [[2, 4], 2]}
+    assert size_multiple(describe(UNet, arguments)) == 8
+
+
 @pytest.mark.parametrize(
     ("name", "more", "words"),
     [
@@ -118,6 +175,57 @@ def test_a_network_of_other_shapes_is_refused_before_anything_is_computed(name, 
     network_class, arguments, _ = SMALL[name]
     with pytest.raises(InputError, match=words):
         check_shapes(describe(network_class, arguments | more), 1, 4, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "layers"),
+    [
+        ("ResidualGenerator", {"blocks": 257}, 257),
+        ("SegResNet", {"blocks_down": [200, 50, 1, 1], "blocks_up": [4, 1, 0]}, 257),
+        ("SegResNet", {"blocks_down": [300, -100, 1, 1]}, 402),
+        ("SegResNet", {"blocks_up": [[257]]}, 257),
+        ("UNet", {"num_res_units": 86}, 258),
+        ("UNet", {"num_res_units": [300]}, 900),
+    ],
+)
+def test_more_layers_than_the_budget_are_refused_before_any_is_made(monkeypatch, name, more, layers):
+    arguments = SMALL[name][1]
+    description = {"class": next(key for key in NETWORKS if key.endswith(f".{name}")), "arguments": arguments | more}
+    description = json.loads(json.dumps(description))
+    monkeypatch.setattr(network_description, "_made", lambda description: pytest.fail("it is made"))
+    for function in (check, build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match=rf"has {layers} blocks: give at most 256"):
+            function(description)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("ResidualGenerator", {"blocks": 256}), ("UNet", {"num_res_units": 85}), ("UNet", {})]
+)
+def test_as_many_layers_as_the_budget_are_no_fault(name, more):
+    network_class, arguments, _ = SMALL[name]
+    check(describe(network_class, arguments | more))
+
+
+@pytest.mark.parametrize("key", ["device", "dtype"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_no_depth_of_the_arguments_says_where_memory_is_taken(monkeypatch, key, depth):
+    norm = {"normalized_shape": [4096, 4096], key: "cpu"}
+    for _ in range(depth):
+        norm = ["layer", norm]
+    name, arguments = "monai.networks.nets.UNet", SMALL["UNet"][1]
+    description = json.loads(json.dumps({"class": name, "arguments": arguments | {"norm": norm}}))
+    monkeypatch.setattr(network_description, "_made", lambda description: pytest.fail("it is made"))
+    for function in (check, build, lambda given: check_shapes(given, 1, 4, (32, 32))):
+        with pytest.raises(InputError, match=r"argument norm is .*: give plain numbers, names and lists of them"):
+            function(description)
+
+
+@pytest.mark.parametrize("size", [(4096, 4100), (16384, 16384)])
+def test_more_pixels_than_fit_are_refused(size):
+    description = describe(*SMALL["UNet"][:2])
+    with pytest.raises(InputError, match=rf"image_size is \[{size[0]}, {size[1]}\]: give at most 16,777,216 pixels"):
+        check_shapes(description, 1, 4, size)
+    check_shapes(description, 1, 4, (4096, 4096))
 
 
 def test_a_class_outside_the_list_is_refused_by_name():

@@ -10,6 +10,7 @@ from torch.optim import SGD
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.methods.losses import cross_entropy
+from acdc_semicycle.methods.networks import InstanceNorm
 from acdc_semicycle.methods.objective import Batch, Objective, Terms, joint_forward, softmax
 from acdc_semicycle.methods.supervised import SegmenterOutputs
 from acdc_semicycle.runtime.errors import InputError
@@ -146,8 +147,27 @@ def test_a_network_with_batch_norm_gets_each_batch_by_itself():
     assert not torch.allclose(logits, mixed[:2], atol=0.1)
 
 
-def test_a_network_without_batch_norm_makes_one_pass():
-    network, calls = segmenter(), []
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [
+        (nn.BatchNorm1d(K), 1), (nn.BatchNorm2d(K), 2), (nn.BatchNorm3d(K), 3), (nn.SyncBatchNorm(K), 2),
+        (nn.InstanceNorm1d(K, track_running_stats=True), 1), (nn.InstanceNorm2d(K, track_running_stats=True), 2),
+        (nn.InstanceNorm3d(K, track_running_stats=True), 3),
+    ],
+)  # fmt: skip
+def test_each_kind_of_norm_with_running_means_gets_each_batch_by_itself(layer, axes):
+    joint, apart = nn.Sequential(deepcopy(layer)), nn.Sequential(deepcopy(layer))
+    x, u = torch.randn(2, K, *[4] * axes), 5 + 3 * torch.randn(3, K, *[4] * axes)
+    for output, batch in zip(joint_forward(joint, x, u), (x, u), strict=True):
+        torch.testing.assert_close(output, apart(batch))
+    assert len(list(joint.buffers())) == 3
+    for name, value in apart.named_buffers():
+        torch.testing.assert_close(joint.get_buffer(name), value)
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.InstanceNorm2d(K), nn.GroupNorm(1, K), InstanceNorm(K)])
+def test_a_network_that_treats_each_image_alone_makes_one_pass(norm):
+    network, calls = nn.Sequential(segmenter(), norm), []
     network.register_forward_hook(lambda *_: calls.append(1))
     joint_forward(network, torch.randn(2, 1, 4, 4), torch.randn(3, 1, 4, 4))
     assert calls == [1]

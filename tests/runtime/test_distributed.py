@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.networks.nets import FlexibleUNet
 from monai.transforms import RandGaussianNoised
 from processes import start
 from torch import nn
@@ -32,12 +33,14 @@ from torch.optim import Adam
 
 from acdc_semicycle.artifacts import weights as weight_files
 from acdc_semicycle.config import failures
+from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation.metrics import MeanDice, PooledIoU
 from acdc_semicycle.evaluation.model_report import read_share
 from acdc_semicycle.inference.manifest import JOURNAL
 from acdc_semicycle.methods.hung import FullyConvolutionalDiscriminator, Hung
+from acdc_semicycle.methods.mean_teacher import MeanTeacher
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.methods.supervised import Supervised
@@ -114,11 +117,11 @@ def records(*cases: int) -> list[Record]:
     return [Record(str(case), str(case), Path(str(case))) for case in cases]
 
 
-def tiny_pairs() -> Pairs:
+def tiny_pairs(**more) -> Pairs:
     """Two steps an epoch, six slices of each kind in each, whatever the number of processes."""
     noise = [RandGaussianNoised("image", prob=0.5)]
     labelled, unlabelled = (Slices(records(*cases), volume, noise) for cases in ((1,), (2, 3, 4, 5)))
-    return Pairs(labelled, unlabelled, JOINED // distributed.world())
+    return Pairs(labelled, unlabelled, JOINED // distributed.world(), **more)
 
 
 def semicycle(pool_size: int, norm: Callable[[int], nn.Module]) -> SemiCycle:
@@ -135,11 +138,11 @@ METHODS = {
 }
 
 
-def trainer(objective, **given) -> SemiCycleTrainer:
+def trainer(objective, pairs: Pairs | None = None, **given) -> SemiCycleTrainer:
     return SemiCycleTrainer(
         device="cpu",
         max_epochs=2,
-        train_data_loader=tiny_pairs(),
+        train_data_loader=pairs or tiny_pairs(),
         objective=objective,
         weights=dict.fromkeys(objective.terms, 0.5),
         classes=K,
@@ -171,6 +174,27 @@ def two_epochs() -> dict:
     return copy.deepcopy(objective.state_dict())
 
 
+def teachers() -> list[dict]:
+    """The weights of a student and its teacher before the first step and after the last."""
+    torch.manual_seed(distributed.rank())
+    objective = MeanTeacher(ResidualGenerator(1, K, 2, 1), ramp_steps=2)
+    view = Augment(gain=0.2, intensity=1.0)
+    engine = trainer(objective, tiny_pairs(views={"student": view, "teacher": view}))
+    before = {name: weight.detach().clone() for name, weight in objective.named_parameters()}
+    engine.run()
+    return [before, {name: weight.detach() for name, weight in objective.named_parameters()}]
+
+
+def efficientnet() -> dict:
+    """The trained weights of a network that holds weights it never uses, and which of all weights may learn."""
+    torch.manual_seed(distributed.rank())
+    network = FlexibleUNet(1, K, "efficientnet-b0", decoder_channels=(4, 4, 4, 4, 4))
+    trainer(Supervised(network)).run()
+    weights = dict(network.named_parameters())
+    learning = [name for name, weight in weights.items() if weight.requires_grad]
+    return {"weights": {name: weight.detach() for name, weight in weights.items()}, "learning": learning}
+
+
 def scores(volumes: int) -> list[float]:
     """Of predictions that are right in all but one row."""
     metrics = [MeanDice(K), PooledIoU(K)]
@@ -184,6 +208,7 @@ def process(folder: Path) -> None:
     distributed.begin(seed=0)
     made: dict = {"random": torch.rand(3)}  # before anything else sets a seed
     made |= {method: first_step(method) for method in METHODS}
+    made |= {"teachers": teachers(), "efficientnet": efficientnet()}
     made |= {"trained": two_epochs(), "scores": {volumes: scores(volumes) for volumes in (5, 2)}}
     made["mean"] = distributed.mean(torch.tensor([distributed.rank() + 1.0]))
     if everything := distributed.gather(made):
@@ -237,6 +262,32 @@ def test_weights_are_the_same_in_all_processes_after_training(made):
     assert weights.keys() < first.keys()  # as one process calls them
     for other in others:
         assert all(torch.equal(first[name], other[name]) for name in weights)
+
+
+def test_a_teacher_is_the_same_in_all_processes_before_the_first_step_and_after_the_last(made):
+    for moment in (0, 1):
+        first, *others = [each["teachers"][moment] for each in made]
+        assert any(name.startswith("T.") for name in first)
+        for other in others:
+            assert first.keys() == other.keys()
+            assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_teacher_starts_as_the_first_process_student(made):
+    before = teachers()[0]  # of one process, which changes nothing of it
+    for each in made:
+        assert all(torch.equal(before[name], weight) for name, weight in each["teachers"][0].items())
+    for name, weight in before.items():
+        if name.startswith("G_IS."):
+            assert torch.equal(weight, before[name.replace("G_IS.", "T.network.", 1)])
+
+
+def test_weights_that_a_network_never_uses_are_frozen_and_all_others_trained_alike(made):
+    first, *others = [each["efficientnet"] for each in made]
+    unused = ("encoder._conv_head.", "encoder._bn1.", "encoder._fc.")
+    assert first["learning"] == [name for name in first["weights"] if not name.startswith(unused)]
+    for other in others:
+        assert all(torch.equal(weight, other["weights"][name]) for name, weight in first["weights"].items())
 
 
 def test_histories_and_random_states_differ(made):
