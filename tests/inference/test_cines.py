@@ -108,6 +108,22 @@ def test_a_patients_indices_are_of_single_frames_where_there_is_a_cine_too():
         assert (row["ed"], row["es"], row["lv_edv_ml"], row["lv_esv_ml"]) == ("ED", "ES", 150, 60)
 
 
+def test_two_examinations_of_a_patient_are_not_mixed_into_indices():
+    cases = []
+    for name in ("first_ED", "first_ES", "second_ED"):
+        about = {"patient": "p", "phases": None, "withheld": None, "volumes_ml": {"LV": [100.0]}}
+        cases.append(about | {"case": name, "phase": name[-2:]})
+    for order in itertools.permutations(cases):
+        (row,) = patients_of(order)
+        assert row["withheld"] == "first_ED and second_ED are both ED of this patient"
+        assert row["lv_edv_ml"] is None
+    (row,) = patients_of(cases[:2])
+    assert (row["withheld"], row["lv_edv_ml"]) == (None, 100)
+    cines = [cases[0] | {"case": name, "phase": None, "phases": {"ED": 0, "ES": 0}} for name in "ab"]
+    (row,) = patients_of(cines)
+    assert row["withheld"] == "a and b are both ED of this patient"
+
+
 def test_every_frame_of_a_cine_has_its_own_probabilities(tmp_path, model):
     run(cine(tmp_path / "a.nii.gz"), tmp_path / "out", model, probabilities=True)
     labels = np.asarray(nibabel.load(tmp_path / "out" / "a_seg.nii.gz").dataobj)
