@@ -39,7 +39,10 @@ NETWORKS: dict[str, Callable[[Arguments], int]] = {  # each with what rows and c
     "monai.networks.nets.SegResNet": _levels,
     "monai.networks.nets.UNet": _strides,
 }
-NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
+NEVER = {  # arguments that are not supported: they would fetch weights from elsewhere, or give several label maps
+    "pretrained": False,
+    "deep_supervision": False,
+}
 OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
 LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
 MOST_WEIGHTS = 1 << 29  # 2 GiB in single precision
@@ -79,13 +82,13 @@ def check(description: Any) -> None:
 
 
 def _check_argument(name: Any, value: Any) -> None:
-    """Refuse an argument that is not plain, or that would fetch weights."""
+    """Refuse an argument that is not plain, or not supported."""
     if not _is_plain(value):
         raise InputError(
             f"the network's argument {name} is {_short(value)}: give plain numbers, names and lists of them"
         )
     if name in NEVER and value is not NEVER[name]:
-        raise InputError(f"the network's argument {name} is {_short(value)}: give {NEVER[name]}")
+        raise InputError(f"the network's argument {name} is {_short(value)}, which is not supported: give false")
 
 
 def build(description: Any) -> nn.Module:
