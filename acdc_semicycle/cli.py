@@ -178,12 +178,13 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("dataset", type=Path, help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks")
     parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
     parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
+    parser.add_argument("--patient", help="of a folder of images: an expression, whose group is the patient of a name")
     given = parser.parse_args(arguments)
     from acdc_semicycle.data import check as checking
     from acdc_semicycle.data import check_findings, check_report
 
     counts = check_findings.Counts()
-    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts)
+    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts, patient=given.patient)
     print(check_report.report(findings, counts))
     return check_report.status(findings)
 
