@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config.locations import folder, misread, overlays_and_options
+from acdc_semicycle.config.locations import folder, is_shipped, misread, overlays_and_options
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.runtime import signals
@@ -218,6 +218,8 @@ SWITCHES = {
     "holes": "fill what a slice's structures enclose",
     "probabilities": "write the class probabilities, too",
 }
+# MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
+TRUSTED = "ignore:parsing config_file:UserWarning"
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
@@ -303,7 +305,10 @@ def become(run_id: str, files: list[str], options: list[str]) -> int:
         settings = _options(options)
         paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
         return run_here(run_id, files, paths, settings)
-    command = _announce(run_id, files, options)[1]
+    config_files, command = _announce(run_id, files, options)
+    if all(map(is_shipped, config_files)):
+        filters = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), TRUSTED]
+        os.environ["PYTHONWARNINGS"] = ",".join(filters)
     os.execv(sys.executable, [sys.executable, *command[1:]])
 
 
