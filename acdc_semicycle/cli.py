@@ -128,7 +128,12 @@ def predict(arguments: list[str]) -> int:
         "scans", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, DICOM folders, pictures, folders of all"
     )
     parser.add_argument("-o", "--output_dir", type=Path, default=Path("predictions"), help="by default predictions/")
-    parser.add_argument("--model", "--checkpoint", type=Path, help="model.pt, a run's folder, or a zip of export")
+    parser.add_argument(
+        "--model",
+        "--checkpoint",
+        type=Path,
+        help="model.pt, a run's folder, or a zip of export; by default the newest below runs/, one of real data first",
+    )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"
     )
