@@ -1,6 +1,8 @@
 # make setup | train | test | lint | docs | clean, e.g.  make train ARGS="--dataset_dir PATH"
+# EXTRA names what is installed beside the package itself: make setup EXTRA= installs nothing else.
 
 SHELL := /bin/bash
+EXTRA = dev
 SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -38,7 +40,7 @@ clean:
 	    echo "Making .venv with $$python; installing takes some minutes"; \
 	    "$$python" -m venv --clear .venv; \
 	fi
-	@.venv/bin/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	@.venv/bin/python -m pip install -qq -c constraints.txt -e '.$(EXTRA:%=[%])'
 	@touch $@
 
 # The first Python that really runs (a shim may exist and fail) and can make a .venv: 3.11 or 3.12, which
@@ -47,4 +49,4 @@ PYTHON ?= python3 python3.12 python3.11
 FIND_PYTHON = PATH="$(SYSTEM_PATH)"; for newest in 12 99; do for python in $(PYTHON); do \
     "$$python" -c "import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $$newest))" \
     2>/dev/null && command -v "$$python" && exit; done; done
-NO_PYTHON = setup: none of ($(PYTHON)) is a Python 3.11 or newer with venv: give make setup PYTHON=/path/to/python
+NO_PYTHON = setup: none of ($(PYTHON)) is a Python 3.11 or newer with venv: run apt install python3-venv, or give make setup PYTHON=/path/to/python

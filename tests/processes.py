@@ -64,7 +64,7 @@ def _become(words: list[str], cwd: str, environment: dict[str, str], streams: li
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[:] = [cwd, str(ROOT), *(path for path in sys.path if not Path(path).is_relative_to(ROOT))]
+    sys.path[:] = [cwd, str(ROOT), *filter(_is_of_python, sys.path)]
     for descriptor, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.orig_argv = [sys.executable, *words]
@@ -79,6 +79,11 @@ def _become(words: list[str], cwd: str, environment: dict[str, str], streams: li
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _is_of_python(path: str) -> bool:
+    """Whether a folder to import from is Python's or its environment's, which may lie below the repository."""
+    return Path(path).is_relative_to(sys.prefix) or not Path(path).is_relative_to(ROOT)
 
 
 def _program(first: str, *words: str) -> None:

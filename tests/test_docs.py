@@ -106,7 +106,7 @@ def check_make(words: list[str]) -> None:
     """Check the target, and the variables that follow it."""
     makefile = documents.text_of(ROOT / "Makefile")
     assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE), words
-    assert all(word.split("=")[0] in ("ARGS", "PYTHON") for word in words[1:])
+    assert all(word.split("=")[0] in ("ARGS", "EXTRA", "PYTHON") for word in words[1:])
 
 
 def check_program(words: list[str]) -> None:

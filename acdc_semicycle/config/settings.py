@@ -96,7 +96,11 @@ SECTIONS: dict[str, list[Setting]] = {
             "prepared slices; can be deleted, and shared by runs",
             "`output_dir/cache`, or `SEMICYCLE_CACHE`",
         ),
-        Setting("labelled", "a fraction of the training patients with masks, or a number of them"),
+        Setting(
+            "labelled",
+            "a fraction of the training patients with masks, or a number of them;"
+            " `1.0` with `own_scans` and `own_pictures`",
+        ),
         Setting("split_unit", "what is split: `patient`, or `slice` as in the published code"),
         Setting("validation", "fraction of the patients with masks; at least one patient"),
         Setting("test", "the same; 0 for none. Not for data sets with a testing part of their own"),
@@ -104,12 +108,35 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("validation_list", "the same"),
         Setting("test_list", "the same"),
         Setting("seed", "of the split, the weights, the order and the augmentation", rule=SEED),
-        Setting("classes", "names, the background first", "those of ACDC"),
+        Setting("classes", "names, the background first", "those of ACDC; none with your own data: give them"),
         Setting("colours", "red, green, blue of each class", "those of ACDC"),
         Setting("mask_values", "the class of each value in a mask, 255 for not annotated; null: values are classes"),
-        Setting("channels", "of an image: 1 grey, 3 colours"),
-        Setting("intensity_range", "what becomes -1 and 1; null: each volume's percentiles 0.5 and 99.5", rule=RANGE),
-        Setting("image_size", "rows and columns that the networks see, multiples of 4"),
+        Setting("channels", "of an image: 1 grey, 3 colours; `3` with `own_pictures`"),
+        Setting(
+            "intensity_range",
+            "what becomes -1 and 1; null: each volume's percentiles 0.5 and 99.5; `[0, 255]` with `own_pictures`",
+            rule=RANGE,
+        ),
+        Setting(
+            "image_size",
+            "rows and columns that the networks see: multiples of 4 for `ResidualGenerator`;"
+            " [other networks](train.md#networks) ask for more",
+        ),
+        Setting("check", "the parts whose files are checked before a training; `[]` for none", rule=LIST_OF_PARTS),
+        Setting(
+            "demo",
+            "whether the preset is `demonstration`, and the data set is called `phantom`",
+            "true without a `dataset_dir`; false with an overlay of another data set",
+        ),
+    ],
+    "Own data, with the overlay `own_scans` or `own_pictures`": [
+        Setting("images", "the folder of your scans or pictures", "none: give it"),
+        Setting("masks", "the folder of their masks, for some of them or for all", "`images`"),
+        Setting(
+            "patient",
+            "a regular expression with one group: whose image it is, by its name without the suffix",
+            "each image is a patient",
+        ),
     ],
     "Training": [
         Setting("epochs", "in all; a run that is given more continues"),
@@ -145,11 +172,19 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("train::views::...", "the augmentation of each view of an unlabelled slice", "`u`: `train::augment`"),
         Setting("train::random_transforms::...", "MONAI's own random transforms by a name each, on the CPU", "none"),
         Setting("val_interval", "epochs between validations"),
-        Setting("selection_metric", "which decides the epoch that is kept: `dice`, `iou`, `miou`, `paper_miou`"),
+        Setting(
+            "selection_metric",
+            'which decides the epoch that is kept: `dice`, `iou`, `miou`, `paper_miou`; `"miou"` with `own_pictures`',
+        ),
         Setting("paper_miou_without", "a class that the published code leaves out of its mIoU"),
     ],
     "Networks": [
-        Setting("filters", "channels of the generators' first layer", rule=whole(1)),
+        Setting(
+            "network_def",
+            "the segmenter: [a class of the list](train.md#networks) with its arguments",
+            "`ResidualGenerator` with the keys below",
+        ),
+        Setting("filters", "channels of the first layer of each `ResidualGenerator`", rule=whole(1)),
         Setting("blocks", "residual blocks", rule=whole(0)),
         Setting(
             "dropout",
@@ -167,7 +202,6 @@ SECTIONS: dict[str, list[Setting]] = {
     ],
 }
 BELOW: dict[str, Rule] = {  # rules of keys that stand in a section
-    "check": LIST_OF_PARTS,
     "evaluated": A_PART,
     "train::augment::flips": pair("two probabilities, of rows and of columns", lambda v: 0 <= v <= 1),
     **{f"train::augment::{name}": AMOUNT for name in ("rotate", "scale", "shift", "elastic", "gain", "offset")},

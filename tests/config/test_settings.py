@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from acdc_semicycle.config import settings
+from acdc_semicycle.config import overlays, settings
 
 ROOT = Path(__file__).parents[2]
 TRAIN = json.loads((ROOT / "bundles" / "semicycle" / "configs" / "train.json").read_text())
 MADE = {
-    "demo",
     "dataset",
     "ckpt_dir",
     "checkpoint",
@@ -17,6 +16,8 @@ MADE = {
     "presets",
     "preset",
 }  # follow from others
+OWN_DATA = [overlays.read(ROOT / "configs" / f"{name}.yaml") for name in ("own_scans", "own_pictures")]
+ELSEWHERE = {"network_def", "check"}  # a user may set them, though they stand among the bundle's parts
 
 
 def test_the_page_is_made_of_the_table():
@@ -28,7 +29,22 @@ def test_every_key_that_a_user_may_set_is_in_the_table():
     meant = keys[keys.index("dataset_dir") : keys.index("data")]
     described = [setting.name for rows in settings.SECTIONS.values() for setting in rows]
     assert len(described) == len(set(described))
-    assert {name for name in described if "::" not in name} == set(meant) - MADE
+    own = {key for overlay in OWN_DATA for key in overlay.keys() - TRAIN.keys()}
+    assert own == {"images", "masks", "patient"} and TRAIN.keys() >= ELSEWHERE
+    assert {name for name in described if "::" not in name} == (set(meant) - MADE) | own | ELSEWHERE
+
+
+def test_a_default_that_your_own_data_change_is_told_with_the_overlay():
+    meanings = {setting.name: setting.meaning for rows in settings.SECTIONS.values() for setting in rows}
+    changed = []
+    for overlay in OWN_DATA:
+        for name, value in overlay.items():
+            if name not in meanings or value is None or isinstance(value, bool) or str(value)[0] in "$@":
+                continue
+            assert f"`{json.dumps(value)}` with " in meanings[name], name
+            assert f"`{overlay['dataset']}`" in meanings[name], name
+            changed.append(name)
+    assert changed == ["labelled", "labelled", "channels", "intensity_range", "selection_metric"]
 
 
 def test_a_default_is_what_the_bundle_has_and_the_demonstrations_is_in_brackets():
