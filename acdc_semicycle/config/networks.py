@@ -40,9 +40,11 @@ def check_classes(config: Mapping[str, Any]) -> None:
     objective = config.get("objective_def")
     image_generator = objective.get("G_SI") if isinstance(objective, dict) else None
     for name, component in (("network_def", config.get("network_def")), ("objective_def::G_SI", image_generator)):
-        target = component.get("_target_") if isinstance(component, dict) else None
+        if not isinstance(component, dict):
+            continue  # is refused later where it must not be
+        target = component.get("_target_")
         if not isinstance(target, str) or target.startswith(CODE):
-            continue  # reported, or evaluated, later
+            continue
         network_class = target_of(component)
         if network_class is None:
             names = ", ".join(path.rpartition(".")[2] for path in NETWORKS)
