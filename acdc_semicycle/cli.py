@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config.locations import folder, misread, overlays_and_options
+from acdc_semicycle.config.locations import folder, is_shipped, misread, overlays_and_options
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.runtime import signals
@@ -128,7 +128,12 @@ def predict(arguments: list[str]) -> int:
         "scans", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, DICOM folders, pictures, folders of all"
     )
     parser.add_argument("-o", "--output_dir", type=Path, default=Path("predictions"), help="by default predictions/")
-    parser.add_argument("--model", "--checkpoint", type=Path, help="model.pt, a run's folder, or a zip of export")
+    parser.add_argument(
+        "--model",
+        "--checkpoint",
+        type=Path,
+        help="model.pt, a run's folder, or a zip of export; by default the newest below runs/, one of real data first",
+    )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"
     )
@@ -178,12 +183,13 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("dataset", type=Path, help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks")
     parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
     parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
+    parser.add_argument("--patient", help="of a folder of images: an expression, whose group is the patient of a name")
     given = parser.parse_args(arguments)
     from acdc_semicycle.data import check as checking
     from acdc_semicycle.data import check_findings, check_report
 
     counts = check_findings.Counts()
-    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts)
+    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts, patient=given.patient)
     print(check_report.report(findings, counts))
     return check_report.status(findings)
 
@@ -217,6 +223,8 @@ SWITCHES = {
     "holes": "fill what a slice's structures enclose",
     "probabilities": "write the class probabilities, too",
 }
+# MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
+TRUSTED = "ignore:parsing config_file:UserWarning"
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
@@ -302,7 +310,10 @@ def become(run_id: str, files: list[str], options: list[str]) -> int:
         settings = _options(options)
         paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
         return run_here(run_id, files, paths, settings)
-    command = _announce(run_id, files, options)[1]
+    config_files, command = _announce(run_id, files, options)
+    if all(map(is_shipped, config_files)):
+        filters = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), TRUSTED]
+        os.environ["PYTHONWARNINGS"] = ",".join(filters)
     os.execv(sys.executable, [sys.executable, *command[1:]])
 
 

@@ -96,6 +96,12 @@ def test_its_exports_are_the_network(trained, tmp_path):
         (NETWORKS["BasicUNet"] | {"spatial_dims": 3}, "does not take images of [2, 1, 32, 32]"),
         ({"_target_": "torch.nn.Conv2d", **SIDES, "kernel_size": 1}, "is not in the list of those that can be stored"),
         ({"_target_": "UNETR", **SIDES, "img_size": 32}, "is not in the list of those that can be stored and used"),
+        (
+            {"_target_": "dynamic_network_architectures.architectures.unet.PlainConvUNet", "input_channels": 1},
+            "PlainConvUNet, which is not in the list of networks: give ResidualGenerator, AttentionUnet",
+        ),
+        ({"_target_": "torch.nn.Conv2d", "input_channels": 1}, "Conv2d is not in the list of those that can be"),
+        (NETWORKS["DynUNet"] | {"deep_supervision": True}, "deep_supervision is True, which is not supported: give"),
         (None, "network_def is not given"),
     ],
 )

@@ -259,6 +259,8 @@ def test_the_bundle_trains_on_them_and_reports_each_frame(cines, tmp_path):
     (patient,) = json.loads((tmp_path / "run" / "split.json").read_text())["validation"]
     assert [case["case"] for case in report["cases"]] == [f"{patient}_sa_frame02", f"{patient}_sa_frame04"]
     assert {case["patient"] for case in report["cases"]} == {patient}
+    cases = json.loads((tmp_path / "run" / "patients.json").read_text())
+    assert cases == {f"p{number}_sa": f"p{number}" for number in range(7)}
     check_panel(tmp_path / "run" / "validation" / "panel.npz", cines, patient)
 
 

@@ -1,5 +1,6 @@
 """The command line becomes the bundle's own command."""
 
+import inspect
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from monai.bundle import scripts
 
 from acdc_semicycle import __version__, cli
 from acdc_semicycle.artifacts import weights
@@ -32,7 +34,7 @@ def semicycle(monkeypatch):
         raise Became(*command)
 
     monkeypatch.setattr(cli.os, "execv", become)
-
+    monkeypatch.setenv("PYTHONWARNINGS", "")  # is put back as it was afterwards
     monkeypatch.chdir(ROOT)
 
     def run(*arguments):
@@ -52,6 +54,27 @@ def test_train_is_the_users_command(semicycle, capsys):
         "3",
     ]
     assert capsys.readouterr().out.startswith("python -m monai.bundle run training --config_file ")
+
+
+def test_monais_warning_of_code_is_left_out_for_this_packages_own_configurations_alone(
+    semicycle, tmp_path, monkeypatch
+):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("epochs: 3\n")
+    semicycle("train", "small", str(mine))
+    assert os.environ["PYTHONWARNINGS"] == ""
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+    semicycle("train", "small")
+    assert os.environ["PYTHONWARNINGS"] == f"default,{cli.TRUSTED}"
+
+
+def test_the_warning_that_is_left_out_is_monais_and_no_other(monkeypatch):
+    code = "import warnings; warnings.warn('parsing config_file [a]: any value'); warnings.warn('other')"
+    environment = os.environ | {"PYTHONWARNINGS": cli.TRUSTED}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "parsing" not in done.stderr and "other" in done.stderr
+    source = Path(inspect.getsourcefile(scripts)).read_text()
+    assert "f'parsing config_file {config_file}: any" in source
 
 
 def test_overlays_are_named_or_given_as_files(semicycle, tmp_path):
@@ -168,6 +191,12 @@ def test_help_version_and_where_answer_without_loading_torch():
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert words in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_the_help_of_predict_tells_which_network_is_taken(semicycle, capsys):
+    with pytest.raises(SystemExit):
+        semicycle("predict", "--help")
+    assert "by default the newest below runs/, one of real data first" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_evaluation_with_failures_is_exit_code_1(semicycle, tmp_path):

@@ -180,13 +180,15 @@ def build_image_generator(model: Model, device: str | torch.device) -> nn.Module
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
     """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none.
 
-    A network trained on the phantom comes after all others.
+    A network trained on the phantom comes after all others. Where there are several, a line tells which one it is.
     """
 
     def rank(path: Path) -> tuple[bool, float]:
         return card(path).get("dataset") != "phantom", path.stat().st_mtime
 
     models = sorted(Path(runs).glob("**/models/model.pt"), key=rank)
+    if len(models) > 1:
+        log.info("newest of %d networks: %s", len(models), models[-1])
     return models[-1] if models else Path(bundle_root) / "models" / "model.pt"
 
 

@@ -39,6 +39,12 @@ def shipped(name: str) -> str:
     return str(folder(name))
 
 
+def is_shipped(file: str | Path) -> bool:
+    """Whether a configuration's file is one of the bundle or an overlay of this package."""
+    folders = [folder("bundles/semicycle") / "configs", folder("configs")]
+    return Path(file).resolve().parent in [shipped_folder.resolve() for shipped_folder in folders]
+
+
 def overlay(name: str) -> str:
     """An overlay's file, by its path or by the name of one that is shipped.
 

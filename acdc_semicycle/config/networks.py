@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from acdc_semicycle.config.parser import calling_parser
-from acdc_semicycle.config.validate import target_of
-from acdc_semicycle.methods.network_description import check_shapes, describe
+from acdc_semicycle.config.validate import CODE, target_of
+from acdc_semicycle.methods.network_description import NETWORKS, check_shapes, describe
 from acdc_semicycle.runtime.errors import InputError
 
 
@@ -28,6 +29,27 @@ def network_card(name: str) -> dict[str, Any] | None:
         if not key.startswith("_"):
             arguments[key] = parser.get_parsed_content(f"{name}::{key}")
     return describe(target_of(component), arguments)
+
+
+def check_classes(config: Mapping[str, Any]) -> None:
+    """Refuse networks of a class that is not in the list, before their arguments are looked at.
+
+    Raises:
+        InputError: names the class, and those in the list.
+    """
+    objective = config.get("objective_def")
+    image_generator = objective.get("G_SI") if isinstance(objective, dict) else None
+    for name, component in (("network_def", config.get("network_def")), ("objective_def::G_SI", image_generator)):
+        if not isinstance(component, dict):
+            continue  # is refused later where it must not be
+        target = component.get("_target_")
+        if not isinstance(target, str) or target.startswith(CODE):
+            continue
+        network_class = target_of(component)
+        if network_class is None:
+            names = ", ".join(path.rpartition(".")[2] for path in NETWORKS)
+            raise InputError(f"{name} is {target}, which is not in the list of networks: give {names}")
+        describe(network_class, {})
 
 
 def check_networks() -> None:

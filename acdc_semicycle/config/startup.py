@@ -15,7 +15,7 @@ from monai.utils import set_determinism
 
 from acdc_semicycle.config import former
 from acdc_semicycle.config.failures import show_errors_in_a_line
-from acdc_semicycle.config.networks import check_networks
+from acdc_semicycle.config.networks import check_classes, check_networks
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
@@ -43,6 +43,8 @@ def begin() -> None:
     if flow:
         _check_task(flow.run_id, config)
     check_paths(sys.argv, config)
+    if "image_size" in config:
+        check_classes(config)
     check(config)
     if "image_size" in config:
         check_values(parser.get_parsed_content)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.data.splits import Split
-from acdc_semicycle.datasets import phantom
+from acdc_semicycle.datasets import case_patients, phantom
+from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
 
@@ -22,13 +23,20 @@ log = logging.getLogger("semicycle")
 STARTED = time.monotonic()
 
 
-def claim(checkpoints: Any, report: Any, split: Split, output_dir: str | Path) -> None:
-    """Hold the run's folder and refuse what is in the way, before anything is written or prepared."""
+def claim(
+    checkpoints: Any, report: Any, split: Split, output_dir: str | Path, data: Sequence[Record] | None = None
+) -> None:
+    """Hold the run's folder and refuse what is in the way, before anything is written or prepared.
+
+    The split is written, and of ``data`` the patient of each case, by which a prediction finds the parts of the split.
+    """
     report.check_validation()
     checkpoints.claim()
     checkpoints.check()
     report.check()
     split.save(Path(str(output_dir)) / "split.json")
+    if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
+        case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
 
 
 def train(trainer: Any, checkpoints: Any, report: Any) -> None:

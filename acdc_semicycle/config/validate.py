@@ -114,9 +114,19 @@ def _check_key(key: str, known: dict[str, Any], used: set[str], prefix: str) -> 
     """Refuse a key that neither the bundle nor MONAI has, and that nothing refers to."""
     name = prefix + key
     if key not in known and key not in OWN and name not in used:
-        near = difflib.get_close_matches(key, known, 1)
+        near = difflib.get_close_matches(key, {*known, *_keys_used(used, prefix)}, 1)
         hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: remove it"
         raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
+
+
+def _keys_used(used: set[str], prefix: str) -> set[str]:
+    """The keys of a section that something refers to, such as those that an overlay brings."""
+    keys = set()
+    for name in used:
+        key = name.removeprefix(prefix)
+        if name.startswith(prefix) and "::" not in key:
+            keys.add(key)
+    return keys
 
 
 def _known_below(section: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:

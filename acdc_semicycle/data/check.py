@@ -41,6 +41,7 @@ def check(
     mask_values: Mapping[Any, Any] | None = None,
     progress: Callable[[Sequence[Record]], Iterable[Record]] = bar,
     counts: Counts | None = None,
+    patient: str | None = None,
 ) -> list[Finding]:
     """Everything wrong with a data set: the faults, then the warnings, each sorted by file.
 
@@ -52,6 +53,7 @@ def check(
         mask_values: the class of each stored value, as in a training.
         progress: wraps the cases while they are read.
         counts: is filled with what was counted.
+        patient: of a folder of images, the expression that finds the patient in a name, as in a training.
 
     Raises:
         InputError: there is no such folder, or mask_values are invalid.
@@ -59,10 +61,10 @@ def check(
     environment.chosen()
     root = existing_folder(root, "DATASET", "the folder of a data set")
     counts = counts or Counts()
-    counts.kind = "folder" if masks else kind(root)
+    counts.kind = "folder" if masks or patient else kind(root)
     rules = KINDS[counts.kind]
     cases = Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
-    records = read_records(root, masks, cases)
+    records = read_records(root, masks, cases, patient)
     counts.enter(records)
     for record in progress(records):
         cases.check(record)

@@ -40,12 +40,13 @@ def kind(root: str | Path) -> str:
     return "folder"
 
 
-def read_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Record]:
+def read_records(root: Path, masks: str | Path | None, cases: Cases, patient: str | None = None) -> list[Record]:
     """The records of a data set; where the layout is at fault, those that can be made.
 
     Args:
         masks: of a folder of images, the other folder, of their masks.
         cases: know the data set's kind, and keep the faults of the layout.
+        patient: of a folder of images, the expression that finds the patient in a name.
     """
     if cases.counts.kind == "acdc":
         return _acdc_records(root, cases)
@@ -54,7 +55,7 @@ def read_records(root: Path, masks: str | Path | None, cases: Cases) -> list[Rec
             return voc.records(root)
         if cases.counts.kind == "cityscapes":
             return cityscapes.records(root)
-        return folder.records(root, masks)
+        return folder.records(root, masks, patient)
     except (InputError, OSError) as error:
         cases.fault(root, error)
     cases.unmatched = cases.counts.unmatched = True

@@ -32,7 +32,8 @@ def _what_was_counted(counts: Counts) -> str:
     """The numbers of patients, where they are known, of images and of masks."""
     if counts.unmatched:
         return "not counted"
-    patients = f"{many(counts.patients, 'patient')}, " if counts.kind == "acdc" else ""
+    known = counts.kind == "acdc" or counts.patients < counts.images  # else each image is its own patient
+    patients = f"{many(counts.patients, 'patient')}, " if known else ""
     return f"{patients}{many(counts.images, 'image')}, {many(counts.masks, 'mask')}"
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.cine_files import read_cine
-from acdc_semicycle.runtime.errors import InputError, some
+from acdc_semicycle.runtime.errors import InputError, many, some
 from acdc_semicycle.runtime.files import write_text
 
 log = logging.getLogger("semicycle")
@@ -178,15 +178,30 @@ def _drawn(records: Sequence[Record], validation: float | int, test: float | int
     everyone = sorted({record.patient for record in records})
     pool = [patient for patient in everyone if patient not in held_out | without_mask]
     random.Random(seed).shuffle(pool)
-    validation_count = _count("validation", validation, pool)
     own_test = sorted(held_out - without_mask)
+    validation_count = _count("validation", validation, pool)
     test_count = 0 if own_test else _count("test", test, pool)
+    _check_enough(len(pool), validation_count, test_count)
     train_start = validation_count + test_count
     return _Parts(
         train=pool[train_start:] + sorted(without_mask - held_out),
         validation=pool[:validation_count],
         test=own_test or pool[validation_count:train_start],
     )
+
+
+def _check_enough(patients: int, validation_count: int, test_count: int) -> None:
+    """Refuse fewer patients with masks than there are parts to fill."""
+    parts = ["labelled"]
+    parts += ["validation"] if validation_count else []
+    parts += ["test"] if test_count else []
+    if patients < len(parts):
+        verb = "is" if len(parts) == 1 else "are"
+        advice = ", or give --test 0" if test_count and patients == len(parts) - 1 else ""
+        raise InputError(
+            f"{many(patients, 'patient')} with masks, {len(parts)} {verb} needed ({', '.join(parts)}): annotate"
+            f" more{advice}"
+        )
 
 
 def _held_out(records: Sequence[Record]) -> set[str]:

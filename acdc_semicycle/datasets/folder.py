@@ -22,6 +22,8 @@ from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
 from acdc_semicycle.runtime.errors import InputError
 
+LAYOUTS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))  # of images and their masks
+
 
 def records(images: str | Path | None, masks: str | Path | None = None, patient: str | None = None) -> list[Record]:
     """Every scan or picture below ``images``, sorted by case: its relative name without the suffix.
@@ -34,11 +36,16 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
             own patient.
 
     Raises:
-        InputError: there is no such folder, no image or no mask; scans are among pictures, two files have one name, a
+        InputError: there is no such folder, no image or no mask; ``masks`` is not given and the folders of images and
+            of masks lie in ``images``; scans are among pictures, two files have one name, a
             mask has no image; or the expression is invalid or finds nothing in a name.
     """
     images = existing_folder(images, "images", "the folder of your scans or pictures")
-    masks = existing_folder(masks, "masks", "the folder of their masks") if masks else images
+    if masks:
+        masks = existing_folder(masks, "masks", "the folder of their masks")
+    else:
+        _check_not_above(images)
+        masks = images
     pattern = _pattern(patient)
     image_files, mask_files = _images_and_masks(images, masks)
     if not image_files:
@@ -49,6 +56,17 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
     return check_records(with_frames(result), masks)
+
+
+def _check_not_above(images: Path) -> None:
+    """Refuse the folder above a folder of images and one of masks: without ``masks`` these would count as images."""
+    for image_folder, mask_folder in LAYOUTS:
+        if (images / image_folder).is_dir() and (images / mask_folder).is_dir():
+            inner, masks = images / image_folder, images / mask_folder
+            raise InputError(
+                f"{images} holds {image_folder}/ and {mask_folder}/: give {inner} and --masks {masks}, as in"
+                f" semicycle check {inner} --masks {masks}"
+            )
 
 
 def _check_one_kind(files: list[Path]) -> None:

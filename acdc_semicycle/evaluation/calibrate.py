@@ -33,11 +33,13 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         A table of what each score is worth, for people.
 
     Raises:
-        InputError: a folder has not been predicted and evaluated, or the two are of different networks or have a case
-            in common.
+        InputError: a folder has not been predicted and evaluated, it holds patients whom the network was trained on, or
+            the two are of different networks or have a case in common.
     """
     model, cases = _evaluated_cases(folder)
     path = Path(model["path"])
+    split = path.parent.parent / "split.json"
+    _check_not_trained_on(folder, cases, split)
     if path.suffix == ".zip" or not path.is_file():
         raise InputError(f"{path} is no model.pt beside which {QUALITY} can be stored: predict with a run's model.pt")
     fitted = fit(cases)
@@ -45,6 +47,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         test_model, test_cases = _evaluated_cases(test)
         if test_model["sha256"] != model["sha256"]:
             raise InputError(f"{test} was predicted by another network than {folder}: predict both with the same")
+        _check_not_trained_on(test, test_cases, split)
         _check_apart(folder, cases, test, test_cases)
         fitted["test"] = _tested(fitted, test_cases)
     fitted["model_sha256"] = model["sha256"]
@@ -129,6 +132,23 @@ def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> Case:
     if row.get("sha256") and not nothing_found(scores):
         marks.add(row["sha256"])
     return {**case, "dice": row["dice"]["mean"], "scores": scores, "marks": marks}
+
+
+def _check_not_trained_on(folder: Path, cases: Sequence[Case], split: Path) -> None:
+    """Refuse cases of the patients whom the network was trained on, by its run's split.json, if that is there."""
+    if not split.is_file():
+        return
+    parts = read_json(split)
+    patients = {*parts.get("labelled", ()), *parts.get("unlabelled", ())}
+    trained_on = []
+    for case in cases:
+        if not patients.isdisjoint({case["patient"], case["case"], *Path(case["case"]).parts}):
+            trained_on.append(case["case"])
+    if trained_on:
+        raise InputError(
+            f"{len(trained_on)} of {many(len(cases), 'case')} of {folder}, e.g. {trained_on[0]}, are of patients whom"
+            f" the network was trained on ({split}): predict with --part validation, or test, and evaluate again"
+        )
 
 
 def _check_apart(folder: Path, cases: Sequence[Case], test: Path, test_cases: Sequence[Case]) -> None:

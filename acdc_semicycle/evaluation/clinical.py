@@ -9,16 +9,21 @@ multi-structures segmentation and diagnosis"): volumes of both ventricles at end
 
 1.05 g/ml is the density of myocardium of the guideline of Schulz-Menger et al. (2020, JCMR 22:19), as in ACDC.
 Papillary muscles count as they are drawn: in ACDC as part of the cavity.
+
+An ejection fraction is withheld where end-diastole is below 10 ml, a few voxels rather than a ventricle, or where
+end-systole is the larger one: the segmentation, or the order of the phases, is then wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MYOCARDIUM_G_PER_ML = 1.05
+LEAST_EDV_ML = 10.0  # of an ejection fraction
 STRUCTURES = ("LV", "RV", "MYO")  # the names by which structures are known here
 
 
@@ -34,7 +39,7 @@ def volumes_ml(labels: NDArray, voxel_ml: float, classes: Sequence[str]) -> dict
     return {name: float(voxels[k] * voxel_ml) for k, name in enumerate(classes) if k}
 
 
-def indices(ed: Mapping[str, float], es: Mapping[str, float]) -> dict[str, float | None]:
+def indices(ed: Mapping[str, float], es: Mapping[str, float]) -> dict[str, Any]:
     """The indices of one patient.
 
     Args:
@@ -43,17 +48,34 @@ def indices(ed: Mapping[str, float], es: Mapping[str, float]) -> dict[str, float
 
     Returns:
         ``lv_edv_ml``, ``lv_esv_ml``, ``lv_sv_ml``, ``lv_ef_percent``, the same of ``rv``, ``myo_mass_g``; None where
-        a structure is not among the names, and for EF where EDV is 0.
+        a structure is not among the names, and for EF where it is withheld. ``ef_withheld`` says why, or is None.
     """
-    result: dict[str, float | None] = {}
+    result: dict[str, Any] = {}
+    faults: list[str] = []
     for name in ("LV", "RV"):
         edv, esv = ed.get(name), es.get(name)
         sv = None if edv is None or esv is None else edv - esv
-        ef = 100 * sv / edv if sv is not None and edv else None
+        ef = None
+        if edv is not None and esv is not None:
+            fault = _ef_fault(edv, esv)
+            if fault:
+                faults.append(f"{name}: {fault}")
+            else:
+                ef = 100 * (edv - esv) / edv
         key = name.lower()
         result |= {f"{key}_edv_ml": edv, f"{key}_esv_ml": esv, f"{key}_sv_ml": sv, f"{key}_ef_percent": ef}
     myo = ed.get("MYO")
-    return result | {"myo_mass_g": None if myo is None else MYOCARDIUM_G_PER_ML * myo}
+    mass = None if myo is None else MYOCARDIUM_G_PER_ML * myo
+    return result | {"myo_mass_g": mass, "ef_withheld": "; ".join(faults) or None}
+
+
+def _ef_fault(edv: float, esv: float) -> str | None:
+    """Why two volumes in ml make no ejection fraction, if so."""
+    if edv < LEAST_EDV_ML:
+        return f"end-diastole of {edv:.2f} ml is below {LEAST_EDV_ML:g} ml"
+    if esv > edv:
+        return f"end-systole of {esv:.1f} ml is larger than end-diastole of {edv:.1f} ml"
+    return None
 
 
 def extremes(lv_ml: Sequence[float]) -> tuple[int, int]:

@@ -82,10 +82,10 @@ def _volumes_ml(frames: Sequence[Frame], volume: Volume, classes: Sequence[str])
 
 def patients_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """The clinical indices of every patient with both phases; a case of one phase goes before a cine."""
-    rows = []
+    rows, several = [], _several(cases)
     for patient, frames in sorted(_frames_by_phase(cases).items()):
         if "ED" in frames and "ES" in frames:
-            rows.append(_indices(patient, frames))
+            rows.append(_indices(patient, frames, several.get(patient)))
     return rows
 
 
@@ -100,9 +100,27 @@ def _frames_by_phase(cases: Sequence[Case]) -> dict[str, dict[str, tuple[Case, i
     return phases
 
 
-def _indices(patient: str, frames: Mapping[str, tuple[Case, int]]) -> dict[str, Any]:
-    """A patient's row: the cases of both phases, and the indices, unless a case's volumes are withheld."""
-    withheld = None
+def _several(cases: Sequence[Case]) -> dict[str, str]:
+    """Of each patient with several scans of one phase why there are no indices: they would mix two examinations."""
+    first: dict[tuple[str, str], str] = {}
+    reasons: dict[str, str] = {}
+    for case in cases:
+        for phase in [case["phase"]] if case["phase"] else case["phases"] or {}:
+            kind = phase if case["phase"] else f"cine with {phase}"
+            other = first.setdefault((case["patient"], kind), case["case"])
+            if other != case["case"]:
+                names = " and ".join(sorted((other, case["case"])))
+                reasons.setdefault(case["patient"], f"{names} are both {phase} of this patient")
+    return reasons
+
+
+def _indices(patient: str, frames: Mapping[str, tuple[Case, int]], several: str | None) -> dict[str, Any]:
+    """A patient's row: the cases of both phases, and the indices, unless they are withheld.
+
+    Args:
+        several: why, of a patient with several scans of one phase.
+    """
+    withheld = several
     for case, _ in frames.values():
         withheld = withheld or case["withheld"]
     row = {"patient": patient, "ed": frames["ED"][0]["case"], "es": frames["ES"][0]["case"], "withheld": withheld}

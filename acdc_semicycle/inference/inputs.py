@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.datasets import case_patients
 from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
 from acdc_semicycle.imageio.pictures import PICTURES, is_picture
@@ -39,7 +40,8 @@ class Scans:
         frames: of a cine: ``"all"`` (one label map of all frames), ``"ed_es"`` (one each of end-diastole and
             end-systole), or None, which is all, unless the patient's frames are there as files.
         format: of the label maps, ``nii.gz``, ``nrrd`` or ``mha``; by default each scan's own.
-        part: only patients of this part of ``split``, a training run's split.json.
+        part: only patients of this part of ``split``.
+        split: a training run's split.json; by the patients.json beside it each scan of that training has its patient.
 
     Raises:
         InputError: no source, nothing there, or no scan in it.
@@ -64,6 +66,7 @@ class Scans:
         if card["pictures"]:
             check_target(self.legend)
         self.root = _root(paths)
+        self.patients = case_patients.load(split)
         scans: list[Scan] = []
         for path in paths:
             scans += self._below(path)
@@ -102,6 +105,7 @@ class Scans:
         ending = ".png" if is_picture(path) else self.ending or own_ending(path)
         target = self.folder / below_root / f"{fitting_name(name)}_seg{ending}"
         patient, phase, phases = whose(path, name)
+        patient = case_patients.patient_of(self.patients, path.parent, name) or patient
         case = (below_root / name).as_posix()
         return Scan(path, case, target, patient or case, phase, phases, fault or self._fault(path))
 
@@ -230,7 +234,9 @@ def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list
             chosen.append(scan)
     if not chosen:
         readable = many(len(scans) - len(failing), "scan")
-        raise InputError(f"none of {readable} is of a {part} patient of {split}: give that data set")
+        raise InputError(
+            f"none of {readable} is of a {part} patient of {split}: give that data set, or name the network by --model"
+        )
     return chosen + failing
 
 

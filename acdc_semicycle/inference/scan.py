@@ -28,7 +28,7 @@ class Scan:
         source: the file or the series.
         case: its relative name without the suffix, unique among the scans of a prediction.
         target: where the label map goes.
-        patient: whose it is, as far as names and ACDC's Info.cfg tell.
+        patient: whose it is: as the network's training had it, else as far as names and ACDC's Info.cfg tell.
         phase: ``"ED"``, ``"ES"``, or None.
         phases: of a cine whose Info.cfg names them, the frame (from 0) of each phase.
         fault: why it cannot be segmented, in the words of an InputError.

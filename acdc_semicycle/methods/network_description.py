@@ -24,7 +24,10 @@ from acdc_semicycle.runtime.errors import InputError
 RESIDUAL = "acdc_semicycle.methods.ResidualGenerator"
 Arguments = Mapping[str, Any]
 
-NEVER = {"pretrained": False}  # arguments that would fetch weights from elsewhere
+NEVER = {  # arguments that are not supported: they would fetch weights from elsewhere, or give several label maps
+    "pretrained": False,
+    "deep_supervision": False,
+}
 OF_MEMORY = ("device", "dtype")  # arguments by which torch would take memory for a network on meta, too
 OF_THE_MACHINE = ("checkpointing",)  # arguments that change no number
 LARGEST, LONGEST, DEEPEST = 1 << 14, 64, 4  # number, list and nesting that arguments may have
@@ -116,14 +119,14 @@ def check(description: Any) -> None:
 
 
 def _check_argument(name: Any, value: Any) -> None:
-    """Refuse an argument that is not plain, or that would fetch weights."""
+    """Refuse an argument that is not plain, or not supported."""
     if not _is_plain_key(name):
         raise InputError(f"the network has an argument {_short(name)}: give names of what its class is made of")
     given = f"the network's argument {name} is {_short(value)}"
     if not _is_plain(value):
         raise InputError(f"{given}: give plain numbers, names and lists of them")
     if name in NEVER and value is not NEVER[name]:
-        raise InputError(f"{given}: give {NEVER[name]}")
+        raise InputError(f"{given}, which is not supported: give false")
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:

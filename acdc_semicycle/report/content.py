@@ -34,6 +34,8 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
     classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
     structures = structures_of(classes)
     sources = list(filter(None, (predicted, evaluated)))
+    missing = evaluated.get("missing") or []
+    unpredicted = [entry for entry in missing if str(entry["reason"]).endswith(" has no prediction")]
     return {
         "title": folder.resolve().name,
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
@@ -53,7 +55,8 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
         "rows": [row_of(case, structures) for case in cases],
         "patients": _patients(predicted, evaluated, tools[0]),
         "failures": _failures(sources),
-        "missing": evaluated.get("missing") or [],
+        "missing": missing,
+        "unpredicted": unpredicted,
         "score_meanings": SCORES,
         **_scores(evaluated, tools),
         **_quality(predicted.get("quality") or {}, cases),

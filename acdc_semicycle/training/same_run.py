@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from acdc_semicycle.config.former_identity import as_saved_now
 from acdc_semicycle.data.digests import FRAMES_OF
 from acdc_semicycle.runtime.errors import InputError, many
 
@@ -28,7 +27,6 @@ def check_settings(path: Path, stored: dict[str, Any], settings: dict[str, Any])
             f"{path} was written before version 0.2, which compares all settings: finish that run with its version, or"
             " give another output_dir"
         )
-    stored = as_saved_now(stored, settings)
     for name in stored | settings:
         if stored.get(name) != settings.get(name):
             difference = difference_of(name, stored.get(name), settings.get(name))

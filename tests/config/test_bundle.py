@@ -273,6 +273,20 @@ def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, p
     assert not (tmp_path / "phantom").exists()
 
 
+@pytest.mark.parametrize(
+    ("overlay", "key", "nearest"),
+    [
+        ("own_scans", "imges", "images"),
+        ("own_scans", "pateint", "patient"),
+        ("own_scans", "epohs", "epochs"),
+        ("own_scans", "imagesize", "image_size"),
+    ],
+)
+def test_a_misspelt_key_of_an_overlay_is_told_from_the_bundles(tmp_path, capsys, overlay, key, nearest):
+    flow = workflow(ROOT / "configs" / f"{overlay}.yaml", output_dir=str(tmp_path / "run"), **TINY, **{key: "x"})
+    assert f"unknown key {key!r}: did you mean {nearest!r}?" in refused(capsys, flow.initialize)
+
+
 def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
     monkeypatch.setenv("ACDC_DIR", str(tmp_path))
     parser = workflow().parser

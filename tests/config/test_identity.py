@@ -21,8 +21,6 @@ ROOT = Path(__file__).parents[2]
 TRAIN = json.loads((ROOT / "bundles" / "semicycle" / "configs" / "train.json").read_text())
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 OF_THE_PHANTOM = [name for name in OVERLAYS if not name.startswith(("voc", "city", "own_", "official"))]
-# What identity() gave with these overlays before it compared handlers, trainer and validation.
-BEFORE = json.loads((Path(__file__).parent / "identities_before.json").read_text())
 SPLIT = Split(("a",), ("b",), ("c",), ())
 
 
@@ -223,20 +221,6 @@ def test_every_key_that_may_differ_is_one():
         if name not in parser and argument not in validate._arguments(parser.get(section, {"_target_": ""})):
             unknown.append(name)
     assert unknown == []
-
-
-@pytest.mark.parametrize("overlay", sorted(BEFORE))
-def test_a_state_of_when_less_was_compared_continues_with_the_settings_it_had(overlay):
-    check_settings(Path("last.pt"), BEFORE[overlay], identity_of(overlay))
-    check_settings(Path("last.pt"), BEFORE[overlay], identity_of(overlay, **{"train::handler::decay": None}))
-    other_patients = BEFORE[overlay] | {"split": {**BEFORE[overlay]["split"], "labelled": ["z"]}}
-    with pytest.raises(module.InputError, match=r"another run \(split::labelled: \['z'\], here \['a'\]"):
-        check_settings(Path("last.pt"), other_patients, identity_of(overlay))
-    for key, value in (("filters", 5), ("optimizer::weight_decay", 0.1), ("split_unit", "page")):
-        with pytest.raises(module.InputError, match=f"another run .{key}: .*, here {value}"):
-            check_settings(Path("last.pt"), BEFORE[overlay], identity_of(overlay, **{key: value}))
-    with pytest.raises(module.InputError, match=r"another run \(optimizer::_target_: torch.optim.Adam, here "):
-        check_settings(Path("last.pt"), BEFORE[overlay], identity_of(overlay, **{"optimizer::_target_": "mine.Adam"}))
 
 
 def test_a_state_names_no_module_to_import():

@@ -37,6 +37,36 @@ def test_a_folder_without_classes_takes_their_number_from_its_masks(tmp_path):
     assert check_report.report([], counts).count("note") == 1
 
 
+def test_patients_are_found_by_an_expression_as_in_a_training(tmp_path):
+    folder = pictures(tmp_path, {"p1_a": drawn(1), "p1_b": drawn(2), "p2_a": drawn(3)})
+    (folder / "images" / "p1_b.png").write_bytes((folder / "images" / "p1_a.png").read_bytes())
+    paths, counts = (folder / "images", folder / "masks"), check_findings.Counts()
+    [found] = check.check(*paths, progress=iter, counts=counts, patient="^(p[0-9])_")
+    assert "of the same patient" in found.text
+    assert "2 patients, 3 images, 3 masks" in check_report.report([found], counts)
+    [found] = check.check(*paths, progress=iter)
+    assert "of another patient" in found.text
+    for patient, words in (("^(p1)_", "p2_a has no patient by"), ("(", "no regular expression")):
+        [found] = check.check(*paths, progress=iter, patient=patient)
+        assert found.severity == FAULT and words in found.text
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr")])
+def test_the_folder_above_images_and_masks_is_no_folder_of_images(tmp_path, names):
+    folder = pictures(tmp_path / "MY", {"a": drawn(1)})
+    (folder / "images").rename(folder / "kept")
+    (folder / "masks").rename(folder / names[1])
+    (folder / "kept").rename(folder / names[0])
+    images, masks = (folder / name for name in names)
+    words = f"{folder} holds {names[0]}/ and {names[1]}/: give {images} and --masks {masks}, as in"
+    words += f" semicycle check {images} --masks {masks}"
+    [found] = check.check(folder, progress=iter)
+    assert (found.severity, found.text) == (FAULT, words)
+    with pytest.raises(InputError, match="holds images"):
+        pictures_of.records(folder)
+    assert len(pictures_of.records(images, masks)) == 1
+
+
 def test_a_folder_with_classes_has_no_others(tmp_path):
     folder, counts = pictures(tmp_path, {"a": drawn(1), "b": drawn(2)}), check_findings.Counts()
     [found] = check.check(folder / "images", folder / "masks", ["background", "cell"], None, iter, counts)

@@ -152,6 +152,27 @@ def test_an_empty_part_is_refused(fractions, part):
         splits.split(FORTY, 0.2, **fractions)
 
 
+@pytest.mark.parametrize(
+    ("count", "fractions", "words"),
+    [
+        (2, {}, "2 patients with masks, 3 are needed (labelled, validation, test): annotate more, or give --test 0"),
+        (1, {}, "1 patient with masks, 3 are needed (labelled, validation, test): annotate more"),
+        (1, {"test": 0}, "1 patient with masks, 2 are needed (labelled, validation): annotate more"),
+        (0, {"test": 0, "validation": 0}, "0 patients with masks, 1 is needed (labelled): annotate more"),
+    ],
+)
+def test_too_few_annotated_patients_are_counted_against_the_parts(count, fractions, words):
+    unlabelled = patients(range(10, 20), masks=(False, False))
+    with pytest.raises(InputError, match=f"^{re.escape(words)}$"):
+        splits.split(patients(range(count)) + unlabelled, 1.0, **fractions)
+
+
+def test_with_a_test_part_of_the_data_set_two_annotated_patients_are_enough():
+    result = splits.split(patients((1, 2)) + patients((3,), part="testing"), 1.0)
+    assert [len(getattr(result, part)) for part in PARTS] == [1, 0, 1, 1]
+    assert len(splits.split(patients((1, 2)), 1.0, test=0).validation) == 1
+
+
 def test_of_few_patients_one_is_kept_for_validation_and_one_for_the_test():
     found = splits.split(FORTY[:6], 0.2)  # two frames each
     assert [len(part) for part in (found.labelled, found.unlabelled, found.validation, found.test)] == [1, 0, 1, 1]

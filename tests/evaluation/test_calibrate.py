@@ -94,6 +94,26 @@ def test_a_test_case_on_which_was_fitted_is_refused(tmp_path, by):
     assert not (tmp_path / "models" / "quality.json").exists()
 
 
+@pytest.mark.parametrize("part", ["labelled", "unlabelled"])
+@pytest.mark.parametrize("name", ["p3", "c7", "folder"])  # by the patient, the case, or a folder of the case
+def test_cases_of_training_patients_are_refused(tmp_path, part, name):
+    folder_cases = [case | {"case": f"folder/{case['case']}"} if name == "folder" else case for case in cases()]
+    validation, test = write(tmp_path / "v", cases(seed=1)), write(tmp_path / "t", folder_cases)
+    split = dict.fromkeys(("labelled", "unlabelled", "validation", "test"), ()) | {"validation": ["p4"], "test": ["p5"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    calibrate.calibrate(test)
+    (tmp_path / "models" / "quality.json").unlink()
+    (tmp_path / "split.json").write_text(json.dumps(split | {part: [name]}))
+    number = {"p3": 2, "c7": 1, "folder": 40}[name]
+    words = rf"{number} of 40 cases of .*t, e\.g\. \S+, are of patients whom the network was trained on .*--part valid"
+    with pytest.raises(InputError, match=words):
+        calibrate.calibrate(test)
+    if name == "folder":
+        with pytest.raises(InputError, match=words):
+            calibrate.calibrate(validation, test)
+    assert not (tmp_path / "models" / "quality.json").exists()
+
+
 def test_two_empty_label_maps_are_not_one_case(tmp_path):
     folders = [write(tmp_path / name, cases(seed=n)) for n, name in enumerate("vt")]
     for folder in folders:

@@ -32,7 +32,7 @@ def test_indices_by_hand():
     assert clinical.indices(ed, es) == {
         "lv_edv_ml": 120, "lv_esv_ml": 48, "lv_sv_ml": 72, "lv_ef_percent": pytest.approx(60),
         "rv_edv_ml": 100, "rv_esv_ml": 55, "rv_sv_ml": 45, "rv_ef_percent": pytest.approx(45),
-        "myo_mass_g": pytest.approx(84),
+        "myo_mass_g": pytest.approx(84), "ef_withheld": None,
     }  # fmt: skip
 
 
@@ -40,6 +40,27 @@ def test_nothing_is_ejected_of_nothing():
     result = clinical.indices({"LV": 0.0, "RV": 50.0}, {"LV": 0.0, "RV": 0.0})
     assert (result["lv_ef_percent"], result["lv_sv_ml"]) == (None, 0)
     assert result["rv_ef_percent"] == 100
+
+
+@pytest.mark.parametrize(
+    ("edv", "esv", "reason"),
+    [
+        (0.03, 0.0, "LV: end-diastole of 0.03 ml is below 10 ml"),
+        (0.03, 0.06, "LV: end-diastole of 0.03 ml is below 10 ml"),
+        (9.99, 4.0, "LV: end-diastole of 9.99 ml is below 10 ml"),
+        (60.0, 90.0, "LV: end-systole of 90.0 ml is larger than end-diastole of 60.0 ml"),
+    ],
+)
+def test_an_ejection_fraction_of_implausible_volumes_is_withheld_with_a_reason(edv, esv, reason):
+    result = clinical.indices({"LV": edv, "RV": 100.0}, {"LV": esv, "RV": 50.0})
+    assert (result["lv_ef_percent"], result["ef_withheld"]) == (None, reason)
+    assert (result["lv_edv_ml"], result["lv_esv_ml"], result["rv_ef_percent"]) == (edv, esv, 50)
+
+
+def test_the_limits_themselves_are_no_fault_and_two_faults_are_both_told():
+    assert clinical.indices({"LV": 10.0}, {"LV": 10.0})["lv_ef_percent"] == 0
+    both = clinical.indices({"LV": 1.0, "RV": 20.0}, {"LV": 1.0, "RV": 30.0})["ef_withheld"]
+    assert both.startswith("LV: ") and "; RV: end-systole" in both
 
 
 def test_other_structures_have_no_indices():
@@ -62,4 +83,6 @@ def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_
         for phase, ml in result.items():
             assert ml == pytest.approx(true[patient, phase], rel=0.02)
         expected = clinical.indices(true[patient, "ED"], true[patient, "ES"])
-        assert clinical.indices(result["ED"], result["ES"]) == pytest.approx(expected, rel=0.02)
+        found = clinical.indices(result["ED"], result["ES"])
+        assert found.pop("ef_withheld") is expected.pop("ef_withheld") is None
+        assert found == pytest.approx(expected, rel=0.02)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_map_files import box, save, sheet
+from label_map_files import AFFINE, box, save, sheet
 
 from acdc_semicycle.evaluation import compare
 from acdc_semicycle.evaluation.evaluation_table import table
@@ -209,9 +209,10 @@ def test_a_frame_0_is_none_of_a_cine_counted_from_1(tmp_path):
 
 
 def test_predictions_json_gives_names_phases_patients_and_classes(tmp_path):
+    affine = AFFINE @ np.diag([4, 4, 4, 1])  # of more than 10 ml
     for name in ("a", "b"):
-        save(tmp_path / "truth" / f"{name}_gt.nii.gz", box())
-        save(tmp_path / "tool" / "in" / f"{name}_seg.nii.gz", box())
+        save(tmp_path / "truth" / f"{name}_gt.nii.gz", box(), affine)
+        save(tmp_path / "tool" / "in" / f"{name}_seg.nii.gz", box(), affine)
     save(tmp_path / "tool" / "in" / "old_seg.nii.gz", box())  # of an earlier run
     scan = save(tmp_path / "scans" / "a.nii.gz", box())
     entry = {"patient": "anna", "scan": str(scan)}

@@ -21,10 +21,11 @@ def test_mean_and_standard_deviation_by_hand():
 def test_indices_of_a_prediction_are_its_own(tmp_path):
     ed = box((2, 2, 1), (6, 4, 2), 3) + box((2, 7, 1), (2, 2, 2), 2)
     es = box((2, 2, 1), (3, 4, 2), 3)
-    ml = 0.015
+    ml = 0.015 * 27
+    affine = AFFINE @ np.diag([3, 3, 3, 1])  # the ventricle of a child, not of a mouse
     for side, systole in (("truth", es), ("tool", ed)):
-        save(tmp_path / side / "p_frame01.nii.gz", ed)
-        save(tmp_path / side / "p_frame07.nii.gz", systole)
+        save(tmp_path / side / "p_frame01.nii.gz", ed, affine)
+        save(tmp_path / side / "p_frame07.nii.gz", systole, affine)
         (tmp_path / side / "Info.cfg").write_text("ED: 1\nES: 7\n")
     content = compare.compare([tmp_path / "tool"], tmp_path / "truth")
     (row,) = content["patients"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from predicting import OBLIQUE, cine, made, manifest_of, run, segmented, volume
 
-from acdc_semicycle.evaluation import compare
+from acdc_semicycle.evaluation import clinical, compare
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.inference.entries import patients_of
 
@@ -55,7 +55,8 @@ def test_a_cine_whose_frames_are_stored_first_is_segmented_as_any_other(tmp_path
     np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
 
 
-def test_ed_and_es_are_the_largest_and_the_smallest_lv_of_the_segmentation(tmp_path, model):
+def test_ed_and_es_are_the_largest_and_the_smallest_lv_of_the_segmentation(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(clinical, "LEAST_EDV_ML", 0)  # these hearts have less than 1 ml
     path = cine(tmp_path / "a.nii.gz")
     run(path, tmp_path / "all", model)
     whole = np.asarray(nibabel.load(tmp_path / "all" / "a_seg.nii.gz").dataobj)
@@ -105,6 +106,22 @@ def test_a_patients_indices_are_of_single_frames_where_there_is_a_cine_too():
     for order in itertools.permutations(cases):
         (row,) = patients_of(order)
         assert (row["ed"], row["es"], row["lv_edv_ml"], row["lv_esv_ml"]) == ("ED", "ES", 150, 60)
+
+
+def test_two_examinations_of_a_patient_are_not_mixed_into_indices():
+    cases = []
+    for name in ("first_ED", "first_ES", "second_ED"):
+        about = {"patient": "p", "phases": None, "withheld": None, "volumes_ml": {"LV": [100.0]}}
+        cases.append(about | {"case": name, "phase": name[-2:]})
+    for order in itertools.permutations(cases):
+        (row,) = patients_of(order)
+        assert row["withheld"] == "first_ED and second_ED are both ED of this patient"
+        assert row["lv_edv_ml"] is None
+    (row,) = patients_of(cases[:2])
+    assert (row["withheld"], row["lv_edv_ml"]) == (None, 100)
+    cines = [cases[0] | {"case": name, "phase": None, "phases": {"ED": 0, "ES": 0}} for name in "ab"]
+    (row,) = patients_of(cines)
+    assert row["withheld"] == "a and b are both ED of this patient"
 
 
 def test_every_frame_of_a_cine_has_its_own_probabilities(tmp_path, model):

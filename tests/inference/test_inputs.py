@@ -229,6 +229,29 @@ def test_only_patients_of_a_part_are_segmented(tmp_path, model, phantom_dir):
         assert words in str(caught.value.__cause__)
 
 
+def test_a_scan_of_the_training_has_the_patient_that_the_training_had(tmp_path, model):
+    """Two scans a patient, as a training with --patient leaves them; a scan that it did not have is its own patient."""
+    for name in ("p1_a", "p1_b", "p2_a", "p2_b", "new"):
+        volume(tmp_path / "in" / f"{name}.nii.gz")
+    (tmp_path / "split.json").write_text(json.dumps({"validation": ["p1"], "test": ["p2"]}))
+    cases = {f"{patient}_{scan}": patient for patient in ("p1", "p2") for scan in "ab"}
+    (tmp_path / "patients.json").write_text(json.dumps(cases))
+    run(tmp_path / "in", tmp_path / "test", model, part="test")
+    assert {case["case"]: case["patient"] for case in manifest_of(tmp_path / "test")["cases"]} == {
+        "p2_a": "p2",
+        "p2_b": "p2",
+    }
+    listed = Scans(tmp_path / "in", tmp_path / "all", CARD, split=tmp_path / "split.json").listed
+    assert {scan.case: scan.patient for scan in listed} == {**cases, "new": "new"}
+
+
+def test_a_split_that_names_no_scan_may_be_another_networks(tmp_path):
+    volume(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["p1"]}))
+    with pytest.raises(InputError, match=r"is of a test patient of .*split\.json: give that .* network by --model$"):
+        Scans(tmp_path / "in", tmp_path / "out", CARD, part="test", split=tmp_path / "split.json")
+
+
 def test_a_part_is_of_whole_names_not_of_their_beginnings(tmp_path, model):
     for name in ("p1", "p10"):
         volume(tmp_path / "in" / name / f"{name}.nii.gz")

@@ -101,13 +101,15 @@ def test_nothing_of_the_inputs_text_is_copied(tmp_path, model):
     assert b"Jane" not in header.binaryblock
 
 
-def test_the_newest_model_below_runs_is_taken(tmp_path):
+def test_the_newest_model_below_runs_is_taken(tmp_path, caplog):
     assert model_files.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
     for age, name in enumerate(("old", "new")):
         path = tmp_path / name / "models" / "model.pt"
         weight_files.save(path, {"weight": torch.zeros(1)})
         os.utime(path, (age, age))
-    assert model_files.newest_model("bundle", tmp_path).parts[-3] == "new"
+    with caplog.at_level("INFO", "semicycle"):
+        newest = model_files.newest_model("bundle", tmp_path)
+    assert newest.parts[-3] == "new" and caplog.messages == [f"newest of 2 networks: {newest}"]
 
 
 @pytest.mark.slow

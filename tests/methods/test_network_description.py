@@ -90,7 +90,11 @@ def test_an_activation_of_before_is_a_name_now():
         ({"class": RESIDUAL["class"], "arguments": {"a\nb": 2}}, r"an argument 'a.nb': give"),
         (
             {"class": "monai.networks.nets.FlexibleUNet", "arguments": {"pretrained": True}},
-            "argument pretrained is True: give False",
+            "argument pretrained is True, which is not supported: give false",
+        ),
+        (
+            {"class": "monai.networks.nets.DynUNet", "arguments": {"deep_supervision": True}},
+            "argument deep_supervision is True, which is not supported: give false",
         ),
     ],
 )  # fmt: skip
@@ -168,7 +172,7 @@ def test_of_a_stride_for_each_axis_the_larger_counts():
         ("BasicUNet", {"spatial_dims": 3}, "does not take images of"),
         ("BasicUNet", {"out_channels": 3}, r"makes \[2, 3, 32, 32\] of \[2, 1, 32, 32\], expected \[2, 4, 32, 32\]"),
         ("BasicUNet", {"in_channels": 3}, "does not take images of"),
-        ("DynUNet", {"deep_supervision": True, "deep_supr_num": 1}, r"makes \[2, 2, 4, 32, 32\]"),
+        ("DynUNet", {"deep_supervision": True, "deep_supr_num": 1}, "deep_supervision is True, which is not supp"),
     ],
 )
 def test_a_network_of_other_shapes_is_refused_before_anything_is_computed(name, more, words):

@@ -73,6 +73,15 @@ def test_the_csv_says_what_the_summary_says(run):
     assert report["patients"][0]["lv_edv_ml"] == run.predictions["patients"][0]["lv_edv_ml"]
 
 
+def test_a_withheld_ejection_fraction_says_why(run):
+    reason = "LV: end-diastole of 0.03 ml is below 10 ml"
+    assert "is withheld (–)" not in run.write()
+    run.predictions["patients"][0] |= {"lv_ef_percent": None, "ef_withheld": reason}
+    page = run.write()
+    assert "An ejection fraction is withheld (–)" in page[page.index('id="patients"') : page.index('id="pictures"')]
+    assert f"withheld: {reason}" in page[page.index('id="pictures"') :]
+
+
 def test_withheld_indices_say_why(run):
     reason = "its spacing is 1 x 1 x 1 mm, as of files that have lost theirs"
     run.predictions["patients"][0] = {"patient": "patient001", "withheld": reason}

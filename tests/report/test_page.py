@@ -172,6 +172,21 @@ def test_failures_and_missing_cases_are_listed_with_their_reasons(run):
     assert "failures 2" in text and "1 truth or prediction without a counterpart" in text
 
 
+def test_many_truths_that_were_not_predicted_are_one_line(run):
+    """As after a prediction of the test part alone."""
+    missing = [{"tool": "t", "case": f"p{n}", "reason": f"truth/p{n}.nii has no prediction"} for n in range(64)]
+    run.evaluation["missing"] = [*missing, {"tool": "t", "case": "stray", "reason": "out/stray.nii has no truth"}]
+    text = words(run.write())
+    assert "64 truths have no prediction, e.g. p0, as after" in text and "p63" not in text
+    assert "1 truth or prediction without a counterpart" in text and "stray out/stray.nii has no truth" in text
+    assert len(json.loads((run.out / "report.json").read_text())["missing"]) == 65
+    run.evaluation["missing"] = missing[:10]
+    text = words(run.write())
+    assert "truths have no prediction" not in text and "p9 truth/p9.nii has no prediction" in text
+    run.evaluation["missing"] = missing
+    assert "without a counterpart" not in words(run.write())
+
+
 def test_a_run_of_failures_only_is_reported(tmp_path):
     content = {"cases": [], "failures": [{"scan": "a.nii", "reason": "is empty"}], "classes": ["background", "LV"]}
     (tmp_path / "predictions.json").write_text(json.dumps(content))

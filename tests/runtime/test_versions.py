@@ -69,15 +69,15 @@ def test_a_run_starts_with_the_warning(installed, caplog, monkeypatch):
     assert not caplog.text
 
 
-def test_the_floors_are_those_of_the_requirements_and_of_the_readme():
+def test_the_floors_are_those_of_the_requirements_and_of_the_installation_page():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     required = setup["options"]["install_requires"]
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs" / "install.md").read_text(encoding="utf-8").split())
     for package, floor in versions.FLOORS.items():
         (line,) = (line for line in required.splitlines() if line.startswith(package))
         assert f">={floor}" in line
-        assert f"{package} {floor}" in readme.replace("MONAI", "monai")
+        assert f"{package} {floor}" in page.replace("MONAI", "monai")
     metadata = json.loads((ROOT / "bundles/semicycle/configs/metadata.json").read_text(encoding="utf-8"))
     for package, key in (("monai", "monai_version"), ("torch", "pytorch_version")):
         assert not versions._old(package, metadata[key])

@@ -1,0 +1,61 @@
+"""Which case of a training run belongs to which patient: patients.json, beside the run's split.json.
+
+A prediction does not know the expression by which a training found the patients of its images. The names of the cases
+lead to the same patients, and no expression of a stranger is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from acdc_semicycle.datasets.records import Record
+from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import read_json, write_text
+
+PATIENTS = "patients.json"
+
+
+def save(records: Iterable[Record], path: Path) -> None:
+    """Write the patient of each image's case; of a cine the whole is the case, not its frames."""
+    patients = {}
+    for record in records:
+        case = record.case
+        if record.frame is not None:
+            case = case.removesuffix(f"_frame{record.frame + 1:02d}")
+        patients[case] = record.patient
+    write_text(path, json.dumps(patients, indent=1) + "\n")
+
+
+def load(split: str | Path | None) -> dict[str, str]:
+    """The patient of each case of the training run whose split.json this is; empty where the run kept none.
+
+    Raises:
+        InputError: the file beside ``split`` is damaged.
+    """
+    if split is None:
+        return {}
+    path = Path(split).with_name(PATIENTS)
+    if not path.is_file():
+        return {}
+    patients = read_json(path)
+    if not all(isinstance(patient, str) and patient for patient in patients.values()):
+        raise InputError(f"{path} is damaged (a patient is no name): restore it, or train again")
+    return patients
+
+
+def patient_of(patients: Mapping[str, str], folder: Path, name: str) -> str | None:
+    """The patient of an image by its name without the suffix; None where the training had no such case.
+
+    A case is a name relative to the folder that the training was given, so the longest end of the path counts.
+    """
+    if not patients:
+        return None
+    parts = (*Path(os.path.abspath(folder)).parts[1:], name)
+    for start in range(len(parts)):
+        case = "/".join(parts[start:])
+        if case in patients:
+            return patients[case]
+    return None
