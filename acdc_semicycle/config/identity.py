@@ -32,7 +32,7 @@ PATIENTS = {
 }
 # How long: a run may be given more epochs, and a schedule that reaches to their end.
 EPOCHS = {
-    *("minutes", "epochs", "constant_epochs", "steps", "val_interval"),
+    *("minutes", "schedule", "epochs", "constant_epochs", "steps", "val_interval"),
     *("train::trainer::max_epochs", "train::handlers::0::interval"),
 }
 # The machine, how numbers are computed on it, and by how many processes.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acdc_semicycle.config.parser import calling_parser
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json, write_text
 
@@ -27,11 +29,13 @@ def fit_to_minutes(parser: ConfigParser) -> None:
     A training that continues keeps the epochs of its first start.
 
     Raises:
-        InputError: not even an epoch fits, or the run cannot be measured.
+        InputError: not even an epoch fits, or the run cannot be measured, as one of several processes cannot.
     """
     minutes = parser.get_parsed_content("minutes")
     if minutes is None:
         return
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError(f"minutes is {minutes:g}, and torchrun started several processes: give epochs")
     path = Path(str(parser.get_parsed_content("output_dir"))) / FILE
     stored = read_json(path) if path.is_file() else {}
     if stored.get("minutes") == minutes and isinstance(stored.get("epochs"), int):
@@ -45,8 +49,16 @@ def fit_to_minutes(parser: ConfigParser) -> None:
     epochs = epochs_within(left, measured, minutes)
     step = measured["step_seconds"]
     log.info("%g minutes: %d epochs of %d steps, %.2f s a step", minutes, epochs, measured["epoch_steps"], step)
-    write_text(path, json.dumps({"minutes": minutes, "epochs": epochs, "measured": measured}, indent=1) + "\n")
+    parser["schedule"] = {"minutes": minutes, "epochs": epochs, "measured": measured}
     parser["epochs"] = epochs
+
+
+def save(folder: Path) -> None:
+    """Write what was measured for the configuration that is being run, if it was, for its next start."""
+    parser = calling_parser()
+    schedule = parser.get("schedule") if parser else None
+    if schedule:
+        write_text(folder / FILE, json.dumps(schedule, indent=1) + "\n")
 
 
 def epochs_within(seconds: float | int, measured: dict[str, Any], minutes: float | int) -> int:

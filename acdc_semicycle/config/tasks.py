@@ -12,6 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.config import sizing
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets import case_patients, phantom
 from acdc_semicycle.datasets.records import Record
@@ -35,6 +36,8 @@ def claim(
     checkpoints.check()
     report.check()
     split.save(Path(str(output_dir)) / "split.json")
+    if distributed.rank() == 0:
+        sizing.save(Path(str(output_dir)))
     if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
         case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
 
@@ -116,7 +119,7 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
     teacher, times = trainer.objective.T, []
     for part in (0.0, 0.5, 1.0) if teacher is not None else (0.0,):
         if teacher is not None:
-            teacher.steps.fill_(int(part * epoch_steps * epochs))
+            teacher.steps = int(part * epoch_steps * epochs)
         times.append(statistics.median(_seconds(trainer._iteration, trainer, next(batches)) for _ in range(steps)))
     validation = 0.0
     if images := evaluator.state.epoch_length:

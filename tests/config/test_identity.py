@@ -213,6 +213,7 @@ def test_nothing_is_made_for_it(monkeypatch):
 def test_every_key_that_may_differ_is_one():
     parser = ConfigParser(TRAIN)
     foreign = {"imports", "_meta_", "images", "masks", "patient", "evaluating", "finalize"}
+    foreign |= {"schedule"}  # what minutes led to, put there when the run begins
     foreign |= {"data_root"}  # of bundles that were exported before 0.2
     foreign |= {f"validate::inferer::{name}" for name in signature(SlidingWindowInferer).parameters}
     unknown = []

@@ -34,6 +34,27 @@ def parser_of(folder: Path, minutes: float | int | None) -> ConfigParser:
     return ConfigParser({"minutes": minutes, "output_dir": str(folder), "epochs": 7})
 
 
+def begun(folder: Path, minutes: int, monkeypatch) -> ConfigParser:
+    """The configuration of a training that has begun, and so has claimed its folder."""
+    parser = parser_of(folder, minutes)
+    sizing.fit_to_minutes(parser)
+    monkeypatch.setattr(sizing, "calling_parser", lambda: parser)
+    sizing.save(folder)
+    return parser
+
+
+def test_nothing_is_written_before_the_folder_is_claimed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizing, "_measured", lambda: MEASURED)
+    sizing.fit_to_minutes(parser_of(tmp_path, 10))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_of_several_processes_does_not_measure(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="minutes is 10, and torchrun started several processes: give epochs"):
+        sizing.fit_to_minutes(parser_of(tmp_path, 10))
+
+
 def test_without_minutes_nothing_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(sizing, "_measured", lambda: pytest.fail("it measured"))
     parser = parser_of(tmp_path, None)
@@ -43,15 +64,11 @@ def test_without_minutes_nothing_is_measured(tmp_path, monkeypatch):
 
 def test_a_training_that_continues_keeps_its_epochs_and_other_minutes_are_measured_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(sizing, "_measured", lambda: MEASURED)
-    first = parser_of(tmp_path, 10)
-    sizing.fit_to_minutes(first)
+    first = begun(tmp_path, 10, monkeypatch)
     assert first["epochs"] == 9
     monkeypatch.setattr(sizing, "_measured", lambda: MEASURED | {"step_seconds": 5.0})
-    again, other = parser_of(tmp_path, 10), parser_of(tmp_path, 20)
-    sizing.fit_to_minutes(again)
-    assert again["epochs"] == 9
-    sizing.fit_to_minutes(other)
-    assert other["epochs"] == 2
+    assert begun(tmp_path, 10, monkeypatch)["epochs"] == 9
+    assert begun(tmp_path, 20, monkeypatch)["epochs"] == 2
     assert json.loads((tmp_path / "schedule.json").read_text())["epochs"] == 2
 
 
