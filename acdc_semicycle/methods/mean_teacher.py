@@ -46,5 +46,5 @@ class MeanTeacher(Objective):
 
     def _ramp(self) -> float:
         """The consistency's share of its weight after so many steps."""
-        progress = min(1.0, int(self.T.steps) / max(1, self.ramp_steps))
+        progress = min(1.0, self.T.steps / max(1, self.ramp_steps))
         return exp(-5 * (1 - progress) ** 2)

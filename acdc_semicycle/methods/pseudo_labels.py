@@ -47,7 +47,7 @@ class PseudoLabels(Objective):
         self.cutmix, self.threshold = cutmix, threshold
 
     def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
-        steps = int(self.T.steps)
+        steps = self.T.steps
         if steps < self.start:
             logits = self.G_IS(batch.x)
             loss = self.labelled_loss(logits, batch.y)

@@ -24,13 +24,11 @@ class Teacher(nn.Module):
         decay: the largest d.
     """
 
-    steps: torch.Tensor
-
     def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
         super().__init__()
         self.decay = decay
         self.network = deepcopy(student).requires_grad_(False)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.steps = 0  # not a tensor: reading it from a GPU would make each step wait
         self.eval()
 
     def train(self, mode: bool = True) -> Teacher:
@@ -46,8 +44,16 @@ class Teacher(nn.Module):
     def update(self, student: nn.Module) -> None:
         """Move towards the student's weights; call it once after each of its steps."""
         self.steps += 1
-        decay = min(1 - 1 / (int(self.steps) + 1), self.decay)
+        decay = min(1 - 1 / (self.steps + 1), self.decay)
         for mean, weight in zip(self.network.parameters(), student.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
         for kept, value in zip(self.network.buffers(), student.buffers(), strict=True):
             kept.copy_(value)
+
+    def get_extra_state(self) -> int:
+        """The steps so far."""
+        return self.steps
+
+    def set_extra_state(self, state: int) -> None:
+        """Continue after so many steps."""
+        self.steps = state
