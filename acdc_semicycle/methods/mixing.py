@@ -1,4 +1,7 @@
-"""Boxes of one image put into another, and of its mask with it: CutMix (Yun et al. 2019)."""
+"""Boxes of one image put into another, and of its mask with it: CutMix (Yun et al. 2019).
+
+MONAI's ``CutMix`` puts the boxes of a batch at one corner, and draws from a random state that no checkpoint keeps.
+"""
 
 from __future__ import annotations
 
