@@ -16,6 +16,7 @@ from monai.bundle import scripts
 from acdc_semicycle import __version__, cli
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.config import startup
+from acdc_semicycle.config.command import TRUSTED
 from acdc_semicycle.evaluation import compare
 from acdc_semicycle.methods.networks import ResidualGenerator
 
@@ -33,7 +34,7 @@ def semicycle(monkeypatch):
     def become(path, command):
         raise Became(*command)
 
-    monkeypatch.setattr(cli.os, "execv", become)
+    monkeypatch.setattr(os, "execv", become)
     monkeypatch.setenv("PYTHONWARNINGS", "")  # is put back as it was afterwards
     monkeypatch.chdir(ROOT)
 
@@ -65,12 +66,12 @@ def test_monais_warning_of_code_is_left_out_for_this_packages_own_configurations
     assert os.environ["PYTHONWARNINGS"] == ""
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     semicycle("train", "small")
-    assert os.environ["PYTHONWARNINGS"] == f"default,{cli.TRUSTED}"
+    assert os.environ["PYTHONWARNINGS"] == f"default,{TRUSTED}"
 
 
 def test_the_warning_that_is_left_out_is_monais_and_no_other(monkeypatch):
     code = "import warnings; warnings.warn('parsing config_file [a]: any value'); warnings.warn('other')"
-    environment = os.environ | {"PYTHONWARNINGS": cli.TRUSTED}
+    environment = os.environ | {"PYTHONWARNINGS": TRUSTED}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "parsing" not in done.stderr and "other" in done.stderr
     source = Path(inspect.getsourcefile(scripts)).read_text()

@@ -14,6 +14,7 @@ import pytest
 from documents import CONTRIBUTING, NOT_PROSE, PAGES, README, ROOT, name_of
 
 from acdc_semicycle import __version__, cli
+from acdc_semicycle.config import command as bundle_command
 from acdc_semicycle.config import locations
 from acdc_semicycle.config import overlays as overlay_files
 from acdc_semicycle.experiments import command as table_command
@@ -40,11 +41,11 @@ def understood(monkeypatch, tmp_path):
         _, more = parse(parser, words, namespace)
         if more and "predict" not in parser.prog:
             parser.error(f"unrecognized arguments: {' '.join(more)}")
-        check_keys("inference.json", [f"--{key}" for key in cli._options(more, cli.SWITCHES)])
+        check_keys("inference.json", [f"--{key}" for key in bundle_command.settings_of(more, cli.SWITCHES)])
         raise Parsed
 
     def check(run_id, files, options):
-        cli._announce(run_id, files, options)
+        bundle_command._announce(run_id, files, options)
         check_keys("train.json", options, files)
         raise Parsed
 

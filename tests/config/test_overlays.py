@@ -1,6 +1,7 @@
 """What a command says to an overlay that cannot be read, and to a key that no section has."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "bundles" / "semicycle" / "configs"
 
 def said(monkeypatch, capsys, *arguments) -> str:
     """The one line that a refused command prints before it becomes another program."""
-    monkeypatch.setattr(cli.os, "execv", lambda *_: pytest.fail("the command was run"))
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("the command was run"))
     monkeypatch.setattr(sys, "argv", ["semicycle", *map(str, arguments)])
     assert cli.main() == 2
     shown = capsys.readouterr()

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 from predicting import OBLIQUE, ROOT, cine, made, manifest_of, run, volume
 
-from acdc_semicycle import cli
 from acdc_semicycle.artifacts.card import CARD
+from acdc_semicycle.config import command
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.runtime.errors import InputError
@@ -193,7 +193,7 @@ def test_a_file_may_be_called_as_it_likes(tmp_path, model, name, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["semicycle", "predict", str(tmp_path / "in"), "-o", str(tmp_path / "$out")])
     volume(tmp_path / "in" / name / f"{name}.nii")
     paths = {"input": [tmp_path / "in"], "output_dir": tmp_path / "$out", "checkpoint": model}
-    cli.run_here(None, ["inference.json"], paths, {})
+    command.run_here(None, ["inference.json"], paths, {})
     assert made(tmp_path / "$out") == [f"{name}/{name}_seg.nii.gz"]
 
 

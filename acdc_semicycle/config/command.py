@@ -1,0 +1,100 @@
+"""The command that runs the bundle: printed, and then run in this process or in its place."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from acdc_semicycle.config.locations import folder, is_shipped, misread
+from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.overlays import check_sections
+
+# MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
+TRUSTED = "ignore:parsing config_file:UserWarning"
+
+
+def settings_of(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, Any]:
+    """``--KEY VALUE`` and ``--KEY=VALUE`` as the bundle's command line reads them.
+
+    Raises:
+        ValueError: names the word that is neither, and the nearest of the ``switches``, which have no value.
+    """
+    values = {}
+    for option in options_of(arguments):
+        if option.key is None or option.value is None or option.value.startswith("--"):
+            raise ValueError(_not_understood(option.word if option.key is None else f"--{option.key}", switches))
+        values[option.key] = _value(option.value)
+    return values
+
+
+def _not_understood(word: str, switches: Iterable[str]) -> str:
+    """What is wrong with a word that is no option with a value: perhaps a misspelt switch."""
+    near = get_close_matches(word.removeprefix("--"), switches, 1)
+    hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
+    return f"{word!r} is not understood: {hint}"
+
+
+def _value(text: str) -> Any:
+    """A value as JSON or Python writes it, else the text."""
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError):
+            return read(text)
+    return text
+
+
+def run_here(run_id: str | None, files: list[str], paths: dict[str, Any], options: dict[str, Any]) -> int:
+    """Run the bundle in this process, its command printed first.
+
+    Files that the user names reach the configuration as paths, which MONAI leaves as they are. In text, MONAI would
+    read a ``$`` or an ``@`` of a name as its own.
+    """
+    words = [f"--{key}={_text(value)}" for key, value in (paths | options).items()]
+    config_files = _announce(run_id, files, words)[0]
+    gc.disable()  # imports make no garbage, and looking for it takes a fifth of their time
+    from acdc_semicycle.config.startup import run
+
+    gc.enable()
+    run(config_files, paths | options, run_id)
+    return 0
+
+
+def _text(value: Any) -> str:
+    """A value as the printed command shows it."""
+    if isinstance(value, list):
+        return str(value[0]) if len(value) == 1 else str([str(item) for item in value])
+    return str(value)
+
+
+def become(run_id: str, files: list[str], options: list[str]) -> int:
+    """Replace this process by the bundle's command; run it here where MONAI would take a path for code."""
+    names = [option.key for option in options_of(options) if misread(option)]
+    if names:
+        settings = settings_of(options)
+        paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
+        return run_here(run_id, files, paths, settings)
+    config_files, command = _announce(run_id, files, options)
+    if all(map(is_shipped, config_files)):
+        filters = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), TRUSTED]
+        os.environ["PYTHONWARNINGS"] = ",".join(filters)
+    os.execv(sys.executable, [sys.executable, *command[1:]])
+
+
+def _announce(run_id: str | None, files: list[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """Print the bundle's command; the paths of its configuration's files, and its words."""
+    configs = folder("bundles/semicycle") / "configs"
+    paths = [str(configs / file) if (configs / file).is_file() else file for file in files]
+    check_sections(paths, options)
+    config_file = paths[0] if len(paths) == 1 else json.dumps(paths)
+    command = ["python", "-m", "monai.bundle", "run", *([run_id] if run_id else []), "--config_file", config_file]
+    command += options
+    print(shlex.join(command), flush=True)
+    return paths, command
