@@ -30,6 +30,7 @@ from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.network_description import build as build_network
 from acdc_semicycle.methods.schedules import linear_decay, poly_decay
 from acdc_semicycle.runtime import distributed
+from acdc_semicycle.training.trainer import bf16_is_fast
 
 __all__ = [
     "BY_SLICE",
@@ -37,6 +38,7 @@ __all__ = [
     "ImagePool",
     "acdc",
     "begin",
+    "bf16_is_fast",
     "build_image_generator",
     "build_network",
     "bundle_root",

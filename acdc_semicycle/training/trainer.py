@@ -46,6 +46,14 @@ def gradient_scaler(device: str | torch.device, amp: bool, amp_kwargs: Mapping[s
     return torch.amp.GradScaler(torch.device(device).type, enabled=enabled)
 
 
+def bf16_is_fast(device: str | torch.device) -> bool:
+    """Whether the device computes in bf16 by itself: a GPU of 2020 or later, a CPU with AVX512-BF16 or AMX."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.10 and later
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 class SemiCycleTrainer(SupervisedTrainer):
     """Trains an objective's generators, then its discriminators, once a batch.
 
