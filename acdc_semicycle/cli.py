@@ -209,7 +209,7 @@ def table(arguments: list[str]) -> int:
 
 
 SWITCHES = {
-    "flips": "mean over the slices' mirror images: four times the work",
+    "flips": "mean over the slices' mirror images, on by default where they were trained on: four times the work",
     "cycle": "paint each scan back and compare, on by default: three times the work of the network",
     "largest": "keep the largest component of each structure, on by default for hearts",
     "holes": "fill what a slice's structures enclose",

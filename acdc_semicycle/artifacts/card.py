@@ -5,6 +5,7 @@
     in_channels      of an image: 1 grey, 3 colours
     image_size       rows and columns of a prepared slice
     window           rows and columns of the windows of it that the network sees, or null for whole slices
+    flips            whether it was trained on mirror images, of rows and of columns; null where that is not known
     intensity_range  what becomes -1 and 1, or null for each volume's percentiles
     classes, colours names and RGB of the classes, background first
     pictures         whether it was trained on pictures instead of scans
@@ -25,6 +26,7 @@ CARD: dict[str, Any] = {  # the paper's
     "in_channels": 1,
     "image_size": [200, 200],
     "window": None,
+    "flips": None,
     "intensity_range": None,
     "pictures": False,
     "colours": None,
@@ -70,6 +72,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "dropout": ("a number below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "image_size": ("rows and columns", lambda value: _is_list_of(value, _is_size, 2)),
     "window": ("rows and columns or null", lambda value: value is None or _is_list_of(value, _is_size, 2)),
+    "flips": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
     "intensity_range": ("a lowest and a highest number, or null", lambda value: value is None or _is_range(value)),
     "classes": ("a list of names", _are_classes),
     "pictures": ("true or false", lambda value: isinstance(value, bool)),

@@ -15,6 +15,7 @@ HOMES = {
     "ScaleImaged": "transforms",
     "Slices": "slices",
     "Windows": "windows",
+    "mirrored": "windows",
     "read": "slices",
     "split": "splits",
 }

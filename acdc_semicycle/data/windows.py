@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from acdc_semicycle.data.appearance import Appearance, standardised
-from acdc_semicycle.data.augment import affine_grid, sampled
+from acdc_semicycle.data.augment import Augment, affine_grid, sampled
 from acdc_semicycle.data.slice_records import unpacked
 
 BETWEEN_POINTS = 32  # pixels of a window between the points that an elastic change moves
@@ -132,6 +132,11 @@ class Windows:
         centre = np.where(whole, (full - 1) / 2, centre)
         sides = np.where(whole, full, size)
         return centre + self.shift * sides * (2 * draws[:, 3:5] - 1), sides
+
+
+def mirrored(augment: Augment | Windows) -> bool:
+    """Whether a network trained with it knows slices in both orders of rows, and in both of columns."""
+    return all(probability > 0 for probability in augment.flips)
 
 
 class Finder:

@@ -46,6 +46,8 @@ def run(
         settings: all that decides what the label maps are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
     """
+    if settings["flips"] and model.card["flips"] is False:
+        raise InputError(f"{model.path} was not trained on mirror images, and would segment them badly: omit --flips")
     _load_weights(network, image_generator, model)
     _claim(scans.folder)
     _log_network(model, len(scans.listed))

@@ -37,6 +37,21 @@ def test_a_scan_of_one_number_in_all_voxels_is_left_out(value, tmp_path, model):
     assert "scan.nii.gz is constant" in str(caught.value.__cause__) and made(tmp_path / "out") == []
 
 
+def test_mirror_images_are_refused_for_a_network_that_was_not_trained_on_them(tmp_path, model):
+    card = json.loads(model.with_suffix(".json").read_text())
+    for flips, words in ((False, "was not trained on mirror images"), (None, None), (True, None)):
+        model.with_suffix(".json").write_text(json.dumps(card | {"flips": flips}))
+        if words:
+            with pytest.raises(RuntimeError) as caught:
+                run(volume(tmp_path / "scan.nii.gz"), tmp_path / "out", model, flips=True)
+            assert any(words in str(cause) for cause in causes(caught.value))
+            assert not (tmp_path / "out").exists()
+        else:
+            run(volume(tmp_path / "scan.nii.gz"), tmp_path / str(flips), model, flips=True)
+    run(volume(tmp_path / "scan.nii.gz"), tmp_path / "default", model)
+    assert json.loads((tmp_path / "default" / "predictions.json").read_text())["settings"]["flips"] is True
+
+
 def test_a_device_that_is_not_there_is_named_before_any_work(tmp_path, model):
     scan = volume(tmp_path / "scan.nii.gz")
     with pytest.raises(RuntimeError) as caught:
