@@ -109,9 +109,14 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("split_unit", "what is split: `patient`, or `slice` as in the published code"),
         Setting("validation", "fraction of the patients with masks; at least one patient"),
         Setting("test", "the same; 0 for none. Not for data sets with a testing part of their own"),
-        Setting("train_list", "a file with a patient a line, in place of fractions; with `validation_list`"),
-        Setting("validation_list", "the same"),
+        Setting("train_list", "a file with a patient a line, in place of fractions"),
+        Setting("validation_list", "the same, beside `train_list`; null: nobody is validated, and `keep` is `last`"),
         Setting("test_list", "the same"),
+        Setting(
+            "split::spare",
+            "with fewer patients with masks than these, all are trained on: nobody is left to validate or to test",
+            "0; `5` with `few`",
+        ),
         Setting("seed", "of the split, the weights, the order and the augmentation", rule=SEED),
         Setting("classes", "names, the background first", "those of ACDC; none with your own data: give them"),
         Setting("colours", "red, green, blue of each class", "those of ACDC"),
@@ -131,6 +136,12 @@ SECTIONS: dict[str, list[Setting]] = {
             "window",
             "rows and columns of windows of a slice that the networks see (`train::augment` gives them); null: whole"
             " slices",
+        ),
+        Setting(
+            "flips",
+            "whether validation and reports average over a slice's mirror images: four times the work",
+            "true where `train::augment::flips` has both",
+            rule=SWITCH,
         ),
         Setting("check", "the parts whose files are checked before a training; `[]` for none", rule=LIST_OF_PARTS),
         Setting(

@@ -7,6 +7,7 @@ import logging
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -31,10 +32,12 @@ def claim(
 
     The split is written, and of ``data`` the patient of each case, by which a prediction finds the parts of the split.
     """
-    report.check_validation()
+    if split.validation or checkpoints.keep == "best":
+        report.check_validation()
     checkpoints.claim()
     checkpoints.check()
-    report.check()
+    if split.validation:
+        report.check()
     split.save(Path(str(output_dir)) / "split.json")
     if distributed.rank() == 0:
         sizing.save(Path(str(output_dir)))
@@ -43,10 +46,21 @@ def claim(
 
 
 def train(trainer: Any, checkpoints: Any, report: Any) -> None:
-    """Train, from the last checkpoint if there is one, and report on the network that was kept."""
+    """Train, from the last checkpoint if there is one, and report on the network that was kept.
+
+    The last line printed is the report's path; where nobody is validated, the network's.
+    """
+    validated = len(report.evaluator.data_loader.dataset) > 0
     checkpoints.attach(trainer)
-    trainer.run()
-    report.write()
+    with warnings.catch_warnings():
+        if not validated:
+            warnings.filterwarnings("ignore", "`dataloader` is empty")  # as the user knows
+        trainer.run()
+    if validated:
+        report.write()
+    elif distributed.rank() == 0:
+        log.warning("nobody was left to validate: how good this network is was not measured")
+        print(checkpoints.best.file, flush=True)
 
 
 def in_order(parts: Mapping[str, Any] | Sequence[Any]) -> list[Any]:

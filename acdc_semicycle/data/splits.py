@@ -103,6 +103,7 @@ def split(
     train_list: str | Path | None = None,
     validation_list: str | Path | None = None,
     test_list: str | Path | None = None,
+    spare: int = 0,
 ) -> Split:
     """Split a data set by patient.
 
@@ -115,17 +116,20 @@ def split(
             is an int: 1.0 is everybody, 1 one patient.
         validation, test: fractions of all patients with masks; at least one patient, where they are not 0.
         train_list, validation_list, test_list: files with a patient a line. With ``train_list`` the file's own
-            order decides who is labelled; without ``test_list`` the data set's own testing part is the test.
+            order decides who is labelled; without ``validation_list`` nobody is validated, and without ``test_list``
+            the data set's own testing part is the test.
+        spare: with fewer patients with masks than these, all are trained on, whatever ``validation`` and ``test`` are.
 
     Raises:
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
-            parts, one of the data set's testing part to train on or to validate, an empty labelled or validation part.
+            parts, one of the data set's testing part to train on or to validate, an empty labelled part.
     """
-    _check_lists(train_list, validation_list, test_list)
-    if train_list and validation_list:
+    if train_list:
         parts = _listed(records, train_list, validation_list, test_list)
+    elif validation_list or test_list:
+        raise InputError("validation_list or test_list is given without train_list: give it, too, or no list")
     else:
-        parts = _drawn(records, validation, test, seed)
+        parts = _drawn(records, validation, test, seed, spare)
     without_mask = _without_mask(records)
     _warn_of_partial(records, without_mask)
     labelled_patients = _labelled([patient for patient in parts.train if patient not in without_mask], labelled)
@@ -135,14 +139,6 @@ def split(
     result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(parts.validation), tuple(parts.test))
     _check(result)
     return result
-
-
-def _check_lists(
-    train_list: str | Path | None, validation_list: str | Path | None, test_list: str | Path | None
-) -> None:
-    """Refuse some of the lists without the others."""
-    if bool(train_list) != bool(validation_list) or (test_list and not train_list):
-        raise InputError("train_list and validation_list go together, test_list with both: give the lists, or none")
 
 
 class _Parts(NamedTuple):
@@ -156,13 +152,14 @@ class _Parts(NamedTuple):
 def _listed(
     records: Sequence[Record],
     train_list: str | Path,
-    validation_list: str | Path,
+    validation_list: str | Path | None,
     test_list: str | Path | None,
 ) -> _Parts:
     """The parts that files list; without a list of test patients the data set's own testing part is the test."""
     everyone = sorted({record.patient for record in records})
     held_out, without_mask = _held_out(records), _without_mask(records)
-    train, validation = _read(train_list, everyone), _read(validation_list, everyone)
+    train = _read(train_list, everyone)
+    validation = _read(validation_list, everyone) if validation_list else []
     for path, patients in ((train_list, train), (validation_list, validation)):
         forbidden = sorted(set(patients) & held_out)
         if forbidden:
@@ -172,12 +169,17 @@ def _listed(
     return _Parts(train, validation, test)
 
 
-def _drawn(records: Sequence[Record], validation: float | int, test: float | int, seed: int) -> _Parts:
+def _drawn(records: Sequence[Record], validation: float | int, test: float | int, seed: int, spare: int) -> _Parts:
     """The parts that a seed draws of the patients with masks; those without are trained on, as the last."""
     held_out, without_mask = _held_out(records), _without_mask(records)
     everyone = sorted({record.patient for record in records})
     pool = [patient for patient in everyone if patient not in held_out | without_mask]
     random.Random(seed).shuffle(pool)
+    if 0 < len(pool) < spare:
+        log.info(
+            "%s with masks: all are trained on, and nobody is left to validate or to test", many(len(pool), "patient")
+        )
+        validation = test = 0
     own_test = sorted(held_out - without_mask)
     validation_count = _count("validation", validation, pool)
     test_count = 0 if own_test else _count("test", test, pool)
@@ -277,18 +279,26 @@ def _check(result: Split) -> None:
             if patient in seen:
                 raise InputError(f"{patient} is in {seen[patient]} and {part}: each patient belongs to one list, once")
             seen[patient] = part
-    for part in ("labelled", "validation"):
-        if not parts[part]:
-            raise InputError(
-                f"no {part} patient is left of {len(seen)}: give more patients with masks, or other fractions"
-                " (--labelled, --validation, --test)"
-            )
+    if not result.labelled:
+        raise InputError(
+            f"no labelled patient is left of {len(seen)}: give more patients with masks, or other fractions"
+            " (--labelled, --validation, --test)"
+        )
 
 
 def scored(split: Split) -> str:
-    """The part to be evaluated: the test patients; without any, and with a warning, the validation patients."""
+    """The part to be evaluated: the test patients; without any, and with a warning, the validation patients.
+
+    Raises:
+        InputError: there are neither.
+    """
     if split.test:
         return "test"
+    if not split.validation:
+        raise InputError(
+            "this run's split has neither test nor validation patients: evaluate label maps of others"
+            " (semicycle predict, semicycle evaluate --pred ... --truth ...)"
+        )
     log.warning(
         "this run's split has no test patients: its validation patients, on whom the epoch was chosen, are evaluated"
         " again, and their report is replaced; a training with --test, or with lists, has test patients"

@@ -112,7 +112,9 @@ class Report:
         loader: Any = self.evaluator.data_loader
         dataset = loader.dataset
         if not distributed.largest(len(dataset)):
-            raise InputError("the split has no validation patients: no epoch could be chosen, give some")
+            raise InputError(
+                "the split has no validation patients: no epoch could be chosen, give some, or --keep last"
+            )
         if self.main in SCORES and not distributed.largest(self._has_structures(dataset)):
             structures = ", ".join(structures_of(self.classes))
             raise InputError(

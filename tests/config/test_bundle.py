@@ -97,6 +97,28 @@ def test_a_training_that_could_keep_no_network_is_refused_before_its_first_step(
     parts = {"labelled": "$('patient001',)", "unlabelled": "$('patient002',)", "validation": "$()", "test": "$()"}
     split = {"split": {"_target_": "acdc_semicycle.data.splits.Split", **parts}}
     assert "the split has no validation patients" in refusal(phantom_dir, **split)
+    assert "no epoch could be chosen, give some, or --keep last" in refusal(phantom_dir, validation=0.0)
+
+
+def test_a_training_may_validate_nobody_and_then_keeps_its_last_network(tmp_path, phantom_dir, capsys, caplog):
+    train(tmp_path / "run", dataset_dir=str(phantom_dir), validation=0.0, keep="last", epochs=2)
+    network = tmp_path / "run" / "models" / "model.pt"
+    assert capsys.readouterr().out.splitlines()[-1] == str(network)
+    assert "nobody was left to validate" in caplog.text
+    card = json.loads(network.with_suffix(".json").read_text())
+    assert (card["epoch"], card["validation"]) == (2, {})
+    assert not (tmp_path / "run" / "validation").exists()
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert split["validation"] == [] and len(split["test"]) == 2
+    train(tmp_path / "run", dataset_dir=str(phantom_dir), validation=0.0, keep="last", epochs=2)  # complete
+
+
+@pytest.mark.parametrize(("flips", "averaged"), [([0.5, 0.5], True), ([0.5, 0.0], False), ([0.0, 0.0], False)])
+def test_a_network_trained_on_mirror_images_averages_over_them(tmp_path, phantom_dir, flips, averaged):
+    flow = workflow(dataset_dir=str(phantom_dir), output_dir=str(tmp_path), **TINY, **{"train::augment::flips": flips})
+    flow.initialize()
+    assert flow.parser.get_parsed_content("card")["flips"] is averaged
+    assert flow.parser.get_parsed_content("validate::inferer").flips is averaged
 
 
 def test_an_evaluation_of_no_patient_is_one_line(tmp_path, phantom_dir, capsys):
@@ -382,7 +404,8 @@ def test_a_key_of_ones_own_that_is_used_passes(tmp_path):
         ({"labelled": 1.5}, ["labelled", "(0, 1]"]),
         ({"labelled": -3}, ["labelled"]),
         ({"train_list": "absent.txt", "validation_list": "absent.txt"}, ["absent.txt"]),
-        ({"train_list": "absent.txt"}, ["train_list and validation_list go together"]),
+        ({"train_list": "absent.txt"}, ["absent.txt"]),
+        ({"validation_list": "absent.txt"}, ["validation_list or test_list is given without train_list"]),
         ({"batch_size": 1000}, ["batch_size", "number of slices"]),
         ({"dataset_dir": __file__}, ["is not a folder"]),
         ({"device": "cuda:77"}, ["device is 'cuda:77', which this machine does not have", "give cpu"]),

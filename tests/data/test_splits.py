@@ -140,16 +140,21 @@ def test_what_is_no_fraction_is_refused(fraction):
         plain("test", fraction, names(1, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("fractions", "part"),
-    [
-        ({"validation": 0.0}, "validation"),
-        ({"validation": 0.5, "test": 0.5}, "labelled"),
-    ],
-)
-def test_an_empty_part_is_refused(fractions, part):
-    with pytest.raises(InputError, match=f"no {part}.* patient is left of 40: give more patients"):
-        splits.split(FORTY, 0.2, **fractions)
+def test_a_training_without_labelled_patients_is_refused():
+    with pytest.raises(InputError, match="no labelled patient is left of 40: give more patients"):
+        splits.split(FORTY, 0.2, validation=0.5, test=0.5)
+
+
+def test_a_training_may_leave_nobody_to_validate():
+    result = splits.split(FORTY, 1.0, validation=0.0)
+    assert result.validation == () and len(result.labelled) == 32
+
+
+@pytest.mark.parametrize(("count", "counts"), [(1, [1, 3, 0, 0]), (4, [4, 3, 0, 0]), (5, [3, 3, 1, 1])])
+def test_of_fewer_patients_than_can_be_spared_all_are_trained_on(count, counts):
+    unlabelled = patients(range(10, 13), masks=(False, False))
+    result = splits.split(patients(range(count)) + unlabelled, 1.0, spare=5)
+    assert [len(getattr(result, part)) for part in PARTS] == counts
 
 
 @pytest.mark.parametrize(
@@ -307,9 +312,9 @@ def test_a_patient_without_a_mask_cannot_be_measured(tmp_path, blind):
         splits.split(FORTY + patients([41], masks=(True, False)), 1.0, **lists)
 
 
-def test_lists_without_a_validation_patient_are_refused(tmp_path):
-    with pytest.raises(InputError, match="go together"):
-        splits.split(FORTY, 1.0, train_list=listed(tmp_path / "t", 1, 2))
+def test_without_a_list_of_validation_patients_nobody_is_validated(tmp_path):
+    result = splits.split(FORTY, 1, train_list=listed(tmp_path / "t", 2, 1))
+    assert result == splits.Split(("patient002",), ("patient001",), (), ())
 
 
 @pytest.mark.parametrize("name", ["validation_list", "test_list"])
