@@ -20,6 +20,7 @@ from acdc_semicycle.runtime.files import replacing, write_text
 log = logging.getLogger("semicycle")
 
 FIRST_LINE = 30.0  # seconds until a line within an epoch, which may take hours
+DAY = 24 * 3600.0
 
 
 def terms_of(engine: Engine, names: Sequence[str]) -> torch.Tensor:
@@ -56,7 +57,7 @@ class TermsLog:
         self.sum: torch.Tensor | None = None
         self.steps = 0  # of the epoch that is not over
         self.started, self.epochs_since, self.steps_since = 0.0, 0, 0  # of this process
-        self.next_line = FIRST_LINE
+        self.next_line, self.advised = FIRST_LINE, False
         self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -107,6 +108,15 @@ class TermsLog:
             self.next_line = 2 * spent
             left = spent / self.steps_since * (length * (engine.state.max_epochs or 0) - engine.state.iteration)
             log.info("epoch %d, step %d/%d: %s left", engine.state.epoch, self.steps, length, clock(left))
+            self._advise(engine, left)
+
+    def _advise(self, engine: Engine, left: float) -> None:
+        """Name, once, the recipe that is made for a CPU, where this training would take days on one."""
+        if left > DAY and not self.advised and torch.device(engine.state.device or "cpu").type == "cpu":
+            self.advised = True
+            log.warning(
+                "%.0f days left: this is too much for a CPU, semicycle train few ... takes an evening", left / DAY
+            )
 
     def _report(self, engine: Engine) -> None:
         """Log, plot and store the means of an epoch, with the metrics if it was validated."""
@@ -170,6 +180,10 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Seconds as h:mm:ss, with the days before it where there are any."""
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    hours, minutes = divmod(minutes, 60)
+    days, hours_of_day = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours_of_day}:{minutes:02d}:{seconds:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
