@@ -23,7 +23,7 @@ from acdc_semicycle.data.augment import Augment, affine_grid, sampled
 from acdc_semicycle.data.slice_records import unpacked
 
 BETWEEN_POINTS = 32  # pixels of a window between the points that an elastic change moves
-DRAWS = 11  # numbers that decide the place and the shape of a window
+DRAWS = 12  # numbers that decide the place and the shape of a window
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Windows:
         size: rows and columns of a window.
         whole: share of windows that show the whole slice at the window's size.
         flips: probabilities of turning the order of rows and of columns round.
+        turns: probability of one, two or three quarter turns, each as often.
         rotate: radians.
         scale: of both sides, as the logarithm: 0.25 is 78 to 128 %.
         aspect: of height against width, as the logarithm of each.
@@ -50,6 +51,7 @@ class Windows:
     size: Sequence[int]
     whole: float | int = 0.0
     flips: Sequence[float | int] = (0.0, 0.0)
+    turns: float | int = 0.0
     rotate: float | int = 0.0
     scale: float | int = 0.0
     aspect: float | int = 0.0
@@ -65,7 +67,7 @@ class Windows:
     @property
     def geometry_settings(self) -> tuple[Any, ...]:
         """All that decides where a pixel comes from."""
-        amounts = (self.whole, self.rotate, self.scale, self.aspect, self.shift, self.elastic)
+        amounts = (self.whole, self.turns, self.rotate, self.scale, self.aspect, self.shift, self.elastic)
         return (*self.size, *self.flips, *amounts)
 
     def __call__(
@@ -95,7 +97,8 @@ class Windows:
         draws = np.array([generator.random(DRAWS) for generator in random])
         centre, sides = self._place(draws, boxes, image.shape[-2:])
         signed = 2 * draws - 1
-        angle = self.rotate * signed[:, 5]
+        quarters = np.where(draws[:, 11] < self.turns, 1 + np.floor(3 * draws[:, 11] / (self.turns or 1)), 0)
+        angle = self.rotate * signed[:, 5] + np.pi / 2 * quarters
         zoom = np.exp(self.scale * signed[:, 6])
         stretch = np.exp(self.aspect * signed[:, 7])
         mirror = np.where(draws[:, 8:10] < self.flips, -1.0, 1.0)

@@ -7,7 +7,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from torch import nn
 
 from acdc_semicycle.data.appearance import Appearance, standardised
-from acdc_semicycle.data.windows import DRAWS, Finder, Windows, label_boxes
+from acdc_semicycle.data.windows import DRAWS, Finder, Windows, label_boxes, mirrored
 
 SHAPE, SIZE = (60, 72), (24, 32)
 MOVES = {"rotate": 0.5, "scale": 0.25, "aspect": 0.1, "shift": 0.12}
@@ -38,6 +38,10 @@ def twin(picture: np.ndarray, draws: np.ndarray, settings: dict, box: tuple[int,
         centre, sides = (shape - 1) / 2, shape
     centre = centre + settings.get("shift", 0) * sides * (2 * draws[3:5] - 1)
     angle = settings.get("rotate", 0) * (2 * draws[5] - 1)
+    for share, quarter in ((1 / 3, 1), (2 / 3, 2), (1, 3)):
+        if draws[11] < settings.get("turns", 0) * share:
+            angle += quarter * np.pi / 2
+            break
     zoom = np.exp(settings.get("scale", 0) * (2 * draws[6] - 1))
     stretch = np.exp(settings.get("aspect", 0) * (2 * draws[7] - 1))
     pixel = sides / size * zoom * np.array([1 / stretch, stretch])  # of the window, in those of the slice
@@ -59,6 +63,8 @@ def plain(image: np.ndarray) -> np.ndarray:
         (MOVES, (20, 29, 30, 45)),
         (MOVES | {"flips": (1.0, 0.0)}, (20, 29, 30, 45)),
         (MOVES | {"flips": (0.0, 1.0)}, (0, 9, 60, 71)),  # over the edge
+        (MOVES | {"turns": 1.0}, (20, 29, 30, 45)),
+        (MOVES | {"turns": 0.6}, (20, 29, 30, 45)),
         (MOVES | {"whole": 1.0}, (20, 29, 30, 45)),
         (MOVES | {"whole": 0.5, "flips": (0.5, 0.5)}, (2, 50, 5, 66)),  # structures larger than a window
     ],
@@ -170,3 +176,20 @@ def test_boxes_of_masks_span_all_slices_of_a_volume():
     labels[4, 0, 2, 3] = 1
     boxes = label_boxes(labels, np.array([0, 0, 0, 1, 2]), 255)
     assert boxes.tolist() == [[4, 11, 3, 8], [0, 19, 0, 29], [2, 2, 3, 3]]
+
+
+def test_turns_are_quarters_each_as_often_and_never_mirror():
+    picture = rows(count=1, box=(20, 43, 25, 48))
+    corner = torch.zeros(1, 1, *SHAPE)
+    corner[..., 20:32, 25:31] = 1  # a quarter of the window, longer than wide
+    given = picture | {"image": corner, "label": corner.to(torch.uint8)}
+    square = Windows((24, 24), turns=0.75)
+    seen = [square(given, [0], number)["label"][0, 0].numpy() for number in range(200)]
+    plain_window = Windows((24, 24))(given, [0], 0)["label"][0, 0].numpy()
+    quarters = [np.rot90(plain_window, number) for number in range(4)]
+    counts = [sum(np.array_equal(window, quarter) for window in seen) for quarter in quarters]
+    assert sum(counts) == 200 and min(counts) > 30
+
+
+def test_a_network_knows_mirror_images_where_rows_and_columns_were_turned_round():
+    assert [mirrored(Windows(SIZE, flips=flips)) for flips in ((0.5, 0.1), (0.5, 0.0), (0, 0))] == [True, False, False]
