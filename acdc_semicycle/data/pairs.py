@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
@@ -17,6 +18,8 @@ from acdc_semicycle.data.windows import Finder, Windows
 from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.exports import exports
+
+log = logging.getLogger("semicycle")
 
 __getattr__ = exports("acdc_semicycle.data", {"read": "slices"})  # where it was before 0.2
 
@@ -118,6 +121,10 @@ class Pairs:
                 " add it there"
             )
         self.views = {name: self.views[name] for name in names}
+        if names and self.datasets["unlabelled"] is self.datasets["labelled"] and distributed.rank() == 0:
+            log.warning(
+                "no image is without a mask: the labelled ones stand in for the unlabelled, which gains nothing"
+            )
 
     def look_with(self, network: nn.Module) -> None:
         """Let this network find the structures in slices without masks, for windows around them."""

@@ -340,3 +340,9 @@ def _first(item: dict) -> dict:
     """One slice, as of a record that is one."""
     whole = volume(item)
     return whole | {key: whole[key][..., :1] for key in ("image", "label")}
+
+
+@pytest.mark.parametrize(("unlabelled", "views", "lines"), [((), ("u",), 1), ((3,), ("u",), 0), ((), (), 0)])
+def test_that_nothing_is_unlabelled_is_logged_where_a_method_asks_for_it(caplog, unlabelled, views, lines):
+    Pairs(slices(4, 5), slices(*unlabelled, mask=False), 3).select(views)
+    assert sum("no image is without a mask" in message for message in caplog.messages) == lines
