@@ -5,7 +5,8 @@
 The volumes are a phantom's, written for the purpose. Each form gives batches of image and mask, [B, 1, H, W]: MONAI's
 data sets through its DataLoader with the same fixed transforms and its own random ones, ours through ``Slices``. "The
 same work" is: flips of rows and of columns and a gain and an offset, each for half the slices ("light"), and in "full"
-rotation, scaling and shift of 80 % of the slices as well. That both prepare the same slices is checked.
+rotation, scaling and shift of 80 % of the slices as well; "windows of few" is all that ``configs/few.yaml`` does.
+That both prepare the same slices is checked.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ from monai.transforms import (
 from torch.utils.data import RandomSampler
 from tqdm import tqdm
 
+from acdc_semicycle.data.appearance import Appearance
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.slices import Slices, as_dicts
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
+from acdc_semicycle.data.windows import Windows
 from acdc_semicycle.datasets import acdc, phantom
 
 BOTH = ["image", "label"]
@@ -58,11 +61,13 @@ AFFINE = RandAffined(
     mode=["bilinear", "nearest"],
     padding_mode="border",
 )
-OURS: dict[str, Augment | None] = {
+FEW = {"whole": 0.3, "turns": 0.25, "rotate": 0.5, "scale": 0.25, "aspect": 0.1, "shift": 0.12, "elastic": 3.0}
+OURS: dict[str, Augment | Windows | None] = {
     "none": None,
     "light": Augment(flips=(0.5, 0.5), gain=0.2, offset=0.1),
     "full": Augment(flips=(0.5, 0.5), gain=0.2, offset=0.1, rotate=0.3, scale=0.15, shift=8),
     "full, elastic": Augment(flips=(0.5, 0.5), gain=0.2, offset=0.1, rotate=0.3, scale=0.15, shift=8, elastic=3),
+    "windows of few": Windows((128, 128), **FEW, appearance=Appearance()),
 }
 RANDOM: dict[str, list] = {"none": [], "light": LIGHT, "full": [*LIGHT, AFFINE]}
 
@@ -139,7 +144,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     records = acdc.records(folder / "data")
     transform, device, batch = prepared(given.size), given.device, given.batch
 
-    def store(augment: Augment | None = None) -> Slices:
+    def store(augment: Augment | Windows | None = None) -> Slices:
         return Slices(records, transform, cache_dir=folder / "cache", augment=augment)
 
     cold = seconds(store, device)
