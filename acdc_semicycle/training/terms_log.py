@@ -112,7 +112,8 @@ class TermsLog:
 
     def _advise(self, engine: Engine, left: float) -> None:
         """Name, once, the recipe that is made for a CPU, where this training would take days on one."""
-        if left > DAY and not self.advised and torch.device(engine.state.device or "cpu").type == "cpu":
+        state: Any = engine.state
+        if left > DAY and not self.advised and torch.device(state.device or "cpu").type == "cpu":
             self.advised = True
             log.warning(
                 "%.0f days left: this is too much for a CPU, semicycle train few ... takes an evening", left / DAY
