@@ -14,5 +14,6 @@ HOMES = {
     "ResidualGenerator": "networks",
     "SemiCycle": "semicycle",
     "Supervised": "supervised",
+    "UniMatch": "unimatch",
 }
 __getattr__ = exports(__name__, HOMES)
