@@ -6,6 +6,7 @@ Knows nothing of files or data sets.
 from acdc_semicycle.runtime.exports import exports
 
 HOMES = {
+    "BidirectionalCopyPaste": "bcp",
     "FullyConvolutionalDiscriminator": "hung",
     "Hung": "hung",
     "MeanTeacher": "mean_teacher",
