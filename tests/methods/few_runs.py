@@ -31,12 +31,12 @@ def state(folder: Path) -> dict:
     return torch.load(folder / "models" / "last.pt", weights_only=True)["objective"]
 
 
-def check_resume(folder: Path, phantom_dir: Path, method: str) -> None:
+def check_resume(folder: Path, phantom_dir: Path, method: str, **override) -> None:
     """A training that is stopped after its first epoch and continued ends with the bits of one that is not."""
-    train(folder / "straight", phantom_dir, method)
-    train(folder / "resumed", phantom_dir, method, **{"train::trainer::max_epochs": 1})
+    train(folder / "straight", phantom_dir, method, **override)
+    train(folder / "resumed", phantom_dir, method, **override, **{"train::trainer::max_epochs": 1})
     first = state(folder / "resumed")
-    train(folder / "resumed", phantom_dir, method)
+    train(folder / "resumed", phantom_dir, method, **override)
     straight, resumed = state(folder / "straight"), state(folder / "resumed")
     assert straight.keys() == resumed.keys() == first.keys()
     for key, value in straight.items():
