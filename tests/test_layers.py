@@ -35,6 +35,22 @@ ONLY = {
     "methods.objective": {"methods.losses", "methods.shapes", "methods.teacher"},
     "methods.semicycle": {"methods.losses", "methods.image_pool", "methods.objective", "methods.shapes"},
     "methods.supervised": {"methods.losses", "methods.objective", "methods.shapes"},
+    "methods.bcp": {
+        "methods.encoding",
+        "methods.mixing",
+        "methods.objective",
+        "methods.shapes",
+        "methods.supervised",
+        "methods.teacher",
+    },
+    "methods.unimatch": {
+        "runtime.errors",
+        "methods.encoding",
+        "methods.mixing",
+        "methods.objective",
+        "methods.shapes",
+        "methods.supervised",
+    },
     "methods.hung": {"runtime.errors", "methods.losses", "methods.objective", "methods.shapes"},
 }
 NEVER = {  # floors below, and yet not to be known

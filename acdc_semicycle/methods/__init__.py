@@ -6,6 +6,7 @@ Knows nothing of files or data sets.
 from acdc_semicycle.runtime.exports import exports
 
 HOMES = {
+    "BidirectionalCopyPaste": "bcp",
     "FullyConvolutionalDiscriminator": "hung",
     "Hung": "hung",
     "MeanTeacher": "mean_teacher",
@@ -14,5 +15,6 @@ HOMES = {
     "ResidualGenerator": "networks",
     "SemiCycle": "semicycle",
     "Supervised": "supervised",
+    "UniMatch": "unimatch",
 }
 __getattr__ = exports(__name__, HOMES)

@@ -89,7 +89,7 @@ def test_tables_show_the_papers_methods_first_and_its_ablations_last():
     [
         (["--only", "mnist"], "'mnist' is no data set: give one of voc, cityscapes, acdc"),
         (["--only", ""], "--only has no value"),
-        (["--only", "acdc method=unimatch"], "'unimatch' is no method: give one of full, hung, partial, semicycle"),
+        (["--only", "acdc method=uamt"], "'uamt' is no method: give one of full, hung, partial, semicycle"),
         (["--only", "acdc labels=many"], "labels=many is not understood"),
         (["--only", "acdc labels=0"], "labels=0 is"),
         (["--only", "acdc labels=101"], "labels=101 is"),

@@ -14,6 +14,8 @@ from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.methods.mean_teacher import MeanTeacher
 from acdc_semicycle.methods.objective import Batch
 from acdc_semicycle.methods.teacher import Teacher
+from tests.methods.few_runs import check_resume, workflow
+from tests.methods.test_baselines import parser
 from tests.methods.test_objective import segmenter, trainer_of
 from tests.methods.test_semicycle import C, K, random_masks, stub, tensor, values
 from tests.training.test_trainer import slices, weights_of
@@ -87,3 +89,20 @@ def test_it_is_in_the_state_and_goes_on_from_there():
         each.after_step()
     assert all(torch.equal(a, b) for a, b in zip(weights_of(objective), weights_of(other), strict=True))
     assert objective._ramp() == other._ramp() == 1.0
+
+
+def test_after_few_its_views_are_the_strong_and_the_weak_windows(tmp_path, phantom_dir):
+    flow = workflow(tmp_path, phantom_dir, "mean_teacher")
+    flow.initialize()
+    augment = flow.parser.get_parsed_content("train::augment")
+    assert flow.parser.get_parsed_content("train::views") == {"student": augment, "teacher": augment.plain}
+
+
+def test_without_few_its_views_are_two_of_whole_slices():
+    config = parser("mean_teacher")
+    view = Augment(gain=0.2, offset=0.1)
+    assert config.get_parsed_content("train::views") == {"student": view, "teacher": view}
+
+
+def test_after_few_a_real_training_resumes_to_the_same_bits(tmp_path, phantom_dir):
+    check_resume(tmp_path, phantom_dir, "mean_teacher")
