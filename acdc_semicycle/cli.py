@@ -124,7 +124,8 @@ def predict(arguments: list[str]) -> int:
         "--model",
         "--checkpoint",
         type=Path,
-        help="model.pt, a run's folder, or a zip of export; by default the newest below runs/, one of real data first",
+        help="model.pt, a run's folder, a folder of folds, or a zip of export; by default the newest below runs/, one"
+        " of real data first",
     )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"
