@@ -26,8 +26,8 @@ from acdc_semicycle.datasets.records import BY_SLICE
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.inference.predict import run as predict
 from acdc_semicycle.methods.configured import configured
+from acdc_semicycle.methods.ensemble import build as build_network
 from acdc_semicycle.methods.image_pool import ImagePool
-from acdc_semicycle.methods.network_description import build as build_network
 from acdc_semicycle.methods.schedules import linear_decay, poly_decay
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.training.trainer import bf16_is_fast

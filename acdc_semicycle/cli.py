@@ -1,6 +1,7 @@
 """The command line: what the bundle does, and what can be done with its results.
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
+semicycle train ... --folds 3 (or leave-one-out)     each labelled patient scored by a network that never saw them
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the trained network; the same overlays and keys as in training
 semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
 semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tree, DICOM folders; --help for more
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 from acdc_semicycle import __version__
 from acdc_semicycle.config.command import become, run_here, settings_of
 from acdc_semicycle.config.locations import folder, overlays_and_options
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.runtime import signals
 from acdc_semicycle.runtime.errors import speak_in_turn
 
@@ -74,9 +76,13 @@ def where(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
-    """Train a network: the bundle's ``training``."""
+    """Train a network: the bundle's ``training``; with ``--folds`` one after the other."""
     signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(arguments)
+    if any(option.key == "folds" for option in options_of(options)):
+        from acdc_semicycle.experiments import folds
+
+        return folds.train(overlays, options)
     return become("training", ["train.json", *overlays], options)
 
 
@@ -124,7 +130,8 @@ def predict(arguments: list[str]) -> int:
         "--model",
         "--checkpoint",
         type=Path,
-        help="model.pt, a run's folder, or a zip of export; by default the newest below runs/, one of real data first",
+        help="model.pt, a run's folder, a folder of folds, or a zip of export; by default the newest below runs/, one"
+        " of real data first",
     )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"

@@ -17,8 +17,9 @@ from acdc_semicycle import __version__, cli
 from acdc_semicycle.config import command as bundle_command
 from acdc_semicycle.config import locations
 from acdc_semicycle.config import overlays as overlay_files
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.experiments import command as table_command
-from acdc_semicycle.experiments import grid
+from acdc_semicycle.experiments import folds, grid
 from tests.config.test_bundle import TINY, workflow
 from tests.test_security import offline
 
@@ -50,7 +51,14 @@ def understood(monkeypatch, tmp_path):
         raise Parsed
 
     monkeypatch.setattr(cli._Parser, "parse_known_args", stop)
+
+    def check_folds(overlays, words):
+        assert {option.key: option.value for option in options_of(words)}["folds"] in ("3", "leave-one-out")
+        others = [f"--{option.key}={option.value}" for option in options_of(words) if option.key != "folds"]
+        check("training", ["train.json", *overlays], others)
+
     monkeypatch.setattr(cli, "become", check)
+    monkeypatch.setattr(folds, "train", check_folds)
     monkeypatch.setattr(grid, "data_folder", lambda dataset, path: path)
     monkeypatch.chdir(tmp_path)
 
@@ -141,7 +149,7 @@ def test_every_command_in_a_sentence_has_a_verb_that_there_is(page):
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     """The options of all verbs, the keys of all configurations, and ``OTHERS`` of other programs."""
-    known = OTHERS | set(re.findall(r"--[\w-]+", table_command.__doc__))
+    known = OTHERS | set(re.findall(r"--[\w-]+", table_command.__doc__ + cli.__doc__))
 
     def collect(parser, words):
         known.update(parser._option_string_actions)

@@ -86,6 +86,7 @@ def complete(stored: dict[str, Any]) -> dict[str, Any]:
         InputError: names the value that is not allowed, and what is.
     """
     card = CARD | {"classes": CLASSES} | stored
+    card.pop("members", None)  # of a folder of folds, counted there: a stranger's number could fill the memory
     former = "network" not in stored
     if former:
         card = RESIDUAL_ARGUMENTS | card

@@ -17,7 +17,8 @@ def check_network(checkpoint: str | Path) -> None:
         raise InputError(f"{path} is not a file, and the network is read from it: did you mean {below}?")
     if path.is_dir():
         raise InputError(
-            f"{path} holds no models/model.pt: give a training run's folder, its model.pt, or a zip of export"
+            f"{path} holds no models/model.pt: give a training run's folder, its model.pt, a folder of folds, or a zip"
+            " of export"
         )
     raise InputError(
         f"{path} is not a file, and the network is read from it: train first (semicycle train), or give --model, a"

@@ -46,10 +46,12 @@ def export(source: str | Path, folder: str | Path, scans: Sequence[str | Path] =
         scans: files on whose slices both exports are compared with the network; without any, the phantom's.
 
     Raises:
-        InputError: no network, packages that are missing, a scan that cannot be read, or an export that differs from
-            the network by more than ``TOLERANCE``.
+        InputError: no network, or the several of a folder of folds, packages that are missing, a scan that cannot be
+            read, or an export that differs from the network by more than ``TOLERANCE``.
     """
     model, folder = open_model(source), Path(folder)
+    if model.members:
+        raise InputError(f"{model.path} holds {len(model.members)} folds: give one to export, {model.members[0].path}")
     absent = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if absent:
         raise InputError(f"{', '.join(absent)} not installed, which ONNX needs: run pip install {' '.join(PACKAGES)}")

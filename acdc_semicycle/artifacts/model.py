@@ -1,4 +1,7 @@
-"""A trained network on disk: a training run's model.pt and what lies beside it, or a bundle's zip with the same."""
+"""A trained network on disk: a training run's model.pt and what lies beside it, or a bundle's zip with the same.
+
+The networks of a folder of folds are one: their probabilities are averaged.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,14 @@ from torch import nn
 from acdc_semicycle.artifacts.card import code_in, complete
 from acdc_semicycle.artifacts.checkpoint import check_network, model_within
 from acdc_semicycle.artifacts.exported_zip import check_zip, read_member
+from acdc_semicycle.artifacts.folds import (
+    FINISHED,
+    common_card,
+    folder_of_folds,
+    joined_sha256,
+    joined_weights,
+    networks_within,
+)
 from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.methods.network_description import build
@@ -36,12 +47,14 @@ class Model:
     """A network on disk; its weights are read when they are asked for.
 
     Args:
-        path: the model.pt or the zip.
+        path: the model.pt or the zip, or the folder of folds.
         read: the content of model.pt, model.json, image_generator.pt or quality.json, or None where there is none.
+        members: the networks of the folds, of a folder of folds.
     """
 
     path: Path
     read: Callable[[str], bytes | None]
+    members: tuple[Model, ...] = ()
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -49,6 +62,8 @@ class Model:
 
         An exported bundle's configuration holds the card, so nothing in it may be code to MONAI.
         """
+        if self.members:
+            return common_card([member.card for member in self.members], [member.path for member in self.members])
         stored = self.read_json("model.json") or {}
         try:
             return complete(stored)
@@ -74,7 +89,9 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file of the weights, in hexadecimal."""
+        """Of the file of the weights, or of the digests of all members' files, in hexadecimal."""
+        if self.members:
+            return joined_sha256([member.sha256 for member in self.members])
         return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
@@ -86,11 +103,13 @@ class Model:
         return content
 
     def weights(self) -> dict[str, Any]:
-        """The state dict of G_IS, on the CPU.
+        """The state dict of G_IS, or of the ensemble of all members, on the CPU.
 
         Raises:
             InputError: damaged, or a training run's last.pt.
         """
+        if self.members:
+            return joined_weights([member.weights() for member in self.members])
         return state_dict(load(self.path, self.content), self.path)
 
     def image_generator(self) -> dict[str, Any] | None:
@@ -109,8 +128,8 @@ class Model:
 
     @property
     def split(self) -> Path | None:
-        """The training run's split.json, which names the patients it saw; None of a zip, which names none."""
-        return None if self._zipped else self.path.parent.parent / "split.json"
+        """The training run's split.json, which names the patients it saw; None of a zip or of folds."""
+        return None if self._zipped or self.members else self.path.parent.parent / "split.json"
 
     @property
     def _zipped(self) -> bool:
@@ -140,15 +159,18 @@ class Model:
 
 
 def open_model(source: str | Path) -> Model:
-    """The network of a model.pt, of a training run's folder or its ``models``, or of a bundle's zip.
+    """The network of a model.pt, of a training run's folder or its ``models``, of a folder of folds, or of a zip.
 
     Of a zip nothing is unpacked: every member is compared with its checksum, and the needed ones are read into memory.
 
     Raises:
-        InputError: not there, no network in it, or damaged.
+        InputError: not there, no network in it, or damaged; folds that do not agree.
     """
     model = _model(source)
-    check_network(model.path)
+    if not model.members:
+        check_network(model.path)
+    elif not (model.path / FINISHED).is_file():
+        log.warning("%s: its training has not finished: the folds so far, %d, are used", model.path, len(model.members))
     if model.path.suffix.lower() in (".ts", ".onnx"):
         raise InputError(
             f"{model.path} is an exported network, without what it takes to use it: give the zip beside it"
@@ -178,7 +200,7 @@ def build_image_generator(model: Model, device: str | torch.device) -> nn.Module
 
 
 def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
-    """The model.pt that a training run below ``runs`` wrote last; the bundle's own where there is none.
+    """The model.pt that a training run below ``runs`` wrote last, or its folder of folds; else the bundle's own.
 
     A network trained on the phantom comes after all others. Where there are several, a line tells which one it is.
     """
@@ -188,8 +210,10 @@ def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
 
     models = sorted(Path(runs).glob("**/models/model.pt"), key=rank)
     if len(models) > 1:
-        log.info("newest of %d networks: %s", len(models), models[-1])
-    return models[-1] if models else Path(bundle_root) / "models" / "model.pt"
+        log.info("newest of %d networks: %s", len(models), folder_of_folds(models[-1]) or models[-1])
+    if not models:
+        return Path(bundle_root) / "models" / "model.pt"
+    return folder_of_folds(models[-1]) or models[-1]
 
 
 def bundle_root() -> str:
@@ -208,8 +232,11 @@ def bundle_root() -> str:
 
 
 def _model(source: str | Path) -> Model:
-    """The network of a file, a zip or a run's folder, of which nothing is checked."""
+    """The network of a file, a zip, a run's folder or a folder of folds, of which nothing is checked."""
     path = Path(str(source))
+    networks = [] if model_within(path) else networks_within(path)
+    if networks:
+        return Model(path, lambda name: None, tuple(_model(network) for network in networks))
     path = model_within(path) or path
     read = read_member if path.suffix.lower() == ".zip" else _read_file
     return Model(path, partial(read, path))

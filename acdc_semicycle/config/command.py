@@ -36,6 +36,14 @@ def settings_of(arguments: list[str], switches: Iterable[str] = ()) -> dict[str,
     return values
 
 
+def paths_and_settings(options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``--KEY VALUE`` words as paths that MONAI would take for code, and all other values."""
+    settings = settings_of(options)
+    names = [option.key for option in options_of(options) if misread(option)]
+    paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
+    return paths, settings
+
+
 def _not_understood(word: str, switches: Iterable[str]) -> str:
     """What is wrong with a word that is no option with a value: perhaps a misspelt switch."""
     near = get_close_matches(word.removeprefix("--"), switches, 1)
@@ -76,11 +84,8 @@ def _text(value: Any) -> str:
 
 def become(run_id: str, files: list[str], options: list[str]) -> int:
     """Replace this process by the bundle's command; run it here where MONAI would take a path for code."""
-    names = [option.key for option in options_of(options) if misread(option)]
-    if names:
-        settings = settings_of(options)
-        paths = {name: Path(str(settings.pop(name))) for name in dict.fromkeys(names) if name is not None}
-        return run_here(run_id, files, paths, settings)
+    if any(misread(option) for option in options_of(options)):
+        return run_here(run_id, files, *paths_and_settings(options))
     config_files, command = _announce(run_id, files, options)
     if all(map(is_shipped, config_files)):
         filters = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), TRUSTED]

@@ -117,6 +117,12 @@ SECTIONS: dict[str, list[Setting]] = {
             "with fewer patients with masks than these, all are trained on: nobody is left to validate or to test",
             "0; `5` with `few`",
         ),
+        Setting(
+            "split::fold",
+            "`[0, 3]` is the first of three folds: the labelled patients that it leaves out are validated, and nobody"
+            " else; `--folds` gives it",
+            "none",
+        ),
         Setting("seed", "of the split, the weights, the order and the augmentation", rule=SEED),
         Setting("classes", "names, the background first", "those of ACDC; none with your own data: give them"),
         Setting("colours", "red, green, blue of each class", "those of ACDC"),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from acdc_semicycle.data.folds import leave_out
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.cine_files import read_cine
@@ -104,6 +105,7 @@ def split(
     validation_list: str | Path | None = None,
     test_list: str | Path | None = None,
     spare: int = 0,
+    fold: Sequence[int] | None = None,
 ) -> Split:
     """Split a data set by patient.
 
@@ -119,11 +121,18 @@ def split(
             order decides who is labelled; without ``validation_list`` nobody is validated, and without ``test_list``
             the data set's own testing part is the test.
         spare: with fewer patients with masks than these, all are trained on, whatever ``validation`` and ``test`` are.
+        fold: its number from 0 on and the count of folds: the labelled patients that this fold leaves out are the
+            validation part (:func:`acdc_semicycle.data.folds.leave_out`), whatever ``validation`` is.
 
     Raises:
         InputError: fractions out of range, a listed patient who is not there or has no mask, a patient in two
-            parts, one of the data set's testing part to train on or to validate, an empty labelled part.
+            parts, one of the data set's testing part to train on or to validate, an empty labelled part,
+            a fold that cannot be.
     """
+    if fold is not None:
+        if validation_list:
+            raise InputError("validation_list is given, and a fold validates labelled patients: remove one of the two")
+        validation = 0
     if train_list:
         parts = _listed(records, train_list, validation_list, test_list)
     elif validation_list or test_list:
@@ -136,7 +145,10 @@ def split(
     unlabelled_patients = list(parts.train)
     for patient in labelled_patients:
         unlabelled_patients.remove(patient)  # once: _check refuses one who is listed twice
-    result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(parts.validation), tuple(parts.test))
+    validation_patients = parts.validation
+    if fold is not None:
+        labelled_patients, validation_patients = leave_out(labelled_patients, fold)
+    result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(validation_patients), tuple(parts.test))
     _check(result)
     return result
 
@@ -177,7 +189,7 @@ def _drawn(records: Sequence[Record], validation: float | int, test: float | int
     random.Random(seed).shuffle(pool)
     if 0 < len(pool) < spare:
         log.info(
-            "%s with masks: all are trained on, and nobody is left to validate or to test", many(len(pool), "patient")
+            "%s with masks: all are trained on, and nobody is drawn to validate or to test", many(len(pool), "patient")
         )
         validation = test = 0
     own_test = sorted(held_out - without_mask)

@@ -88,6 +88,8 @@ def _log_network(model: Model, images: int) -> None:
     """Log what the network was trained on, and how good it was in validation."""
     dataset, score = model.card.get("dataset"), (model.card.get("validation") or {}).get("dice")
     facts = [dataset] if dataset else []
+    if model.members:
+        facts.append(f"mean of {len(model.members)} folds")
     if isinstance(score, float):
         facts.append(f"validation Dice {score:.3f}")
     log.info("%s, network %s%s", many(images, "image"), model.path, f" ({', '.join(facts)})" if facts else "")

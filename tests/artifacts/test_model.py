@@ -11,7 +11,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from processes import run
 
-from acdc_semicycle.artifacts import exported_zip, weights
+from acdc_semicycle import bundle
+from acdc_semicycle.artifacts import export, exported_zip, weights
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts.card import CARD as PAPER
 from acdc_semicycle.artifacts.card import CLASSES
@@ -422,3 +423,83 @@ def test_every_file_of_a_zip_is_compared_with_its_checksum(tmp_path, model, chan
     path = zipped(tmp_path / "b.zip", members, sums=False)
     with pytest.raises(InputError, match=f"models/{changed} is not what SHA256SUMS says"):
         model_files.open_model(path).image_generator()
+
+
+@pytest.fixture
+def folds(tmp_path) -> Path:
+    """What a training of eleven folds leaves, two of which are there: the second and the last."""
+    for number in (10, 1):
+        path = tmp_path / "folds" / f"fold_{number}" / "models" / "model.pt"
+        torch.manual_seed(number)
+        weights.save(path, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+        weights.save(path.with_name("image_generator.pt"), ResidualGenerator(4, 1, filters=2, blocks=1).state_dict())
+        own = {"epoch": number, "validation": {"dice": number / 20}}
+        path.with_suffix(".json").write_text(json.dumps(CARD | NETWORKS | own))
+    (tmp_path / "folds" / "folds.json").write_text("{}")
+    return tmp_path / "folds"
+
+
+def test_the_networks_of_a_folder_of_folds_are_one(folds, caplog):
+    found = model_files.open_model(folds)
+    singles = [model_files.open_model(folds / f"fold_{number}") for number in (1, 10)]  # by number, not by name
+    shared = PAPER | {"classes": CLASSES} | CARD | NETWORKS
+    assert found.card == shared | {"image_generator": None, "members": 2}
+    assert (found.path, found.split, found.quality, found.image_generator()) == (folds, None, None, None)
+    assert model_files.build_image_generator(found, "cpu") is None and caplog.text == ""
+    network = bundle.build_network(found.card["network"], found.card.get("members")).eval()
+    weights.load_network(network, found.weights(), found.path)
+    x, total = torch.randn(1, 1, 24, 32), torch.zeros(1, 4, 24, 32)
+    with torch.no_grad():
+        for single in singles:
+            member = bundle.build_network(single.card["network"], single.card.get("members")).eval()
+            weights.load_network(member, single.weights(), single.path)
+            total += member(x).softmax(1)
+        torch.testing.assert_close(network(x).exp(), total / 2)
+
+
+def test_the_digest_of_folds_is_of_all_their_weights_in_their_order(folds):
+    before = model_files.open_model(folds).sha256
+    assert model_files.open_model(folds).sha256 == before and len(before) == 64
+    first, last = (folds / f"fold_{number}" / "models" / "model.pt" for number in (1, 10))
+    contents_before = first.read_bytes(), last.read_bytes()
+    first.write_bytes(contents_before[1])
+    same_twice = model_files.open_model(folds).sha256
+    last.write_bytes(contents_before[0])
+    assert len({before, same_twice, model_files.open_model(folds).sha256}) == 3
+
+
+@pytest.mark.parametrize(("name", "value"), [("image_size", [48, 32]), ("dataset", "voc"), ("extra", 1)])
+def test_folds_that_do_not_agree_are_refused_in_a_line(folds, name, value):
+    (folds / "fold_10" / "models" / "model.json").write_text(json.dumps(CARD | NETWORKS | {name: value}))
+    for read in (model_files.open_model, model_files.card):
+        with pytest.raises(InputError, match=rf"fold_10/models/model\.pt has {name} .*: folds of one training agree"):
+            read(folds)
+
+
+def test_damaged_weights_of_a_fold_are_refused_by_their_path(folds):
+    (folds / "fold_10" / "models" / "model.pt").write_bytes(b"PK damaged")
+    with pytest.raises(InputError, match=r"fold_10/models/model\.pt is no readable checkpoint"):
+        model_files.open_model(folds).weights()
+
+
+def test_folds_whose_training_has_not_finished_are_used_with_a_warning(folds, caplog):
+    (folds / "folds.json").unlink()
+    assert model_files.open_model(folds).card["members"] == 2
+    assert "its training has not finished: the folds so far, 2, are used" in caplog.text
+
+
+def test_a_strangers_card_cannot_ask_for_members(model):
+    model.with_suffix(".json").write_text(json.dumps(CARD | NETWORKS | {"members": 10**9}))
+    assert "members" not in model_files.open_model(model).card
+
+
+def test_the_newest_network_of_finished_folds_is_all_of_them(folds, tmp_path):
+    assert model_files.newest_model("bundle", tmp_path) == folds
+    (folds / "folds.json").unlink()
+    assert model_files.newest_model("bundle", tmp_path).name == "model.pt"
+
+
+def test_a_folder_of_folds_is_not_exported(folds, tmp_path):
+    with pytest.raises(InputError, match=r"holds 2 folds: give one to export, .*fold_1/models/model\.pt$"):
+        export.export(folds, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()

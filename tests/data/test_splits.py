@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_semicycle.data import splits
+from acdc_semicycle.data import folds, splits
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime.errors import InputError
@@ -419,3 +419,61 @@ def test_masks_of_a_patient_with_plain_images_too_are_named_as_unused(caplog):
     with caplog.at_level("WARNING", "semicycle"):
         assert "p0" in splits.split(half, 1.0).unlabelled
     assert "1 masks are not used" in caplog.text
+
+
+def test_each_labelled_patient_is_left_out_by_one_fold_and_trained_on_by_the_others():
+    whole = splits.split(FORTY, 7, validation=0, seed=3)
+    results = [splits.split(FORTY, 7, seed=3, fold=[number, 3]) for number in range(3)]
+    assert [len(result.validation) for result in results] == [3, 2, 2]
+    left_out = [name for result in results for name in result.validation]
+    assert sorted(left_out) == sorted(whole.labelled)
+    for number, result in enumerate(results):
+        assert result.validation == whole.labelled[number::3]
+        assert result.labelled == tuple(name for name in whole.labelled if name not in result.validation)
+        assert (result.unlabelled, result.test) == (whole.unlabelled, whole.test)
+
+
+def test_a_fold_needs_no_more_patients_than_are_labelled_whoever_could_be_spared():
+    result = splits.split(patients(range(1, 4)), 1.0, fold=(2, 3), spare=5)
+    assert [len(getattr(result, part)) for part in PARTS] == [2, 0, 1, 0]
+
+
+def test_a_fold_leaves_out_patients_of_a_list_in_its_order(tmp_path):
+    train, test = listed(tmp_path / "train", 5, 2, 9, 1), listed(tmp_path / "test", 3)
+    result = splits.split(FORTY, 3, train_list=train, test_list=test, fold=[1, 2])
+    assert [list(getattr(result, part)) for part in PARTS] == [names(5, 9), names(1), names(2), names(3)]
+
+
+@pytest.mark.parametrize(
+    ("fold", "words"),
+    [
+        ([0, 1], "1 folds of 7 labelled patients: give 2 to 7"),
+        ([0, 8], "8 folds of 7 labelled patients: give 2 to 7"),
+        ([3, 3], "split::fold is [3, 3]: give a number of 0 to 2"),
+        ([-1, 3], "split::fold is [-1, 3]: give a number of 0 to 2"),
+        ([1], "split::fold is [1]: give the number of a fold from 0 on, and their count, as [0, 3]"),
+        ((3, 3), "split::fold is [3, 3]: give a number of 0 to 2"),
+        ([True, 3], "split::fold is [True, 3]: give the number"),
+    ],
+)
+def test_a_fold_that_cannot_be_is_refused(fold, words):
+    with pytest.raises(InputError, match=f"^{re.escape(words)}"):
+        splits.split(FORTY, 7, fold=fold)
+
+
+@pytest.mark.parametrize("fold", [3, "0,3", ["0", "3"], [0, 2.5], None])
+def test_what_is_no_fold_is_refused(fold):
+    plain = inspect.unwrap(folds.leave_out)  # what a user runs has no type checks around it
+    with pytest.raises(InputError, match=f"^split::fold is {re.escape(repr(fold))}: give the number of a fold from 0"):
+        plain(names(1, 2, 3), fold)
+
+
+def test_one_labelled_patient_makes_no_folds():
+    with pytest.raises(InputError, match=r"^1 labelled patient, and each fold leaves one out: give 2 or more$"):
+        splits.split(FORTY, 1, fold=[0, 2])
+
+
+def test_a_fold_beside_a_list_of_validation_patients_is_refused(tmp_path):
+    lists = {"train_list": listed(tmp_path / "a", 1, 2), "validation_list": listed(tmp_path / "b", 3)}
+    with pytest.raises(InputError, match=r"^validation_list is given, and a fold validates labelled patients: remove"):
+        splits.split(FORTY, 1.0, fold=[0, 2], **lists)

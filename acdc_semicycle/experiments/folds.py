@@ -1,0 +1,138 @@
+"""``semicycle train --folds``: trainings that each leave labelled patients out, and the scores of all of these."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from acdc_semicycle.artifacts.folds import FINISHED, fold_folder
+from acdc_semicycle.config import former
+from acdc_semicycle.config.command import paths_and_settings
+from acdc_semicycle.config.locations import folder
+from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.overlays import check_sections
+from acdc_semicycle.config.validate import check
+from acdc_semicycle.data.folds import check_count
+from acdc_semicycle.evaluation.class_names import structures_of
+from acdc_semicycle.experiments.child import Child
+from acdc_semicycle.experiments.fold_scores import content_of, table, write_cases
+from acdc_semicycle.runtime.errors import InputError, causes
+from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, read_json, write_text
+from acdc_semicycle.runtime.provenance import plain, provenance
+
+ALL = "leave-one-out"
+OWN = ("folds", "output_dir", "minutes")  # options that a fold is given another value of, or none
+
+
+def train(overlays: Sequence[str], options: Sequence[str]) -> int:
+    """Train fold after fold, each in a process of its own, then write and print the scores of all patients left out.
+
+    The same command continues where it was.
+
+    Args:
+        overlays: their files.
+        options: ``--KEY VALUE`` words, ``--folds`` among them.
+
+    Returns:
+        The exit code: that of the first fold that is stopped or fails, else 0.
+
+    Raises:
+        InputError: settings that cannot be, or a folder of something else.
+    """
+    parser = _parser(overlays, options)
+    given = {option.key: option.value for option in options_of(options)}
+    output_dir = Path(given.get("output_dir") or f"{_value(parser, 'output_dir')}-folds")
+    _check_target(output_dir)
+    parser["output_dir"] = output_dir
+    count = _count(str(given["folds"]), parser)
+    check_folder(output_dir)
+    minutes = _value(parser, "minutes")
+    words = _words_of_each(overlays, options, None if minutes is None else minutes / count)
+    os.environ.setdefault("SEMICYCLE_CACHE", str(output_dir / "cache"))  # the slices are prepared once
+    for number in range(count):
+        print(f"fold {number + 1} of {count}", flush=True)
+        own = ["--split::fold", f"[{number},{count}]", "--output_dir", str(fold_folder(output_dir, number))]
+        code = Child().run([*words, *own])
+        if code:
+            print(f"fold {number + 1} of {count} ended with exit code {code}", file=sys.stderr)
+            return code
+    _report(output_dir, count)
+    return 0
+
+
+def _parser(overlays: Sequence[str], options: Sequence[str]) -> ConfigParser:
+    """The configuration of the command, checked as far as nothing of it has to be evaluated."""
+    files = [str(folder("bundles/semicycle") / "configs" / "train.json"), *overlays]
+    words = [f"--{option.key}={option.value}" for option in options_of(options) if option.key != "folds"]
+    check_sections(files, words)
+    paths, settings = paths_and_settings(words)
+    if "split::fold" in settings:
+        raise InputError("--split::fold is given, and --folds trains each fold: remove one of the two")
+    parser = ConfigParser()
+    parser.read_config(files)
+    parser.update(paths | settings)
+    former.understand(parser)
+    check(parser.get())
+    return parser
+
+
+def _value(parser: ConfigParser, key: str) -> Any:
+    """The value of a key.
+
+    Raises:
+        InputError: a user's mistake, without what MONAI says about it.
+    """
+    try:
+        return parser.get_parsed_content(key)
+    except Exception as error:
+        for cause in causes(error):
+            if isinstance(cause, InputError):
+                raise cause from error
+        raise
+
+
+def _count(text: str, parser: ConfigParser) -> int:
+    """How many folds ``--folds`` asks for: a number of them, or one of each labelled patient."""
+    if text != ALL and not text.isdecimal():
+        raise InputError(f"--folds is {text!r}: give a number of folds, or {ALL}")
+    labelled = len(_value(parser, "split").labelled)
+    count = labelled if text == ALL else int(text)
+    check_count(count, labelled)
+    return count
+
+
+def _check_target(output_dir: Path) -> None:
+    """Refuse a folder with a training of its own, or with others' files."""
+    if (output_dir / "split.json").exists() or (output_dir / "models").exists():
+        raise InputError(f"{output_dir} holds a training without folds: give another --output_dir")
+    check_ours(output_dir / FINISHED, '"folds"', MADE_HERE)
+    check_ours(output_dir / "cases.csv", "fold,case,patient,phase,")
+
+
+def _words_of_each(overlays: Sequence[str], options: Sequence[str], minutes: float | None) -> list[str]:
+    """The command that all folds share."""
+    words = [sys.executable, "-m", "acdc_semicycle", "train", *overlays]
+    for option in options_of(options):
+        if option.key not in OWN:
+            words.append(f"--{option.key}={option.value}")
+    return words if minutes is None else [*words, f"--minutes={minutes:g}"]
+
+
+def _report(output_dir: Path, count: int) -> None:
+    """Write the scores of the patients that the folds left out, and print them; the last line is the file's path."""
+    reports = []
+    for number in range(count):
+        reports.append(read_json(fold_folder(output_dir, number) / "validation" / "report.json"))
+    content: dict[str, Any] = content_of(reports) | provenance()
+    structures = structures_of(content["classes"])
+    write_cases(output_dir / "cases.csv", content["cases"], structures)
+    path = output_dir / FINISHED
+    write_text(path, json.dumps(plain(content), indent=1) + "\n")
+    print(table(content, structures))
+    print(path, flush=True)
