@@ -1,4 +1,4 @@
-"""README's first command, in half of its epochs: train on the phantom, evaluate, segment a scan, as a user does."""
+"""README's first command, in 8 of its 10 epochs: train on the phantom, evaluate, segment a scan, as a user does."""
 
 import json
 import os
@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The first command of README, in half of its epochs."""
+    """The first command of README, in 8 of its 10 epochs."""
     output = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN]
     names = {name: value for name, value in os.environ.items() if name != "ACDC_DIR"}
-    command += ["--epochs", "5", "--output_dir", str(output)]
+    command += ["--epochs", "8", "--output_dir", str(output)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=names)
     assert done.returncode == 0, done.stdout + done.stderr
     return output, done
@@ -35,7 +35,7 @@ def test_the_first_command_reaches_its_dice_on_validation_patients(demo):
     path = Path(done.stdout.splitlines()[-1])
     report = json.loads(path.read_text())
     assert path == output / "validation" / "report.json"
-    assert report["summary"]["dice"]["mean"] >= 0.7
+    assert report["summary"]["dice"]["mean"] >= 0.85
     assert set(report["summary"]["iou"]) == {"mean", "RV", "MYO", "LV"}
     assert report["floor"]["dice"]["mean"] == 0
     assert {case["patient"] for case in report["cases"]} == set(report["split"]["validation"])
@@ -61,7 +61,7 @@ def test_evaluating_reports_on_test_patients(demo):
     report = json.loads(path.read_text())
     assert path == output / "test" / "report.json"
     assert {case["patient"] for case in report["cases"]} == set(report["split"]["test"])
-    assert report["summary"]["dice"]["mean"] >= 0.6
+    assert report["summary"]["dice"]["mean"] >= 0.75
 
 
 def test_the_trained_network_segments_a_scan(demo, tmp_path):
@@ -74,4 +74,4 @@ def test_the_trained_network_segments_a_scan(demo, tmp_path):
     truth = nibabel.load(scan.with_name(f"{patient}_frame01_gt.nii.gz"))
     np.testing.assert_array_equal(made.affine, truth.affine)
     lv = [np.asarray(image.dataobj) == 3 for image in (made, truth)]
-    assert 2 * (lv[0] & lv[1]).sum() / (lv[0].sum() + lv[1].sum()) > 0.7
+    assert 2 * (lv[0] & lv[1]).sum() / (lv[0].sum() + lv[1].sum()) > 0.8

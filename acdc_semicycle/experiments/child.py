@@ -26,7 +26,9 @@ class Child:
     def run(self, command: Sequence[str]) -> int:
         """Run a command until it ends; its exit code, or that of the signal that asked it to stop."""
         before = {number: signal.getsignal(number) for number in ASKING}
-        heard = [number for number in ASKING if before[number] != signal.SIG_IGN]  # nohup has SIGHUP ignored
+        heard = [*signals.CODES]  # as a training hears them, also where a script's & has them ignored
+        if before[signal.SIGHUP] != signal.SIG_IGN:  # nohup has it ignored
+            heard.append(signal.SIGHUP)
         for number in heard:
             signal.signal(number, self._hand_on)
         try:

@@ -152,7 +152,8 @@ def test_pictures_are_told_by_their_iou():
 WAITS = (
     "import signal, sys, time; signal.signal(signal.{}, lambda *_: sys.exit(9)); print(1, flush=True); time.sleep(60)"
 )
-RUNNER = """import sys
+RUNNER = """import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
 from acdc_semicycle.experiments.child import Child
 sys.exit(Child().run([sys.executable, "-c", sys.argv[1]]))"""
 
