@@ -36,6 +36,7 @@ ONLY = {
     "methods.semicycle": {"methods.losses", "methods.image_pool", "methods.objective", "methods.shapes"},
     "methods.supervised": {"methods.losses", "methods.objective", "methods.shapes"},
     "methods.bcp": {
+        "methods.components",
         "methods.encoding",
         "methods.mixing",
         "methods.objective",

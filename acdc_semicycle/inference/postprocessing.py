@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from acdc_semicycle.inference.looks import two_looks
+from acdc_semicycle.methods.components import largest_components
 from acdc_semicycle.methods.objective import softmax
 from acdc_semicycle.runtime.errors import InputError
 
@@ -143,20 +144,6 @@ class Refined(MapTransform):
             refined = torch.as_tensor(np.ascontiguousarray(labels))[None].to(result[key].device)
             result[key] = MetaTensor(refined, meta=getattr(result[key], "meta", None))
         return result
-
-
-def largest_components(labels: NDArray) -> NDArray:
-    """Class indices [H, W, slices] with the largest component of each structure; the rest becomes background.
-
-    Voxels that share a corner are connected. MONAI's ``KeepLargestConnectedComponent`` needs scikit-image.
-    """
-    result = np.zeros_like(labels)
-    for structure, box in enumerate(ndimage.find_objects(labels.astype(np.uint8)), start=1):
-        if box is None:
-            continue
-        parts, _ = ndimage.label(labels[box] == structure, np.ones((3, 3, 3)))
-        result[box][parts == np.bincount(parts.ravel())[1:].argmax() + 1] = structure
-    return result
 
 
 def without_holes(labels: NDArray) -> NDArray:

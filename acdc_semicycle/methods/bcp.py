@@ -21,18 +21,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 
+from acdc_semicycle.methods.components import largest_components
 from acdc_semicycle.methods.encoding import one_hot
 from acdc_semicycle.methods.mixing import mixed
 from acdc_semicycle.methods.objective import Batch, Objective, Terms, joint_forward, softmax
 from acdc_semicycle.methods.shapes import Known, Mask, Unlabelled
 from acdc_semicycle.methods.supervised import SegmenterOutputs
 from acdc_semicycle.methods.teacher import Teacher
-
-EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
 class BidirectionalCopyPaste(Objective):
@@ -86,7 +83,7 @@ class BidirectionalCopyPaste(Objective):
     def _pseudo_labels(self, u: Unlabelled) -> Mask:
         """The teacher's one-hot masks, of each class the largest component."""
         logits = self.T(u)
-        labels = largest_components(logits.argmax(1).cpu().numpy())
+        labels = np.stack([largest_components(slice_labels) for slice_labels in logits.argmax(1).cpu().numpy()])
         return one_hot(torch.as_tensor(labels[:, None], device=u.device), logits.shape[1])
 
 
@@ -98,20 +95,6 @@ def around_box(height: int, width: int, share: float) -> Known:
     M = torch.ones(1, 1, height, width)
     M[..., top : top + rows, left : left + columns] = 0
     return M
-
-
-def largest_components(labels: NDArray) -> NDArray:
-    """Class indices [B, H, W], each image's with the largest component of each class; all else is background.
-
-    Pixels that touch at a corner are of one component.
-    """
-    result = np.zeros_like(labels)
-    for image, largest in zip(labels, result, strict=True):
-        for structure in np.unique(image[image > 0]):
-            components, _ = ndimage.label(image == structure, EIGHT_NEIGHBOURS)
-            number = 1 + np.bincount(components.ravel())[1:].argmax()
-            largest[components == number] = structure
-    return result
 
 
 def repeated(images: Tensor, count: int) -> Tensor:

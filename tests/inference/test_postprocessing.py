@@ -11,7 +11,6 @@ from acdc_semicycle.inference.postprocessing import (
     FlipInferer,
     OnOwnGridd,
     Refined,
-    largest_components,
     without_holes,
 )
 from acdc_semicycle.runtime.errors import InputError
@@ -24,22 +23,6 @@ def heart() -> np.ndarray:
     plane = np.where(radius < 3, 3, np.where(radius < 6, 2, 0))
     plane[(np.abs(x) < 3) & (y > 6) & (y < 10)] = 1
     return np.repeat(plane[..., None], 4, axis=2).astype(np.uint8)
-
-
-def test_only_the_largest_component_of_each_structure_stays():
-    labels, expected = heart(), heart()
-    labels[0, 0, 0] = labels[23, 23, 2] = 3
-    labels[0, 20:23, 1] = 2
-    np.testing.assert_array_equal(largest_components(labels), expected)
-
-
-def test_components_are_those_of_the_volume_not_of_its_slices():
-    labels = np.zeros((9, 9, 3), np.uint8)
-    labels[2:4, 2:4, 0] = 1
-    labels[4:6, 4:6, 1] = 1  # shares a corner with the slice above
-    labels[7:9, 0:2, 2] = 1  # touches nothing
-    kept = largest_components(labels)
-    assert kept[..., :2].sum() == 8 and kept[..., 2].sum() == 0
 
 
 def test_a_hole_gets_the_label_around_it_and_the_ring_keeps_its_cavity():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_semicycle.methods.bcp import BidirectionalCopyPaste, around_box, largest_components, repeated
+from acdc_semicycle.methods.bcp import BidirectionalCopyPaste, around_box, repeated
 from acdc_semicycle.methods.losses import cross_entropy_and_dice
 from acdc_semicycle.methods.objective import Batch
 from tests.methods.few_runs import STEPS, check_resume, state, workflow
@@ -138,17 +138,6 @@ def test_the_box_has_two_thirds_of_the_sides_and_any_place():
         assert len(rows) == 8 * 6 and np.ptp(rows) == 7 and np.ptp(columns) == 5
         corners.add((rows.min(), columns.min()))
     assert corners == {(row, column) for row in range(5) for column in range(4)}
-
-
-def test_the_largest_component_of_each_class_stays():
-    labels = np.zeros((2, 6, 8), np.int64)
-    labels[0, 0, 0] = 1  # small, and gone
-    labels[0, 3, 3] = labels[0, 4, 4] = 1  # they touch at a corner
-    labels[0, 0, 6:] = 2
-    labels[1, 2, 2] = 2
-    expected = labels.copy()
-    expected[0, 0, 0] = 0
-    np.testing.assert_array_equal(largest_components(labels), expected)
 
 
 def test_images_are_repeated_in_their_order():
