@@ -1,7 +1,7 @@
 """The command line: what the bundle does, and what can be done with its results.
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
-semicycle train ... --folds 3 (or leave-one-out)     each labelled patient scored by a network that never saw them
+semicycle train ... --folds 3 (or leave-one-out)     each labelled patient scored by one not trained on them
 semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the trained network; the same overlays and keys as in training
 semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
 semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tree, DICOM folders; --help for more

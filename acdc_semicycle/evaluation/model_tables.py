@@ -17,12 +17,15 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
     """The summary as lines of text, and beside it the scores of a prediction of background everywhere."""
     lines = _volume_lines(content, structures) if content["main"] == "dice" else _picture_lines(content)
     lines.append(f"{'mIoU as in the paper':<22}{content['summary']['paper_miou']:8.3f}")
-    for key in ("note", "protocol"):
-        if content.get(key):
-            lines.append(content[key])
+    return "\n".join([*lines, *notes(content)])
+
+
+def notes(content: dict[str, Any]) -> list[str]:
+    """What a reader of the scores must know, below them."""
+    lines = [content[key] for key in ("note", "protocol") if content.get(key)]
     if content.get("dataset") == "phantom":
         lines.append("of the embedded phantom: a demonstration, no result")
-    return "\n".join(lines)
+    return lines
 
 
 def _volume_lines(content: dict[str, Any], structures: Sequence[str]) -> list[str]:
@@ -50,15 +53,20 @@ def _picture_lines(content: dict[str, Any]) -> list[str]:
     return lines
 
 
-def write_cases(path: Path, cases: Sequence[dict[str, Any]], structures: Sequence[str]) -> None:
-    """cases.csv: one row per volume or picture."""
+def write_cases(
+    path: Path,
+    cases: Sequence[dict[str, Any]],
+    structures: Sequence[str],
+    about: Sequence[str] = ("case", "patient", "phase"),
+) -> None:
+    """cases.csv: one row per volume or picture, which begins with the values ``about``."""
     columns = list(product(SCORES, ("mean", *structures)))
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["case", "patient", "phase", *map("_".join, columns)])
+        writer.writerow([*about, *map("_".join, columns)])
         for row in cases:
             values = [f"{row[score][name]:.6f}" for score, name in columns]
-            writer.writerow([row["case"], row["patient"], row["phase"], *values])
+            writer.writerow([*(row[name] for name in about), *values])
 
 
 def write_summary(path: Path, summary: dict[str, Any], structures: Sequence[str]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.means import mean_and_std, score_statistics
 from acdc_semicycle.evaluation.model_scores import SCORES
+from acdc_semicycle.evaluation.model_tables import notes
 from acdc_semicycle.runtime.errors import many
-from acdc_semicycle.runtime.files import replacing
 
 Row = dict[str, Any]
 
@@ -26,7 +24,7 @@ def content_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     cases = []
     for number, report in enumerate(reports):
-        cases += [{"fold": number} | case for case in report["cases"]]
+        cases += [{"fold": number} | _with_nan(case) for case in report["cases"]]
     cases.sort(key=lambda case: case["case"])
     first = reports[0]
     classes = first["classes"]
@@ -47,14 +45,16 @@ def _by_patient(cases: Sequence[Row], structures: Sequence[str]) -> dict[str, Ro
     for patient, own in images.items():
         rows[patient] = {score: {} for score in SCORES}
         for score, name in product(SCORES, ("mean", *structures)):
-            values = [_number(case[score][name]) for case in own]
-            rows[patient][score][name] = mean_and_std(values)[0]
+            rows[patient][score][name] = mean_and_std([case[score][name] for case in own])[0]
     return rows
 
 
-def _number(value: float | None) -> float:
-    """A score as a report holds it, which has null for NaN."""
-    return math.nan if value is None else value
+def _with_nan(case: Row) -> Row:
+    """A case with NaN where its report, as JSON has none, holds null for a score."""
+    scores = {}
+    for score in SCORES:
+        scores[score] = {name: math.nan if value is None else value for name, value in case[score].items()}
+    return case | scores
 
 
 def table(content: dict[str, Any], structures: Sequence[str]) -> str:
@@ -68,20 +68,4 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
     for name in (*structures, "mean"):
         mean, std, number = (summary[key][name] for key in (score, f"{score}_std", f"{score}_n"))
         lines.append(f"{name:<22}{mean:8.3f}{std:8.3f}{number:10d}")
-    for key in ("note", "protocol"):
-        if content.get(key):
-            lines.append(content[key])
-    if content.get("dataset") == "phantom":
-        lines.append("of the embedded phantom: a demonstration, no result")
-    return "\n".join(lines)
-
-
-def write_cases(path: Path, cases: Sequence[Row], structures: Sequence[str]) -> None:
-    """cases.csv: a row a volume or picture, with the fold that left it out."""
-    columns = list(product(SCORES, ("mean", *structures)))
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["fold", "case", "patient", "phase", *map("_".join, columns)])
-        for row in cases:
-            values = [f"{_number(row[score][name]):.6f}" for score, name in columns]
-            writer.writerow([row["fold"], row["case"], row["patient"], row["phase"], *values])
+    return "\n".join([*lines, *notes(content)])

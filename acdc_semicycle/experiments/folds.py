@@ -20,8 +20,9 @@ from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.config.validate import check
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of
+from acdc_semicycle.evaluation.model_tables import write_cases
 from acdc_semicycle.experiments.child import Child
-from acdc_semicycle.experiments.fold_scores import content_of, table, write_cases
+from acdc_semicycle.experiments.fold_scores import content_of, table
 from acdc_semicycle.runtime.errors import InputError, causes
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, read_json, write_text
 from acdc_semicycle.runtime.provenance import plain, provenance
@@ -131,7 +132,7 @@ def _report(output_dir: Path, count: int) -> None:
         reports.append(read_json(fold_folder(output_dir, number) / "validation" / "report.json"))
     content: dict[str, Any] = content_of(reports) | provenance()
     structures = structures_of(content["classes"])
-    write_cases(output_dir / "cases.csv", content["cases"], structures)
+    write_cases(output_dir / "cases.csv", content["cases"], structures, ("fold", "case", "patient", "phase"))
     path = output_dir / FINISHED
     write_text(path, json.dumps(plain(content), indent=1) + "\n")
     print(table(content, structures))

@@ -14,6 +14,7 @@ from processes import ROOT, run, start
 
 from acdc_semicycle import cli
 from acdc_semicycle.config.locations import overlays_and_options
+from acdc_semicycle.evaluation.model_tables import write_cases
 from acdc_semicycle.experiments import child, fold_scores, folds
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.provenance import provenance
@@ -139,7 +140,7 @@ def test_a_patient_counts_once_however_many_images_there_are_of_it(tmp_path):
     lines = fold_scores.table(content, ["RV", "LV"]).splitlines()
     assert lines[0] == "3 labelled patients in 2 folds, each scored by a network that was not trained on them"
     assert lines[2].split() == ["RV", "0.600", "0.424", "2"] and lines[-1] == "a note"
-    fold_scores.write_cases(tmp_path / "cases.csv", content["cases"], ["RV", "LV"])
+    write_cases(tmp_path / "cases.csv", content["cases"], ["RV", "LV"], ("fold", "case", "patient", "phase"))
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert rows[0]["fold"] == "1" and rows[3]["dice_RV"] == "nan" and rows[1]["iou_LV"] == "0.400000"
 
