@@ -536,7 +536,9 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of chance, not of 1"
 
 
-def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(tmp_path, caplog, monkeypatch):
+@pytest.fixture
+def slow_trainer(tmp_path, caplog, monkeypatch) -> Engine:
+    """Logs its terms; each of its steps takes 20 seconds by the clock."""
     caplog.set_level("INFO", "semicycle")
     now = [1000.0]
     monkeypatch.setattr(terms_log.time, "monotonic", lambda: now[0])
@@ -548,33 +550,24 @@ def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(tmp_path, capl
     writer = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None)
     trainer = Engine(step)
     TermsLog(["disc_S"], Engine(lambda *_: None), tmp_path, writer).attach(trainer)
-    trainer.run(range(10), max_epochs=2)
+    return trainer
+
+
+def test_a_long_epoch_says_ever_more_rarely_how_long_it_all_takes(slow_trainer, caplog):
+    slow_trainer.run(range(10), max_epochs=2)
     said = [record.getMessage() for record in caplog.records]
     assert said[:2] == ["epoch 1, step 2/10: 0:06:00 left", "epoch 1, step 5/10: 0:05:00 left"]
     assert [line.split(":")[0] for line in said[2:]] == ["epoch 1/2, 0", "epoch 2, step 1/10", "epoch 2/2, 0"]
 
 
 @pytest.mark.parametrize(("device", "advice"), [("cpu", 1), ("cuda", 0)])
-def test_a_training_of_days_on_a_cpu_names_the_recipe_for_it(tmp_path, caplog, monkeypatch, device, advice):
-    caplog.set_level("INFO", "semicycle")
-    now = [1000.0]
-    monkeypatch.setattr(terms_log.time, "monotonic", lambda: now[0])
-
-    def step(*_):
-        now[0] += 20.0
-        return {"disc_S": torch.tensor(1.0)}
-
-    trainer = Engine(step)
-    trainer.state.device = torch.device(device)
-    writer = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None)
-    TermsLog(["disc_S"], Engine(lambda *_: None), tmp_path, writer).attach(trainer)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=9), trainer.terminate)
-    trainer.run(range(10), max_epochs=1000)
+def test_a_training_of_days_on_a_cpu_names_the_recipe_for_it(slow_trainer, caplog, device, advice):
+    slow_trainer.state.device = torch.device(device)
+    slow_trainer.add_event_handler(Events.ITERATION_COMPLETED(once=9), slow_trainer.terminate)
+    slow_trainer.run(range(10), max_epochs=1000)
     assert caplog.messages[0] == "epoch 1, step 2/10: 2 d 7:32:40 left"
-    assert (
-        caplog.messages.count("2 days left: this is too much for a CPU, semicycle train few ... takes an evening")
-        == advice
-    )
+    words = "2 days left: this is too much for a CPU, semicycle train few ... takes an evening"
+    assert caplog.messages.count(words) == advice
 
 
 def test_damaged_rows_of_a_learning_curve_are_left_out(tmp_path):
