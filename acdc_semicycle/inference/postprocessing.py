@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from acdc_semicycle.inference.looks import two_looks
-from acdc_semicycle.methods.components import largest_components
+from acdc_semicycle.methods.components import largest_component, largest_components
 from acdc_semicycle.methods.objective import softmax
 from acdc_semicycle.runtime.errors import InputError
 
@@ -125,18 +125,24 @@ class Refined(MapTransform):
     Args:
         keys: the label maps; class 0 is background.
         largest: whether only the largest connected component in 3D of each structure is kept.
+        adjacent: whether the structures lie side by side, as a heart's do. ``largest`` then keeps the largest component
+            of all of them together first, so that no structure is left alone in another place.
         holes: whether background that a slice's structures enclose becomes the nearest structure.
     """
 
-    def __init__(self, keys: KeysCollection, largest: bool = False, holes: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, largest: bool = False, adjacent: bool = False, holes: bool = False
+    ) -> None:
         super().__init__(keys)
-        self.largest, self.holes = largest, holes
+        self.largest, self.adjacent, self.holes = largest, adjacent, holes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with refined label maps."""
         result = dict(data)
         for key in self.key_iterator(result):
             labels = torch.as_tensor(result[key])[0].cpu().numpy()
+            if self.largest and self.adjacent:
+                labels = np.where(largest_component(labels > 0), labels, 0)
             if self.largest:
                 labels = largest_components(labels)
             if self.holes:

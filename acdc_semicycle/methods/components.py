@@ -7,15 +7,21 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 
-def largest_components(labels: NDArray) -> NDArray:
-    """Class indices, of a slice or a volume, with the largest component of each structure; the rest is background.
+def largest_component(mask: NDArray) -> NDArray[np.bool_]:
+    """The largest component of a mask, of a slice or a volume; nothing where the mask is empty.
 
     Pixels, or voxels, that share a corner are connected. MONAI's ``KeepLargestConnectedComponent`` needs scikit-image.
     """
+    components, _ = ndimage.label(mask, np.ones([3] * mask.ndim))
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0  # what lies outside the mask
+    return (components == sizes.argmax()) & (components > 0)
+
+
+def largest_components(labels: NDArray) -> NDArray:
+    """Class indices, of a slice or a volume, with the largest component of each structure; the rest is background."""
     result = np.zeros_like(labels)
     for structure, box in enumerate(ndimage.find_objects(labels.astype(np.uint8)), start=1):
-        if box is None:
-            continue
-        parts, _ = ndimage.label(labels[box] == structure, np.ones([3] * labels.ndim))
-        result[box][parts == np.bincount(parts.ravel())[1:].argmax() + 1] = structure
+        if box is not None:
+            result[box][largest_component(labels[box] == structure)] = structure
     return result

@@ -53,6 +53,23 @@ def test_switches_are_off_by_default_and_an_empty_map_stays_empty():
     np.testing.assert_array_equal(both(given)["pred"][0], heart())
     empty = {"pred": torch.zeros(1, 8, 8, 2, dtype=torch.uint8)}
     assert not both(empty)["pred"].any()
+    assert not Refined("pred", largest=True, adjacent=True)(empty)["pred"].any()
+
+
+def test_of_structures_side_by_side_the_largest_component_of_all_together_comes_first():
+    """Of a structure whose larger part lies in another place, the part beside the others stays."""
+    labels = np.zeros((20, 20, 3), np.uint8)
+    labels[4:9, 4:9] = 2
+    labels[9:11, 5:7, 1] = 1  # beside 2, and smaller than
+    labels[15:19, 15:19, 1] = 1  # this one
+    given = {"pred": torch.as_tensor(labels)[None]}
+    expected = labels.copy()
+    expected[15:, 15:] = 0
+    np.testing.assert_array_equal(Refined("pred", largest=True, adjacent=True)(given)["pred"][0], expected)
+    expected = labels.copy()
+    expected[9:11] = 0
+    np.testing.assert_array_equal(Refined("pred", largest=True)(given)["pred"][0], expected)
+    assert torch.equal(torch.as_tensor(Refined("pred", adjacent=True)(given)["pred"]), given["pred"])
 
 
 def test_a_speck_in_the_cavity_becomes_cavity_with_both_switches():
