@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from monai.bundle import ConfigParser
 from tiny import batch_of
 from torch import nn
 
@@ -14,6 +15,7 @@ from acdc_semicycle.methods.losses import weigh
 from acdc_semicycle.methods.networks import PixelDiscriminator, ResidualGenerator
 from acdc_semicycle.methods.objective import joint_forward
 from acdc_semicycle.methods.semicycle import GeneratorOutputs, SemiCycle, softmax
+from tests.methods import few_runs
 
 C, K = 2, 3  # of the stubs: image channels and classes differ, so that a swapped argument is a wrong shape
 GENERATOR_TERMS = ["gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I"]
@@ -350,3 +352,15 @@ def test_a_step_takes_three_passes_of_generators():
         network.register_forward_hook(lambda network, *_: calls.append(network))
     twins.generator_terms()
     assert calls == [twins.objective.G_IS, twins.objective.G_SI, twins.objective.G_IS]
+
+
+def test_the_papers_objective_learns_with_the_segmenter_of_few(tmp_path, phantom_dir):
+    """Its own weights, a U-Net as G_IS, and a painter of windows, which no prediction takes."""
+    small = {"objective_def::G_SI::filters": 4, "objective_def::G_SI::blocks": 1}
+    small |= {"objective_def::D_S::filters": 4, "objective_def::D_I::filters": 4}
+    content = few_runs.workflow(tmp_path, phantom_dir, "semicycle", **small).parser.get_parsed_content
+    paper = ConfigParser.load_config_file(few_runs.ROOT / "bundles/semicycle/configs/train.json")["weights"]
+    assert content("weights") == paper | {"gen_S": 1.0}
+    assert type(content("network")).__name__ == "BasicUNet" and type(content("objective")) is SemiCycle
+    few_runs.check_resume(tmp_path, phantom_dir, "semicycle", **small)
+    assert not list((tmp_path / "straight").rglob("image_generator.pt"))
