@@ -1,6 +1,7 @@
 """All that the bundle's configurations call in ``$`` expressions: a configuration imports this one module."""
 
 from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, newest_model, open_model
+from acdc_semicycle.artifacts.warm_start import start_from
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
 from acdc_semicycle.config.networks import network_card
@@ -70,6 +71,7 @@ __all__ = [
     "required",
     "scored",
     "shipped",
+    "start_from",
     "train",
     "units",
     "voc",

@@ -198,6 +198,14 @@ SECTIONS: dict[str, list[Setting]] = {
             rule=Rule("a number of at least 0 and below 1, or null", _is_decay),
         ),
         Setting(
+            "from",
+            "a run's folder, model.pt or zip, whose network's weights [this one starts from](train.md#a-warm-start);"
+            " null or `none`: random weights",
+            rule=Rule(
+                "a path, or null", lambda value: value is None or (isinstance(value, str) and value.strip() != "")
+            ),
+        ),
+        Setting(
             "weights",
             "of the terms: `gen_S`, `gen_I`, `cycle_S`, `cycle_I`, `adv_S`, `adv_I`, `disc_S`, `disc_I`",
             "those of the equations (`gen_S` 10)",

@@ -217,6 +217,18 @@ def _on_meta(description: Any) -> nn.Module:
     return network
 
 
+def layers_of_classes(description: Any) -> set[str]:
+    """The names of the weights whose first axis is the classes: those that one class more would change.
+
+    Raises:
+        InputError: as of :func:`build`.
+    """
+    arguments = description["arguments"]
+    more = {"class": description["class"], "arguments": {**arguments, "out_channels": arguments["out_channels"] + 1}}
+    shapes, other_shapes = _on_meta(description).state_dict(), _on_meta(more).state_dict()
+    return {name for name, weight in shapes.items() if weight.shape != other_shapes[name].shape}
+
+
 def build(description: Any) -> nn.Module:
     """The network of a description, its weights drawn at random. Trusts nothing: all four steps.
 
