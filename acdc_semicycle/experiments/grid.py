@@ -15,6 +15,7 @@ from acdc_semicycle.config.options import options_of
 from acdc_semicycle.experiments.methods import defines_a_method, in_order, overlay_of_each
 from acdc_semicycle.experiments.paper import METHODS, PAPER
 from acdc_semicycle.experiments.results import Cell
+from acdc_semicycle.experiments.specs import listed, one_of, taken_apart
 from acdc_semicycle.runtime.errors import InputError
 
 SWITCHES = ("dry-run", "no-probe", "no-images")
@@ -86,7 +87,7 @@ class Options:
             case "jobs":
                 self.jobs = _whole(value, "--jobs", "2", 1)
             case "submit":
-                self.submit = _one_of(value, ("slurm", "local"), "place to submit to")
+                self.submit = one_of(value, ("slurm", "local"), "place to submit to")
             case "submit-options":
                 self.submit_options = _parameters(value)
             case _:
@@ -98,14 +99,7 @@ def _dataset_and_folder(text: str) -> tuple[str, str]:
     dataset, equals, path = text.partition("=")
     if not equals and text not in FOLDERS:
         raise InputError(f"--data has {text!r}: give the data set's name, too, such as --data acdc={text}")
-    return _one_of(dataset, FOLDERS, "data set"), data_folder(dataset, path)
-
-
-def _one_of(name: str, names: Collection[str], kind: str) -> str:
-    """A name, if it is one of those known."""
-    if name not in names:
-        raise InputError(f"{name!r} is no {kind}: give one of {', '.join(names)}")
-    return name
+    return one_of(dataset, FOLDERS, "data set"), data_folder(dataset, path)
 
 
 def _whole(text: str, option: str, example: str, least: int) -> int:
@@ -173,33 +167,16 @@ def specified(spec: str, known: Collection[str]) -> list[tuple[str, str, str]]:
     Raises:
         InputError: names the word that is not known.
     """
-    first, texts = _taken_apart(spec)
-    datasets = [_one_of(name, FOLDERS, "data set") for name in first.split(",")]
-    methods = [_one_of(name, in_order(known), "method") for name in _listed(texts["method"])]
-    labels = [_labels(text) for text in _listed(texts["labels"])]
+    first, texts = taken_apart(spec, "labels=20,10 or method=partial,semicycle")
+    datasets = [one_of(name, FOLDERS, "data set") for name in first.split(",")]
+    methods = [one_of(name, in_order(known), "method") for name in listed(texts["method"])]
+    labels = [_labels(text) for text in listed(texts["labels"])]
     rows = []
     for dataset in datasets:
         for method in methods or METHODS:
             for label in _labels_of(method, labels):
                 rows.append((dataset, method, label))
     return rows
-
-
-def _taken_apart(spec: str) -> tuple[str, dict[str, str]]:
-    """The data sets of a grid, and its labels and methods by name, each as one text."""
-    first, *rest = spec.split() or [""]
-    texts = {"labels": "", "method": ""}
-    for word in rest:
-        key, _, value = word.partition("=")
-        if key not in texts or not value:
-            raise InputError(f"--only {spec!r} has {word!r}: give labels=20,10 or method=partial,semicycle")
-        texts[key] = value
-    return first, texts
-
-
-def _listed(text: str) -> list[str]:
-    """The words between a text's commas."""
-    return list(filter(None, text.split(",")))
 
 
 def _labels_of(method: str, labels: list[str]) -> list[str]:
