@@ -82,12 +82,22 @@ def finished_runs(out: Path) -> list[Finished]:
     """All finished runs below a folder, as the tables order them."""
     runs: list[Finished] = []
     for path in sorted(out.glob("*/labels_*/*/seed_*/finished.json")):
-        record = finished(path)
-        report = path.parent / record["report"]
         dataset, labels, method, seed = path.parent.relative_to(out).parts
-        cell = Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_")))
-        if report.is_file() and dataset in SCORES:
-            runs.append(Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent))
+        runs += run_at(path, Cell(dataset, labels.removeprefix("labels_"), method, int(seed.removeprefix("seed_"))))
+    return in_table_order(runs)
+
+
+def run_at(path: Path, cell: Cell) -> list[Finished]:
+    """The run that a finished.json names; none where its report is gone, or of a data set that has no table."""
+    record = finished(path)
+    report = path.parent / record["report"]
+    if not report.is_file() or cell.dataset not in SCORES:
+        return []
+    return [Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent)]
+
+
+def in_table_order(runs: Sequence[Finished]) -> list[Finished]:
+    """Runs by data set, method, labels and seed, as tables have them."""
     methods = [run.cell.method for run in runs]
     return sorted(runs, key=lambda run: _order(run.cell, methods))
 

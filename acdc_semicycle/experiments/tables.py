@@ -41,13 +41,13 @@ def write(out: Path, images: bool = True) -> str:
     runs = finished_runs(out)
     if not runs:
         raise InputError(f"{out} holds no finished run: give the --out folder of a semicycle table")
-    rows, notes = table_rows(runs), _notes(runs)
+    rows, notes = table_rows(runs), notes_of(runs)
     text = "\n\n".join([markdown(rows), "\n".join(_remarks(runs, notes))]) + "\n"
     foot = ["", "Commands (training; each was evaluated after it):", "", "```"]
     for run in runs:
         foot += [f"# {run.cell}", run.command]
     write_text(out / "table.md", text + "\n".join([*foot, "```", ""]))
-    write_text(out / "table.csv", _csv(rows))
+    write_text(out / "table.csv", csv_of(rows))
     content = {"rows": rows, "incomparable": INCOMPARABLE, "notes": notes}
     write_text(out / "table.json", json.dumps(content, indent=1) + "\n")
     for dataset in dict.fromkeys(run.cell.dataset for run in runs):
@@ -55,7 +55,7 @@ def write(out: Path, images: bool = True) -> str:
     return text
 
 
-def _notes(runs: Sequence[Finished]) -> list[str]:
+def notes_of(runs: Sequence[Finished]) -> list[str]:
     """The notes and protocols of the runs' reports, each once."""
     notes = set()
     for run in runs:
@@ -80,15 +80,15 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             heads += ["gain over partial", "paired Wilcoxon test"]
         else:
             heads[0] = "terms"
-        lines = [f"## Table {table}: {dataset}", "", _line(heads), "|---" * len(heads) + "|"]
+        lines = [f"## Table {table}: {dataset}", "", markdown_line(heads), "|---" * len(heads) + "|"]
         for row in rows:
             if (row["table"], row["dataset"]) == (table, dataset):
-                lines.append(_line(_columns(row)))
+                lines.append(markdown_line(_columns(row)))
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _line(columns: Iterable[str]) -> str:
+def markdown_line(columns: Iterable[str]) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(columns) + " |"
 
@@ -98,22 +98,27 @@ def _columns(row: Mapping[str, Any]) -> list[str]:
     name = WORDS[row["method"]] if row["table"] == 2 else row["method"]
     columns = [name, labels_in_words(row["labels"]), str(len(row["seeds"]) or "-")]
     for score in SCORES[row["dataset"]]:
-        text = _number(row[score], ".4f")
-        if row[f"{score}_std"] is not None:
-            text += f" ± {row[f'{score}_std']:.4f}"
-        columns.append(text)
-    columns.append(_number(row["published"], ".4f"))
+        columns.append(mean_in_words(row, score, ".4f"))
+    columns.append(number_in_words(row["published"], ".4f"))
     if row["table"] == 1:
-        columns += [_number(row.get("gain"), "+.4f"), _test_in_words(row)]
+        columns += [number_in_words(row.get("gain"), "+.4f"), p_in_words(row)]
     return columns
 
 
-def _number(value: float | None, form: str) -> str:
+def mean_in_words(row: Mapping[str, Any], score: str, form: str) -> str:
+    """The mean of a score over the seeds and its deviation, where there is more than one seed."""
+    text = number_in_words(row[score], form)
+    if row[f"{score}_std"] is not None:
+        text += f" ± {row[f'{score}_std']:{form}}"
+    return text
+
+
+def number_in_words(value: float | None, form: str) -> str:
     """A number as a column shows it; a dash where there is none."""
     return "-" if value is None else format(value, form)
 
 
-def _test_in_words(row: Mapping[str, Any]) -> str:
+def p_in_words(row: Mapping[str, Any]) -> str:
     """The p value of a row's test and its number of pairs; a dash where there is none."""
     p = row.get("p")
     if p is None:
@@ -122,7 +127,7 @@ def _test_in_words(row: Mapping[str, Any]) -> str:
     return f"{words}, n = {row['n']}"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as CSV, with every column that any of them has."""
     text = io.StringIO(newline="")
     heads: dict[str, None] = {}  # a set that keeps the order
