@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from acdc_semicycle.experiments.run_lock import run_lock, sign
-from acdc_semicycle.experiments.runs import PYTHON, Run
+from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.files import write_text
 
 GRACE = 15.0  # seconds that a process has to save its state
@@ -34,12 +33,13 @@ def execute(run: Run, environment: dict[str, str]) -> str:
         if run.finished():
             return ""
         started = time.monotonic()
-        lines: list[str] = []
-        for run_id in ("training", "evaluating"):
-            code, lines = call(run, run_id, environment, lock)
+        printed: list[str] = []
+        for words in run.steps():
+            code, lines = call(run, words, environment, lock)
             if code:
                 return f"{_error(lines, code)} ({run.folder / 'run.log'})"
-        reports = [line for line in lines if line.endswith("report.json") and Path(line).is_file()]
+            printed += lines
+        reports = [line for line in printed if line.endswith("report.json") and Path(line).is_file()]
         if not reports:
             return f"the evaluation named no report ({run.folder / 'run.log'})"
         content = {
@@ -60,16 +60,15 @@ def _error(lines: Sequence[str], code: int) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
-def call(run: Run, run_id: str, environment: dict[str, str], lock: IO[str]) -> tuple[int, list[str]]:
-    """Run the bundle; its exit code, and the lines it added to run.log."""
-    arguments = run.arguments(run_id)
+def call(run: Run, words: Sequence[str], environment: dict[str, str], lock: IO[str]) -> tuple[int, list[str]]:
+    """Run one step; its exit code, and the lines it added to run.log."""
     path = run.folder / "run.log"
     with path.open("ab") as log:
-        log.write(f"$ {shlex.join([*PYTHON, *arguments])}\n".encode())
+        log.write(f"$ {run.command(words)}\n".encode())
         log.flush()
         start = log.tell()
         # the child inherits the lock: while it lives, no other runner takes the folder, even if this one is killed
-        code = children.call([*run.launcher, *arguments], environment, log, lock)
+        code = children.call([*run.launcher, *words], environment, log, lock)
     text = path.read_bytes()[start:].decode(errors="replace")
     return code, [line.strip() for line in text.splitlines() if line.strip()]
 

@@ -54,7 +54,7 @@ def _probe(run: Run, environment: dict[str, str]) -> float | None:
     with run_lock(run.folder) as lock:
         if lock is None:
             return None
-        code, lines = call(run, "probing", environment, lock)
+        code, lines = call(run, run.arguments("probing"), environment, lock)
     if code or not lines:
         return None
     try:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ class Run:
     Attributes:
         files: of the configuration, the bundle's train.json first.
         options: ``--KEY`` and its value in turn; all but the output folder.
-        launcher: the words that run the bundle.
+        launcher: the words that run the bundle, or another program.
+        program: the same words as a command shows them.
+        own_steps: the words after them of each step, training first; none are the bundle's training and evaluation.
     """
 
     cell: Cell
@@ -36,6 +39,8 @@ class Run:
     files: tuple[str, ...]
     options: tuple[str, ...]
     launcher: tuple[str, ...]
+    program: tuple[str, ...] = PYTHON
+    own_steps: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, cell: Cell, options: Options, launcher: tuple[str, ...]) -> Run:
@@ -44,12 +49,7 @@ class Run:
         Raises:
             InputError: no folder of the data set is given.
         """
-        variable = FOLDERS[cell.dataset]
-        data = options.data.get(cell.dataset) or os.environ.get(variable)
-        if not data:
-            raise InputError(
-                f"no folder of {cell.dataset} is given: give --data {cell.dataset}=PATH, or set {variable}"
-            )
+        data = folder_of(cell.dataset, options)
         files = [str(folder("bundles/semicycle") / "configs" / "train.json")]
         if cell.dataset != "acdc":
             files.append(overlay(cell.dataset))
@@ -57,7 +57,7 @@ class Run:
         own_overlay = overlay_of_each(options.methods)[cell.method]
         if own_overlay is not None:
             files.append(overlay(own_overlay))
-        settings = ["--dataset_dir", data_folder(cell.dataset, data), "--seed", str(cell.seed)]
+        settings = ["--dataset_dir", data, "--seed", str(cell.seed)]
         labels = folder("configs") / f"labels_{cell.labels}.yaml"
         if labels.is_file():
             files.append(str(labels))
@@ -73,10 +73,19 @@ class Run:
         config_file = json.dumps(files)  # with double quotes a shell's command stays legible
         return ["run", run_id, "--config_file", config_file, "--output_dir", str(self.folder), *self.options]
 
+    def steps(self) -> list[list[str]]:
+        """The words after the launcher of each step, training first."""
+        if self.own_steps:
+            return [list(words) for words in self.own_steps]
+        return [self.arguments("training"), self.arguments("evaluating")]
+
+    def command(self, words: Sequence[str]) -> str:
+        """A step as a user would type it."""
+        return shlex.join([*self.program, *words])
+
     def commands(self) -> list[str]:
-        """Training and evaluation as a user would type them."""
-        train, evaluate = self.arguments("training"), self.arguments("evaluating")
-        return [shlex.join([*PYTHON, *train]), shlex.join([*PYTHON, *evaluate])]
+        """All steps as a user would type them."""
+        return [self.command(words) for words in self.steps()]
 
     @property
     def settings(self) -> list[str]:
@@ -115,6 +124,19 @@ class Run:
             return 0.0
         done = curve.read_text(encoding="utf-8").count("\n") - 1
         return min(1.0, max(0, done) / int(epochs[-1]))
+
+
+def folder_of(dataset: str, options: Options) -> str:
+    """The folder of a data set, from the command or the environment.
+
+    Raises:
+        InputError: neither gives one.
+    """
+    variable = FOLDERS[dataset]
+    data = options.data.get(dataset) or os.environ.get(variable)
+    if not data:
+        raise InputError(f"no folder of {dataset} is given: give --data {dataset}=PATH, or set {variable}")
+    return data_folder(dataset, data)
 
 
 def _missing(settings: list[str], others: list[str]) -> str:
