@@ -12,6 +12,7 @@ from typing import Any
 
 from acdc_semicycle.config.locations import overlays_and_options
 from acdc_semicycle.config.options import options_of
+from acdc_semicycle.experiments import few
 from acdc_semicycle.experiments.methods import defines_a_method, in_order, overlay_of_each
 from acdc_semicycle.experiments.paper import METHODS, PAPER
 from acdc_semicycle.experiments.results import Cell
@@ -36,6 +37,7 @@ class Options:
 
     overlays: list[str] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)  # overlays of a user's own methods
+    few_patients: bool = False  # the table of few annotated patients instead of the paper's
     data: dict[str, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -57,8 +59,10 @@ class Options:
             ValueError: names the word that is not understood.
         """
         overlays, rest = overlays_and_options(arguments, SWITCHES)
-        methods = [file for file in overlays if defines_a_method(file)]
-        options = cls([file for file in overlays if file not in methods], methods)
+        methods = [file for file in overlays if defines_a_method(file) and not few.is_base(file)]
+        few_patients = any(map(few.is_base, overlays))
+        options = cls([file for file in overlays if file not in methods], methods, few_patients)
+        options.no_probe = few_patients  # the first steps have no pseudo-labels: they say little about the others
         for option in options_of(rest, SWITCHES):
             if option.key in SWITCHES:
                 setattr(options, option.key.replace("-", "_"), True)
@@ -132,17 +136,21 @@ def _parameters(text: str) -> dict[str, Any]:
 
 
 def cells(options: Options) -> list[Cell]:
-    """The runs asked for, each once: the paper's own rows, or those of each ``--only``."""
-    rows = []
-    for spec in options.only:
-        rows += specified(spec, overlay_of_each(options.methods))
-    if not options.only:
-        rows = _papers_rows(options)
+    """The runs asked for, each once: the table's own rows, or those of each ``--only``."""
+    rows = few.rows(options.only, options.methods) if options.few_patients else _rows(options)
     asked: dict[Cell, None] = {}  # a set that keeps the order
     for dataset, method, labels in rows:
         for seed in options.seeds:
             asked[Cell(dataset, labels, method, seed)] = None
     return list(asked)
+
+
+def _rows(options: Options) -> list[tuple[str, str, str]]:
+    """Data set, method and labels of the rows of the paper's tables, or of each ``--only``."""
+    rows = []
+    for spec in options.only:
+        rows += specified(spec, overlay_of_each(options.methods))
+    return rows if options.only else _papers_rows(options)
 
 
 def _papers_rows(options: Options) -> list[tuple[str, str, str]]:

@@ -18,6 +18,12 @@ def defines_a_method(file: str | Path) -> bool:
     return "objective_def" in overlays.read(file)
 
 
+def shipped_methods() -> dict[str, str]:
+    """The names of the shipped overlays that say what is trained, each by itself."""
+    names = [path.stem for path in sorted(folder("configs").glob("*.yaml")) if defines_a_method(path)]
+    return dict(zip(names, names, strict=True))
+
+
 def overlay_of_each(given: Iterable[str | Path] = ()) -> dict[str, str | None]:
     """The overlay of each method by its name: the shipped ones, the paper's ablations, and those that are given.
 
@@ -27,10 +33,7 @@ def overlay_of_each(given: Iterable[str | Path] = ()) -> dict[str, str | None]:
     Returns:
         For each name the overlay's file, or the name of a shipped one; None for the paper's method.
     """
-    files: dict[str, str | None] = {BASE: None}
-    for path in sorted(folder("configs").glob("*.yaml")):
-        if defines_a_method(path):
-            files[path.stem] = path.stem
+    files: dict[str, str | None] = {BASE: None, **shipped_methods()}
     files[FULL] = files["partial"]
     for name in ABLATIONS:
         files[name] = f"ablation_{name}"

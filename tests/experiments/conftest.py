@@ -48,6 +48,12 @@ def no_data_in_the_environment(monkeypatch):
 
 
 @pytest.fixture
+def fake_text():
+    """The text of the stand-in."""
+    return FAKE
+
+
+@pytest.fixture
 def fake(tmp_path):
     """The stand-in; the data folder and the output folder lie beside it."""
     (tmp_path / "data").mkdir()
