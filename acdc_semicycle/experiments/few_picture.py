@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.experiments import few
-from acdc_semicycle.experiments.few_rows import folder_of, patients_of
+from acdc_semicycle.experiments.few_rows import counts_of, folder_of
 from acdc_semicycle.experiments.methods import in_order
 from acdc_semicycle.experiments.published import PUBLISHED, VALIDATION, Published
 from acdc_semicycle.experiments.results import Finished, select
@@ -44,9 +45,8 @@ def picture(runs: Sequence[Finished]) -> Figure:
     """Dice by the number of annotated patients; below, where trainings were validated often, their learning curves."""
     from matplotlib.figure import Figure
 
-    counts = sorted({patients_of(run) for run in runs})
-    methods = in_order({run.cell.method for run in runs})
-    colours = {method: COLOURS[number % len(COLOURS)] for number, method in enumerate(_few_first(methods))}
+    counts = counts_of(runs)
+    colours = dict(zip(_few_first(runs), itertools.cycle(COLOURS), strict=False))
     curves = _curves_of(runs, counts)
     width = max(6.5, 2.4 * len(counts) + 1.2)
     figure = Figure(figsize=(width, UPPER + LOWER * bool(curves)), layout="constrained")
@@ -73,25 +73,28 @@ def _curves_of(runs: Sequence[Finished], counts: Sequence[int]) -> dict[int, dic
     return curves
 
 
-def _few_first(methods: Sequence[str]) -> list[str]:
-    """The methods with ``few`` as the first, which has the same colour in every picture."""
-    return sorted(methods, key=lambda method: method != few.NAME)
+def _few_first(runs: Sequence[Finished]) -> list[str]:
+    """The methods of runs with ``few`` as the first, which has the same colour in every picture."""
+    return sorted(in_order({run.cell.method for run in runs}), key=lambda method: method != few.NAME)
 
 
 def _draw_dice(axis: Axes, runs: Sequence[Finished], counts: Sequence[int], colours: Mapping[str, str]) -> None:
     """A line for each method through its mean over seeds, each seed a dot, and published figures beside them."""
-    lowest = min([TOP, *(figure.low for figure in PUBLISHED if figure.patients in counts)])
+    lowest = TOP
     for number, method in enumerate(colours):
         offset = STEP * (number - (len(colours) - 1) / 2)
         own = select(runs, method=method)
         lowest = min(lowest, _draw_method(axis, own, counts, offset, colours[method]))
+    published = [figure for figure in PUBLISHED if figure.patients in counts]
+    for figure in published:
+        lowest = min(lowest, figure.low)
     axis.set_yscale("function", functions=(_to_axis, _from_axis))
     axis.set_ylim(max(0.0, lowest - 0.03), TOP)
     axis.set_yticks([tick for tick in TICKS if tick >= lowest - 0.03], minor=False)
     axis.set_xlim(-0.35, len(counts) + 0.1)
     axis.set_xticks(range(len(counts)), [str(count) for count in counts])
     for position, count in enumerate(counts):
-        _draw_published(axis, position, [figure for figure in PUBLISHED if figure.patients == count])
+        _draw_published(axis, position, [figure for figure in published if figure.patients == count])
     _draw_full(axis)
     axis.set_xlabel("annotated patients", fontsize=9)
     axis.set_ylabel("mean 3D Dice of RV, MYO and LV", fontsize=9)
@@ -111,15 +114,15 @@ def _from_axis(height: NDArray) -> NDArray:
 
 def _draw_method(axis: Axes, runs: Sequence[Finished], counts: Sequence[int], offset: float, colour: str) -> float:
     """The line of one method and the dots of its seeds; the lowest Dice that is drawn."""
-    points, lowest = [], 1.0
+    x, y, lowest = [], [], 1.0
     for position, count in enumerate(counts):
         dice = [run.score("dice") for run in select(runs, labels=f"{count}p")]
         scores = [score for score in dice if score is not None]
         if scores:
             axis.plot([position + offset] * len(scores), scores, "_", color=colour, ms=6, mew=1.2, zorder=4)
-            points.append((position + offset, float(np.mean(scores))))
-            lowest = min(lowest, *scores)
-    x, y = [point[0] for point in points], [point[1] for point in points]
+            x.append(position + offset)
+            y.append(float(np.mean(scores)))
+            lowest = min([lowest, *scores])
     axis.plot(x, y, "-", color=colour, lw=1.2, alpha=0.6, zorder=2)
     axis.plot(x, y, "o", color=colour, label=runs[0].cell.method, ms=5, zorder=4)
     return lowest

@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.means import mean_and_std
 from acdc_semicycle.experiments import few
 from acdc_semicycle.experiments.few_runs import LABEL_MAPS
 from acdc_semicycle.experiments.methods import in_order
-from acdc_semicycle.experiments.results import Finished, select
-from acdc_semicycle.experiments.rows import compare
-from acdc_semicycle.runtime.files import read_json
-
-
-class LabelMapScores(NamedTuple):
-    """The means over cases of a run's label maps; None where there are none."""
-
-    dice: float | None = None
-    hd95: float | None = None
-    unit: str = ""  # of hd95: mm, or voxels where the data have no spacing
+from acdc_semicycle.experiments.results import Finished, read_with, select
+from acdc_semicycle.experiments.rows import by_seed, compare
 
 
 def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
     """A row for each number of annotated patients, from few to many, and method."""
-    counts = sorted({patients_of(run) for run in runs})
     rows = []
-    for patients in counts:
+    for patients in counts_of(runs):
         own = select(runs, labels=f"{patients}p")
-        of_few = _by_seed(select(own, method=few.NAME))
+        of_few = by_seed(own, few.NAME, f"{patients}p")
         for method in in_order({run.cell.method for run in own}):
-            row = _row(patients, method, _by_seed(select(own, method=method)))
+            of_method = by_seed(own, method, f"{patients}p")
+            row = _row(patients, method, of_method)
             if method != few.NAME:
-                row |= compare(of_few, _by_seed(select(own, method=method)))
+                row |= compare(of_few, of_method)
             rows.append(row)
     return rows
 
 
-def patients_of(run: Finished) -> int:
-    """How many patients a run has labelled."""
-    return int(run.cell.labels.removesuffix("p"))
-
-
-def _by_seed(runs: Sequence[Finished]) -> dict[int, Finished]:
-    """Runs of one method and one number of patients by their seed."""
-    return {run.cell.seed: run for run in runs}
+def counts_of(runs: Sequence[Finished]) -> list[int]:
+    """The numbers of annotated patients that runs have, each once, rising."""
+    return sorted({int(run.cell.labels.removesuffix("p")) for run in runs})
 
 
 def _row(patients: int, method: str, runs: Mapping[int, Finished]) -> dict[str, Any]:
@@ -54,34 +41,37 @@ def _row(patients: int, method: str, runs: Mapping[int, Finished]) -> dict[str, 
     first = next(iter(runs.values()))
     row: dict[str, Any] = {"patients": patients, "method": method, "seeds": [*runs]}
     row |= {"part": first.report.get("part"), "volumes": len(first.report["cases"])}
-    row |= _over_seeds("dice", [run.score("dice") for run in runs.values()])
-    for name in structures_of(first.report["classes"]):
-        row |= _over_seeds(name, [run.report["summary"]["dice"].get(name) for run in runs.values()])
-    label_maps = [label_map_scores(run) for run in runs.values()]
-    row |= _over_seeds("label_map_dice", [scores.dice for scores in label_maps])
-    row |= _over_seeds("hd95", [scores.hd95 for scores in label_maps])
-    row["hd95_unit"] = " or ".join(sorted({scores.unit for scores in label_maps if scores.unit}))
-    return row | _over_seeds("minutes", [minutes(run) for run in runs.values()])
+    values: dict[str, list[float]] = {}
+    units = set()
+    for run in runs.values():
+        scores, unit = _scores_and_unit(run)
+        units.add(unit)
+        for name, score in scores.items():
+            values.setdefault(name, []).append(math.nan if score is None else score)
+    for name, of_seeds in values.items():
+        mean, std, number = mean_and_std(of_seeds)
+        row |= {name: mean if number else None, f"{name}_std": std if number > 1 else None}
+    return row | {"hd95_unit": " or ".join(sorted(units - {""}))}
 
 
-def _over_seeds(score: str, values: Sequence[float | None]) -> dict[str, Any]:
-    """The mean of the values that there are, and their deviation where there are two."""
-    mean, std, number = mean_and_std([value for value in values if value is not None])
-    return {score: mean if number else None, f"{score}_std": std if number > 1 else None}
+def _scores_and_unit(run: Finished) -> tuple[dict[str, float | None], str]:
+    """The means over the cases of a run, its minutes, and the unit of HD95: mm, or voxels of data without a spacing."""
+    scores = {"dice": run.score("dice")}
+    for name in structures_of(run.report["classes"]):
+        scores[name] = run.report["summary"]["dice"].get(name)
+    path = folder_of(run) / LABEL_MAPS / "evaluation.json"
+    unit = ""
+    scores |= {"label_map_dice": None, "hd95": None}
+    if path.is_file():
+        summary = next(iter(read_with(path, "summary", "structures")["summary"].values()))
+        scores |= {"label_map_dice": summary["dice"]["mean"], "hd95": summary["hd95"]["mean"]}
+        unit = summary["unit"]
+    return scores | {"minutes": minutes(run)}, unit
 
 
 def folder_of(run: Finished) -> Path:
     """The folder of a run, whose report lies in one of its own."""
     return run.folder.parent
-
-
-def label_map_scores(run: Finished) -> LabelMapScores:
-    """The scores of the label maps that ``predict`` wrote, by the evaluation.json beside them."""
-    path = folder_of(run) / LABEL_MAPS / "evaluation.json"
-    if not path.is_file():
-        return LabelMapScores()
-    (summary,) = read_json(path)["summary"].values()
-    return LabelMapScores(summary["dice"]["mean"], summary["hd95"]["mean"], summary["unit"])
 
 
 def minutes(run: Finished) -> float | None:
@@ -96,7 +86,7 @@ def minutes(run: Finished) -> float | None:
 
     seconds = 0.0
     for path in files:
-        times = [event.wall_time for event in EventFileLoader(str(path)).Load()]
-        if times:
-            seconds += times[-1] - times[0]
+        events = list(EventFileLoader(str(path)).Load())
+        if events:
+            seconds += events[-1].wall_time - events[0].wall_time
     return seconds / 60

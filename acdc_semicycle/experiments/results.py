@@ -66,10 +66,10 @@ def finished(path: Path) -> dict[str, Any]:
     Raises:
         InputError: names the file that is damaged.
     """
-    return _read(path, "report", "command", "settings")
+    return read_with(path, "report", "command", "settings")
 
 
-def _read(path: Path, *keys: str) -> dict[str, Any]:
+def read_with(path: Path, *keys: str) -> dict[str, Any]:
     """The content of a JSON file that must have these keys."""
     content = read_json(path)
     for key in keys:
@@ -93,7 +93,7 @@ def run_at(path: Path, cell: Cell) -> list[Finished]:
     report = path.parent / record["report"]
     if not report.is_file() or cell.dataset not in SCORES:
         return []
-    return [Finished(cell, record["command"], _read(report, "summary", "cases"), report.parent)]
+    return [Finished(cell, record["command"], read_with(report, "summary", "cases"), report.parent)]
 
 
 def in_table_order(runs: Sequence[Finished]) -> list[Finished]:

@@ -53,7 +53,7 @@ def _rows_of_ablations(dataset: str, runs: Sequence[Finished]) -> list[dict[str,
 
 def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Finished]) -> dict[str, Any]:
     """One line of a table: the mean and standard deviation of each score over the seeds, and the paper's number."""
-    own = _by_seed(runs, method, labels)
+    own = by_seed(runs, method, labels)
     row: dict[str, Any] = {"table": table, "dataset": dataset, "method": method, "labels": labels, "seeds": [*own]}
     for score in SCORES[dataset]:
         values = [run.score(score) for run in own.values()]
@@ -62,11 +62,11 @@ def _row(table: int, dataset: str, method: str, labels: str, runs: Sequence[Fini
         row[f"{score}_std"] = std if number > 1 else None
     row["published"] = PAPER.get((method, labels), {}).get(dataset)
     if table == 1 and method not in ("full", "partial"):
-        row |= compare(own, _by_seed(runs, "partial", labels))
+        row |= compare(own, by_seed(runs, "partial", labels))
     return row
 
 
-def _by_seed(runs: Sequence[Finished], method: str, labels: str) -> dict[int, Finished]:
+def by_seed(runs: Sequence[Finished], method: str, labels: str) -> dict[int, Finished]:
     """The runs of a method and its labels by their seed; all are of one data set."""
     return {run.cell.seed: run for run in select(runs, method=method, labels=labels)}
 

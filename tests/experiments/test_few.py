@@ -34,7 +34,7 @@ if "--output_dir" in options:
 elif verb == "evaluate":
     out.mkdir()
     score = dict(dice=dict(mean=0.6), hd95=dict(mean=4.25), unit="voxels")
-    (out / "evaluation.json").write_text(json.dumps(dict(summary=dict(label_maps=score))))
+    (out / "evaluation.json").write_text(json.dumps(dict(summary=dict(label_maps=score), structures=[])))
     print(out / "evaluation.json")
 '''
 

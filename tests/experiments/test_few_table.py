@@ -33,7 +33,8 @@ def finish(out, patients, method, seed, scores, hd95=None, note=None):
     if hd95 is not None:
         (folder / "label_maps").mkdir()
         summary = {"dice": {"mean": mean + 0.01}, "hd95": {"mean": hd95}, "unit": "voxels"}
-        (folder / "label_maps" / "evaluation.json").write_text(json.dumps({"summary": {"label_maps": summary}}))
+        content = {"summary": {"label_maps": summary}, "structures": ["RV", "LV"]}
+        (folder / "label_maps" / "evaluation.json").write_text(json.dumps(content))
     record = {"report": "validation/report.json", "command": f"the command of {method} {seed}", "settings": []}
     (folder / "finished.json").write_text(json.dumps(record))
     return folder
@@ -116,6 +117,16 @@ def test_report_writes_this_table_where_only_its_runs_are(tmp_path, capsys):
     assert command.main(["--report", str(tmp_path)]) == 0
     assert "| 3 | few | 1 |" in capsys.readouterr().out
     assert not (tmp_path / "table.md").exists()
+
+
+@pytest.mark.parametrize("name", ["validation/report.json", "finished.json", "label_maps/evaluation.json"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, capsys, name, text):
+    folder = finish(tmp_path, 3, "few", 0, [0.5], hd95=3.0)
+    (folder / name).write_text(text)
+    assert command.main(["--report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {folder / name} is damaged (") and error.count("\n") == 1, error
 
 
 def test_the_published_figures_are_fractions_and_ranges_rise():
