@@ -33,7 +33,7 @@ def overlay_of_each(given: Iterable[str | Path] = ()) -> dict[str, str | None]:
     Returns:
         For each name the overlay's file, or the name of a shipped one; None for the paper's method.
     """
-    files: dict[str, str | None] = {BASE: None, **shipped_methods()}
+    files: dict[str, str | None] = {**shipped_methods(), BASE: None}  # its overlay is for after few
     files[FULL] = files["partial"]
     for name in ABLATIONS:
         files[name] = f"ablation_{name}"
