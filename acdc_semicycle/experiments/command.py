@@ -11,7 +11,7 @@ semicycle table --report results                                  the tables aga
 --only SPEC        "DATASET[,DATASET] [labels=20,10,3p] [method=NAME,NAME]"; labels in percent, or 3p: three patients;
                    methods full, hung, partial, semicycle, no_cycle_S, no_cycle_I, no_disc_S, no_disc_I
                    after few: labels are numbers of annotated patients (3,7,14); methods few, partial, mean_teacher,
-                   unimatch, bcp, hung
+                   unimatch, bcp, hung, semicycle
 --seeds 0,1,2      each run with each of these seeds (0)
 --out FOLDER       where runs and tables go (results)
 --jobs N           runs at a time (as many as there are CUDA devices, each with its own; else 1)

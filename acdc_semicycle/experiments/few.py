@@ -23,10 +23,7 @@ def is_base(file: str | Path) -> bool:
 
 
 def overlay_of_each(own: Sequence[str] = ()) -> dict[str, str | None]:
-    """The overlay that each method adds to ``few`` by its name: the shipped ones, and a user's own.
-
-    The paper's method is not among them: it has no overlay, so nothing would replace the method of ``few``.
-    """
+    """The overlay that each method adds to ``few`` by its name: the shipped ones, and a user's own."""
     files: dict[str, str | None] = dict(shipped_methods())
     files[NAME] = None
     for file in own:

@@ -149,13 +149,13 @@ def _spread(heights: NDArray, gap: float, top: float) -> NDArray:
     """Rising heights moved apart, so that none is closer to the next than ``gap`` and none is above ``top``."""
     spread = heights.copy()
     for _ in range(500):
-        spread = np.minimum(spread, top)
         push = np.clip(gap - np.diff(spread), 0, None) / 2
         spread[:-1] -= push
         spread[1:] += push
-    for index in range(len(spread) - 1, -1, -1):  # what is left of the pushes against the top
-        upper = top if index == len(spread) - 1 else spread[index + 1] - gap
-        spread[index] = min(spread[index], upper)
+    highest = top
+    for index in range(len(spread) - 1, -1, -1):
+        spread[index] = min(spread[index], highest)
+        highest = spread[index] - gap
     return spread
 
 
