@@ -222,8 +222,8 @@ def fake_of_the_paper(tmp_path, fake_text, capsys):
 
 
 @pytest.mark.slow
-def test_a_table_of_real_trainings(phantom_dir, tmp_path):
-    """Two methods after ``few`` through training, label maps, scores, the table and the picture, as a user does it."""
+def test_a_table_of_a_real_training(phantom_dir, tmp_path):
+    """A method after ``few`` through training, label maps, scores, the table and the picture, as a user does it."""
     names = [f"patient{number:03d}\n" for number in range(1, 9)]
     (tmp_path / "train.txt").write_text("".join(names[:5]))
     (tmp_path / "val.txt").write_text("".join(names[5:]))
@@ -231,18 +231,15 @@ def test_a_table_of_real_trainings(phantom_dir, tmp_path):
     small |= {"epochs": "2", "val_interval": "1", "steps_per_epoch": "2"}
     small |= {"train_list": tmp_path / "train.txt", "validation_list": tmp_path / "val.txt"}
     options = [str(word) for key, value in small.items() for word in (f"--{key}", value)]
-    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3 method=partial,few", "--jobs", "1"]
-    ran = processes.run("-m", "acdc_semicycle", "table", "few", *words, "--out", tmp_path / "out", *options)
-    assert "2/2 runs, 0:00:00 left" in ran.stdout and ran.stdout.count("semicycle train few") >= 2
-    rows = json.loads((tmp_path / "out" / "few.json").read_text())["rows"]
-    assert [(row["patients"], row["method"], row["part"], row["volumes"]) for row in rows] == [
-        (3, "partial", "validation", 6),
-        (3, "few", "validation", 6),
-    ]
-    for row in rows:
-        assert row["dice"] is not None and row["hd95"] > 0 and row["hd95_unit"] == "mm" and 0 < row["minutes"] < 5
-    assert rows[0]["n"] == 3 and (tmp_path / "out" / "few.png").is_file()
-    for method in ("partial", "few"):
-        split = json.loads((tmp_path / f"out/acdc/patients_3/{method}/seed_0/split.json").read_text())
-        assert split["labelled"] == [name.strip() for name in names[:3]]
-        assert sorted(split["validation"]) == [name.strip() for name in names[5:]] and split["test"] == []
+    words = ["--data", f"acdc={phantom_dir}", "--only", "acdc labels=3 method=partial", "--jobs", "1"]
+    ran = processes.run(
+        "-m", "acdc_semicycle", "table", "few", *words, "--out", tmp_path / "out", *options, seconds=900
+    )
+    assert "1/1 runs, 0:00:00 left" in ran.stdout and "semicycle train few partial --output_dir" in ran.stdout
+    (row,) = json.loads((tmp_path / "out" / "few.json").read_text())["rows"]
+    assert (row["patients"], row["method"], row["part"], row["volumes"]) == (3, "partial", "validation", 6)
+    assert row["dice"] is not None and row["hd95"] > 0 and row["hd95_unit"] == "mm" and 0 < row["minutes"] < 15
+    assert (tmp_path / "out" / "few.png").is_file()
+    split = json.loads((tmp_path / "out/acdc/patients_3/partial/seed_0/split.json").read_text())
+    assert split["labelled"] == [name.strip() for name in names[:3]]
+    assert sorted(split["validation"]) == [name.strip() for name in names[5:]] and split["test"] == []
