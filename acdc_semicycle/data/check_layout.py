@@ -55,7 +55,10 @@ def read_records(root: Path, masks: str | Path | None, cases: Cases, patient: st
             return voc.records(root)
         if cases.counts.kind == "cityscapes":
             return cityscapes.records(root)
-        return folder.records(root, masks, patient)
+        records = folder.paired(root, masks, patient)
+        for text in folder.patient_doubts(records, patient):
+            cases.add("warning", root, text)
+        return records
     except (InputError, OSError) as error:
         cases.fault(root, error)
     cases.unmatched = cases.counts.unmatched = True
@@ -86,10 +89,9 @@ def _acdc_records(root: Path, cases: Cases) -> list[Record]:
     for path, text in acdc.ignored_folders(root).items():
         cases.add("warning", path, text)
     for part, patient in acdc.patients(root):
-        other = folders.setdefault(patient.name, patient)
-        if other is not patient:
-            text = f"{patient} is there twice, also as {other}: keep one, no patient may be both trained on and scored"
-            cases.add("fault", patient, text)
+        twice = acdc.twice_there(patient, folders)
+        if twice:
+            cases.add("fault", patient, twice)
         files = cases.attempt(patient, os.listdir, patient)
         if files is not None:
             records += _patient_records(patient, part, sorted(files), cases)

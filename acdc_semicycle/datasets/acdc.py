@@ -39,12 +39,16 @@ def records(root: str | Path) -> list[Record]:
         root: the unpacked challenge: a folder of patientNNN folders, or of ``training`` and ``testing``.
 
     Raises:
-        InputError: there is no such folder or no patient in it; or patients have no usable Info.cfg, or lack a frame
-            that it names. All such patients are named.
+        InputError: there is no such folder or no patient in it; or patients have no usable Info.cfg, lack a frame
+            that it names, or are there twice. All such patients are named.
     """
     result: list[Record] = []
     faults: list[str] = []
+    folders: dict[str, Path] = {}
     for part, folder in patients(root):
+        twice = twice_there(folder, folders)
+        if twice:
+            faults.append(twice)
         try:
             for phase, frame in frames(folder).items():
                 result.append(record(folder, phase, frame, part))
@@ -104,6 +108,14 @@ def patients(root: str | Path) -> list[tuple[str, Path]]:
             " or the patient folders themselves, as dataset_dir"
         )
     return folders
+
+
+def twice_there(patient: Path, folders: dict[str, Path]) -> str | None:
+    """Why a patient's folder is a fault, where an earlier one has its name; else it joins ``folders``, by name."""
+    other = folders.setdefault(patient.name, patient)
+    if other is patient:
+        return None
+    return f"{patient} is there twice, also as {other}: keep one, no patient may be both trained on and scored"
 
 
 def _parts(root: Path) -> dict[str, Path]:

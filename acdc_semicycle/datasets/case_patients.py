@@ -46,8 +46,8 @@ def load(split: str | Path | None) -> dict[str, str]:
     return patients
 
 
-def patient_of(patients: Mapping[str, str], folder: Path, name: str) -> str | None:
-    """The patient of an image by its name without the suffix; None where the training had no such case.
+def case_of(patients: Mapping[str, str], folder: Path, name: str) -> str | None:
+    """The training's case that an image may be, by its name without the suffix; None where it had no such case.
 
     A case is a name relative to the folder that the training was given, so the longest end of the path counts.
     """
@@ -57,5 +57,5 @@ def patient_of(patients: Mapping[str, str], folder: Path, name: str) -> str | No
     for start in range(len(parts)):
         case = "/".join(parts[start:])
         if case in patients:
-            return patients[case]
+            return case
     return None

@@ -13,16 +13,22 @@ without a mask is unlabelled. A regular expression finds the patient in the imag
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from acdc_semicycle.datasets.cines import with_frames
 from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, many
+
+log = logging.getLogger("semicycle")
 
 LAYOUTS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))  # of images and their masks
+PHASE_OR_FRAME = re.compile(r"[_-](?:E[DS]|frame\d+)$", re.IGNORECASE)  # at the end of a case
+SAME_PATIENT = "^(.+?)(?:[_-](?:[Ee][DdSs]|[Ff]rame[0-9]+))?$"
 
 
 def records(images: str | Path | None, masks: str | Path | None = None, patient: str | None = None) -> list[Record]:
@@ -40,6 +46,14 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
             of masks lie in ``images``; scans are among pictures, two files have one name, a
             mask has no image; or the expression is invalid or finds nothing in a name.
     """
+    result = paired(images, masks, patient)
+    for text in patient_doubts(result, patient):
+        log.warning("%s", text)
+    return result
+
+
+def paired(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
+    """The records, without a warning of doubts about patients."""
     images = existing_folder(images, "images", "the folder of your scans or pictures")
     if masks:
         masks = existing_folder(masks, "masks", "the folder of their masks")
@@ -56,6 +70,48 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
     return check_records(with_frames(result), masks)
+
+
+def patient_doubts(records: Sequence[Record], patient: str | None) -> list[str]:
+    """Where names do not tell whether images are of one patient: sentences that say what is done, and what to give."""
+    if patient:
+        return _doubts_on_folders(records)
+    first: dict[str, Record] = {}
+    for record in records:
+        name = PHASE_OR_FRAME.sub("", record.patient)
+        other = first.setdefault(name, record) if name != record.patient else record
+        if other.patient != record.patient:
+            return [
+                f"{other.patient} and {record.patient} may be one patient's, and each image is a patient of its own, so"
+                f" a split can put them on both sides: give --patient '{SAME_PATIENT}' if they are"
+            ]
+    return []
+
+
+def _doubts_on_folders(records: Sequence[Record]) -> list[str]:
+    """A sentence on the patients whose name is found in several folders."""
+    folders_of: dict[str, set[str]] = {}
+    for record in records:
+        folders_of.setdefault(record.patient, set()).add(_folder_of_patient(record))
+    shared = sorted(name for name, folders in folders_of.items() if len(folders) > 1)
+    if not shared:
+        return []
+    first, second, *_ = sorted(folders_of[shared[0]])
+    verb = "lies" if len(shared) == 1 else "lie"
+    return [
+        f"{many(len(shared), 'patient')} {verb} in several folders, e.g. {shared[0]} in {first or '.'} and in"
+        f" {second or '.'}: each counts as one, and stays in one part; if these are two patients of one name, put the"
+        " folder into the group of --patient"
+    ]
+
+
+def _folder_of_patient(record: Record) -> str:
+    """The folder that holds a patient's images, or the folder that has the patient's name; relative, as the case."""
+    parts = record.case.split("/")
+    for depth, part in enumerate(parts):
+        if record.patient in part:
+            return "/".join(parts[:depth])
+    return "" if "/" in record.patient else "/".join(parts[:-1])
 
 
 def _check_not_above(images: Path) -> None:

@@ -142,7 +142,8 @@ def _check_not_trained_on(folder: Path, cases: Sequence[Case], split: Path) -> N
     patients = {*parts.get("labelled", ()), *parts.get("unlabelled", ())}
     trained_on = []
     for case in cases:
-        if not patients.isdisjoint({case["patient"], case["case"], *Path(case["case"]).parts}):
+        names = {case["patient"], case["case"], *Path(case["patient"]).parts, *Path(case["case"]).parts}
+        if not patients.isdisjoint(names):
             trained_on.append(case["case"])
     if trained_on:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ PHASE = re.compile(r"(?:^|_)(E[DS])(?=_|$)")
 FRAME = re.compile(r"_frame(\d+)$", re.IGNORECASE)
 
 
-def case_patient_and_phase(prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:
+def case_patient_and_phase(
+    prediction: LabelMap, truth: LabelMap, shared_names: set[str]
+) -> tuple[str, str, str | None]:
     """What a pair is called: as predictions.json has it, else from Info.cfg and the names of the files.
 
-    ``stem_is_unique`` tells that the stem alone, without its folder, names the case.
+    Args:
+        shared_names: of patients, which several folders have (:func:`shared_names`).
     """
     listed = prediction.listed or truth.listed or {}
     case = prediction.name
     if prediction.frame is None and listed.get("case"):
         case = str(listed["case"])
-    patient = listed.get("patient") or _patient(truth, stem_is_unique)
+    patient = listed.get("patient") or _patient(truth, shared_names)
     phase = _listed_phase(listed, prediction.frame) or phase_of(truth) or phase_of(prediction)
     return case, str(patient), phase
 
@@ -45,12 +48,27 @@ def _listed_phase(listed: Mapping[str, Any], frame: int | None) -> str | None:
     return listed.get("phase")
 
 
-def _patient(truth: LabelMap, stem_is_unique: bool) -> str:
-    """The patient by the name of a truth: its stem without frame and phase, with its folder where need be."""
-    bare = PHASE.sub("", FRAME.sub("", truth.stem)).strip("_")
-    if stem_is_unique:
-        return bare or truth.path.parent.name
-    return "/".join((*truth.folder, bare)).strip("/")
+def shared_names(truths: Iterable[LabelMap]) -> set[str]:
+    """The names of patients that truths of several folders have: a patient is a folder and a name."""
+    folders_of: dict[str, set[tuple[str, ...]]] = {}
+    for truth in truths:
+        folders_of.setdefault(_bare_name(truth), set()).add(truth.folder)
+    return {name for name, folders in folders_of.items() if len(folders) > 1}
+
+
+def _bare_name(truth: LabelMap) -> str:
+    """The stem of a truth without frame and phase."""
+    return PHASE.sub("", FRAME.sub("", truth.stem)).strip("_")
+
+
+def _patient(truth: LabelMap, shared_names: set[str]) -> str:
+    """The patient by the name of a truth, with its folder where several folders have the name."""
+    name = _bare_name(truth)
+    if name not in shared_names:
+        return name or truth.path.parent.name
+    if name and truth.folder and truth.folder[-1] == name:  # as in ACDC's layout
+        return "/".join(truth.folder)
+    return "/".join((*truth.folder, name)).strip("/")
 
 
 def phase_of(label_map: LabelMap) -> str | None:

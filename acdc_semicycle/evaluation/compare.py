@@ -6,7 +6,6 @@ Files are paired by name (:mod:`acdc_semicycle.evaluation.file_matching`), each 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from acdc_semicycle.evaluation import label_maps
-from acdc_semicycle.evaluation.case_names import case_patient_and_phase, frame_of
+from acdc_semicycle.evaluation.case_names import case_patient_and_phase, frame_of, shared_names
 from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
@@ -150,9 +149,9 @@ class _Run:
         """Score pairs under a tool's name; those that cannot be scored become failures."""
         rows = self.rows.setdefault(tool, [])
         scored = self.scored.setdefault(tool, {})
-        stems = Counter(truth.stem for _, truth in pairs)
+        shared = shared_names(truth for _, truth in pairs)
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
-            case, patient, phase = self._names(prediction, truth, stems[truth.stem] == 1)
+            case, patient, phase = self._names(prediction, truth, shared)
             try:
                 scores = score_pair(prediction, truth, self.classes)
             except InputError as error:
@@ -164,10 +163,10 @@ class _Run:
             rows.append(about | scores)
             scored[truth] = prediction
 
-    def _names(self, prediction: LabelMap, truth: LabelMap, stem_is_unique: bool) -> tuple[str, str, str | None]:
+    def _names(self, prediction: LabelMap, truth: LabelMap, shared: set[str]) -> tuple[str, str, str | None]:
         """Case, patient and phase; all tools use those of the first."""
         if truth not in self.names:
-            self.names[truth] = case_patient_and_phase(prediction, truth, stem_is_unique)
+            self.names[truth] = case_patient_and_phase(prediction, truth, shared)
         return self.names.setdefault(prediction, self.names[truth])
 
     def check_any(self, agreement: list[Row]) -> None:

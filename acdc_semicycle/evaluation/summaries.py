@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.datasets import acdc
@@ -43,25 +44,38 @@ def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any
 
 
 def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Clinical indices of each tool's patients with ED, ES and a spacing; a note where some lack a phase."""
+    """Clinical indices of each tool's patients with ED, ES and volumes in one folder; notes on those without."""
     if not set(clinical.STRUCTURES) & set(structures):
         return [], []
-    volumes_of: dict[tuple[str, str], dict[str | None, list[Any]]] = {}  # by tool and patient, then by phase
+    rows_of: dict[tuple[str, str], dict[str | None, list[Row]]] = {}  # by tool and patient, then by phase
     for row in rows:
-        by_phase = volumes_of.setdefault((row["tool"], row["patient"]), defaultdict(list))
-        by_phase[row["phase"]].append(row["volumes_ml"])
-    result, incomplete = [], set()
-    for (tool, patient), by_phase in volumes_of.items():
+        by_phase = rows_of.setdefault((row["tool"], row["patient"]), defaultdict(list))
+        by_phase[row["phase"]].append(row)
+    result: list[dict[str, Any]] = []
+    incomplete, apart = set(), set()
+    for (tool, patient), by_phase in rows_of.items():
         ed, es = by_phase["ED"], by_phase["ES"]
         if (len(ed), len(es)) != (1, 1):
             incomplete.add(patient)
-        elif ed[0] and es[0]:
-            indices = {side: clinical.indices(ed[0][side], es[0][side]) for side in SIDES}
+        elif _folder(ed[0]) != _folder(es[0]):
+            apart.add(patient)
+        elif ed[0]["volumes_ml"] and es[0]["volumes_ml"]:
+            indices = {side: clinical.indices(ed[0]["volumes_ml"][side], es[0]["volumes_ml"][side]) for side in SIDES}
             result.append({"tool": tool, "patient": patient} | indices)
-    if not incomplete:
-        return result, []
-    number = many(len(incomplete), "patient")
-    return result, [f"no clinical indices of {number} without one ED and one ES, e.g. {min(incomplete)}"]
+    notes = _notes_on(incomplete, "without one ED and one ES")
+    return result, notes + _notes_on(apart, "whose ED and ES lie in two folders, as they may be two patients'")
+
+
+def _folder(row: Row) -> Path:
+    """The folder of a case's truth."""
+    return Path(row["truth"]).parent
+
+
+def _notes_on(patients: set[str], why: str) -> list[str]:
+    """A note on patients without clinical indices, if there are any."""
+    if not patients:
+        return []
+    return [f"no clinical indices of {many(len(patients), 'patient')} {why}, e.g. {min(patients)}"]
 
 
 def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:

@@ -85,7 +85,8 @@ def patients_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
     rows, several = [], _several(cases)
     for patient, frames in sorted(_frames_by_phase(cases).items()):
         if "ED" in frames and "ES" in frames:
-            rows.append(_indices(patient, frames, several.get(patient)))
+            doubt = several.get(patient) or _two_folders(frames["ED"][0], frames["ES"][0])
+            rows.append(_indices(patient, frames, doubt))
     return rows
 
 
@@ -114,13 +115,24 @@ def _several(cases: Sequence[Case]) -> dict[str, str]:
     return reasons
 
 
-def _indices(patient: str, frames: Mapping[str, tuple[Case, int]], several: str | None) -> dict[str, Any]:
+def _two_folders(ed: Case, es: Case) -> str | None:
+    """Why ED and ES of one name make no indices, where they lie in two folders: they may be two patients'."""
+    folders = [Path(case.get("scan") or "").parent.resolve() for case in (ed, es)]
+    if folders[0] == folders[1]:
+        return None
+    return (
+        f"{ed['case']} and {es['case']} lie in two folders, and may be two patients': move the scans of one patient"
+        " into one folder"
+    )
+
+
+def _indices(patient: str, frames: Mapping[str, tuple[Case, int]], doubt: str | None) -> dict[str, Any]:
     """A patient's row: the cases of both phases, and the indices, unless they are withheld.
 
     Args:
-        several: why, of a patient with several scans of one phase.
+        doubt: why the two cases may not be one examination of one patient.
     """
-    withheld = several
+    withheld = doubt
     for case, _ in frames.values():
         withheld = withheld or case["withheld"]
     row = {"patient": patient, "ed": frames["ED"][0]["case"], "es": frames["ES"][0]["case"], "withheld": withheld}

@@ -13,6 +13,7 @@ from acdc_semicycle.datasets.records import MASK_ENDINGS
 from acdc_semicycle.imageio import dicom_series, volumes
 from acdc_semicycle.imageio.pictures import PICTURES, is_picture
 from acdc_semicycle.inference.label_maps import check_target, ours
+from acdc_semicycle.inference.patients import by_folder
 from acdc_semicycle.inference.reading import in_words
 from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
 from acdc_semicycle.inference.search import folders_below, visible
@@ -70,7 +71,7 @@ class Scans:
         scans: list[Scan] = []
         for path in paths:
             scans += self._below(path)
-        scans = _once(scans)
+        scans = by_folder(_once(scans))
         if part is not None:
             scans = _of_part(scans, part, split)
         _check_any_without_fault(scans)
@@ -105,9 +106,11 @@ class Scans:
         ending = ".png" if is_picture(path) else self.ending or own_ending(path)
         target = self.folder / below_root / f"{fitting_name(name)}_seg{ending}"
         patient, phase, phases = whose(path, name)
-        patient = case_patients.patient_of(self.patients, path.parent, name) or patient
+        training_case = case_patients.case_of(self.patients, path.parent, name)
+        if training_case is not None:
+            patient = self.patients[training_case]
         case = (below_root / name).as_posix()
-        return Scan(path, case, target, patient or case, phase, phases, fault or self._fault(path))
+        return Scan(path, case, target, patient or case, phase, phases, fault or self._fault(path), training_case)
 
     def _fault(self, path: Path) -> str | None:
         """Why a path cannot be a scan by its name, if so."""
@@ -230,14 +233,27 @@ def _of_part(scans: Sequence[Scan], part: str, split: str | Path | None) -> list
     for scan in scans:
         if scan.fault or not scan.path.exists():
             failing.append(scan)
-        elif not patients.isdisjoint({scan.patient, scan.case, *Path(scan.case).parts}):
+        elif not patients.isdisjoint({scan.patient, scan.case, *Path(scan.case).parts, scan.shared_name}):
             chosen.append(scan)
+    _check_one_each(chosen, part, split)
     if not chosen:
         readable = many(len(scans) - len(failing), "scan")
         raise InputError(
             f"none of {readable} is of a {part} patient of {split}: give that data set, or name the network by --model"
         )
     return chosen + failing
+
+
+def _check_one_each(scans: Sequence[Scan], part: str, split: str | Path | None) -> None:
+    """Refuse scans of several patients of one name: the split has one of them, and does not say which."""
+    first: dict[str, Scan] = {}
+    for scan in scans:
+        other = first.setdefault(scan.shared_name or scan.patient, scan)
+        if other.patient != scan.patient:
+            raise InputError(
+                f"{other.path} and {scan.path} are both of a {part} patient {scan.shared_name} of {split}, which has"
+                " one: give the data set of that training alone"
+            )
 
 
 def _patients(part: str, split: str | Path | None) -> set[str]:

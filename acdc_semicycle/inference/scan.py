@@ -28,10 +28,13 @@ class Scan:
         source: the file or the series.
         case: its relative name without the suffix, unique among the scans of a prediction.
         target: where the label map goes.
-        patient: whose it is: as the network's training had it, else as far as names and ACDC's Info.cfg tell.
+        patient: whose it is: as the network's training had it, else as far as names and ACDC's Info.cfg tell. With its
+            folder, where another patient of that name lies in another folder.
         phase: ``"ED"``, ``"ES"``, or None.
         phases: of a cine whose Info.cfg names them, the frame (from 0) of each phase.
         fault: why it cannot be segmented, in the words of an InputError.
+        training_case: the case of the network's training that it may be, by its name.
+        shared_name: the patient's name, where patients in several folders have it.
     """
 
     source: Path | dicom_series.Series
@@ -41,6 +44,8 @@ class Scan:
     phase: str | None = None
     phases: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
+    training_case: str | None = None
+    shared_name: str | None = None
 
     @property
     def path(self) -> Path:

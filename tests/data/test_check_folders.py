@@ -51,6 +51,14 @@ def test_patients_are_found_by_an_expression_as_in_a_training(tmp_path):
         assert found.severity == FAULT and words in found.text
 
 
+def test_patients_who_may_be_one_are_a_warning_of_the_check_too(tmp_path, caplog):
+    folder = pictures(tmp_path, {"p1_ED": drawn(1), "p1_ES": drawn(2)})
+    (found,) = check.check(folder / "images", folder / "masks", progress=iter)
+    assert found.severity == "warning" and "p1_ED and p1_ES may be one patient's" in found.text
+    assert not caplog.text
+    assert check.check(folder / "images", folder / "masks", progress=iter, patient=pictures_of.SAME_PATIENT) == []
+
+
 @pytest.mark.parametrize("names", [("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr")])
 def test_the_folder_above_images_and_masks_is_no_folder_of_images(tmp_path, names):
     folder = pictures(tmp_path / "MY", {"a": drawn(1)})

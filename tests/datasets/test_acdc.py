@@ -46,6 +46,12 @@ def test_patients_of_both_parts_are_found_and_told_apart(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_patient_of_both_parts_is_refused_as_by_the_check(tmp_path):
+    folders = [write_patient(tmp_path / part, 1) for part in ("training", "testing")]
+    with pytest.raises(InputError, match=re.escape(f"{folders[1]} is there twice, also as {folders[0]}: keep one")):
+        acdc.records(tmp_path)
+
+
 def test_patients_may_lie_directly_below_the_root(tmp_path):
     write_patient(tmp_path, 2)
     write_patient(tmp_path, 1)

@@ -51,12 +51,13 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, content):
 )
 def test_a_case_is_the_end_of_a_path(folder, name, patient):
     patients = {"a/p1_x": "p1", "a/p1_y": "p1", "p2_x": "p2"}
-    assert case_patients.patient_of(patients, Path(folder), name) == patient
+    case = case_patients.case_of(patients, Path(folder), name)
+    assert (None if case is None else patients[case]) == patient
 
 
 def test_the_longest_end_counts():
     patients = {"x": "short", "a/x": "long"}
-    assert case_patients.patient_of(patients, Path("/images/a"), "x") == "long"
+    assert case_patients.case_of(patients, Path("/images/a"), "x") == "a/x"
 
 
 def test_the_file_is_plain_json(tmp_path):

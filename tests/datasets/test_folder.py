@@ -128,6 +128,35 @@ def test_the_patient_is_the_group_of_the_expression(tmp_path):
     assert {r.case: r.patient for r in folder.records(images, masks, r"^([^_]+)_")}["site/p7_a"] == "site/p7"
 
 
+@pytest.mark.parametrize(
+    ("names", "patient", "words"),
+    [
+        (["a/p1_x", "b/p1_y"], r"(p\d)_", "1 patient lies in several folders, e.g. p1 in a and in b: each"),
+        (["p1_x", "b/p1_y"], r"(p\d)_", "e.g. p1 in . and in b"),
+        (["a/p1/x", "b/p1/x"], r"(p\d)/", "e.g. p1 in a and in b"),
+        (["p1/ED/x", "p1/ES/x"], r"(p\d)/", None),
+        (["a/p1_x", "b/p1_y"], r"^(.*p\d)_", None),
+        (["p1_ED", "p1_ES"], None, "p1_ED and p1_ES may be one patient's, and each image is a patient of its own"),
+        (["p1", "p1_frame01", "p1_frame12"], None, "p1_frame01 and p1_frame12 may be one patient's"),
+        (["a/p1-ed", "b/p1-es"], None, None),
+        (["p1_a", "p1_b"], None, None),
+    ],
+)
+def test_doubts_whose_images_are_whose_are_a_warning_and_change_nothing(tmp_path, caplog, names, patient, words):
+    files = [f"{name}.png" for name in names]
+    images, masks = write(tmp_path / "images", *files), write(tmp_path / "masks", *files)
+    records = folder.records(images, masks, patient)
+    assert len({record.patient for record in records}) == (1 if patient and "*" not in patient else len(names))
+    assert caplog.text.count("WARNING") == (words is not None) and (words or "") in caplog.text
+
+
+def test_the_expression_that_is_offered_keeps_phases_and_frames_together(tmp_path, caplog):
+    names = ("a/p1_ED.png", "a/p1_ES.png", "a/p2_frame01.png", "a/p2_frame12.png", "b/p1.png")
+    images, masks = write(tmp_path / "images", *names), write(tmp_path / "masks", *names)
+    patients = [record.patient for record in folder.records(images, masks, folder.SAME_PATIENT)]
+    assert patients == ["a/p1", "a/p1", "a/p2", "a/p2", "b/p1"] and not caplog.text
+
+
 def refused(images, masks, *words: str, patient: str | None = None) -> None:
     """Given, expected, what to do: every word is in the message."""
     with pytest.raises(InputError, match=re.escape(words[0])) as caught:

@@ -42,10 +42,35 @@ def test_a_patient_without_both_phases_has_no_indices_and_a_note_says_so(tmp_pat
     assert content["patients"] == [] and any("e.g. p1" in note for note in content["notes"])
 
 
+def scored_at_two_sites(root, *names):
+    """The content of an evaluation of label maps that are right, each of another size."""
+    for number, name in enumerate(names):
+        for side in ("truth", "tool"):
+            save(root / side / f"{name}.nii.gz", box((2, 2, 1), (6 - number, 4, 2)), AFFINE @ np.diag([3, 3, 3, 1]))
+    return compare.compare([root / "tool"], root / "truth", ["b", "LV"])
+
+
+def test_two_patients_of_one_name_are_not_mixed_into_indices(tmp_path):
+    content = scored_at_two_sites(tmp_path / "a", "siteA/001_ED", "siteB/001_ED", "siteB/001_ES")
+    assert [row["patient"] for row in content["cases"]] == ["siteA/001", "siteB/001", "siteB/001"]
+    (row,) = content["patients"]
+    assert row["patient"] == "siteB/001" and row["truth"]["lv_ef_percent"] == pytest.approx(20)
+    content = scored_at_two_sites(tmp_path / "b", "siteA/001_ED", "siteB/001_ES")
+    assert content["patients"] == [] and "of 2 patients without one ED and one ES" in content["notes"][-1]
+
+
+def test_ed_and_es_of_two_folders_make_no_indices_whatever_predictions_json_calls_them():
+    about = {"tool": "t", "patient": "001", "volumes_ml": {side: {"LV": 50.0} for side in summaries.SIDES}}
+    rows = [about | {"phase": phase, "truth": f"{site}/001_{phase}.nii"} for phase, site in (("ED", "A"), ("ES", "B"))]
+    note = "no clinical indices of 1 patient whose ED and ES lie in two folders, as they may be two patients', e.g. 001"
+    assert summaries.patient_indices(rows, ["LV"]) == ([], [note])
+
+
 @pytest.mark.parametrize("phases", [["ED", "ES", "ES"], ["ED", "ED", "ES"], ["ES"]])
 def test_a_patient_has_indices_of_one_volume_of_each_phase_alone(phases):
     volumes_ml = {side: {"LV": 2.0} for side in summaries.SIDES}
-    rows = [{"tool": "t", "patient": "p", "phase": phase, "volumes_ml": volumes_ml} for phase in phases]
+    about = {"tool": "t", "patient": "p", "truth": "truth/a.nii.gz", "volumes_ml": volumes_ml}
+    rows = [about | {"phase": phase} for phase in phases]
     note = "no clinical indices of 1 patient without one ED and one ES, e.g. p"
     assert summaries.patient_indices(rows, ["LV"]) == ([], [note])
 

@@ -245,6 +245,75 @@ def test_a_scan_of_the_training_has_the_patient_that_the_training_had(tmp_path, 
     assert {scan.case: scan.patient for scan in listed} == {**cases, "new": "new"}
 
 
+def two_sites(root, *names):
+    """Scans at two sites, and an Info.cfg beside those of ACDC's layout."""
+    for name in names:
+        path = volume(root / f"{name}.nii.gz")
+        if path.parent.name.startswith("patient"):
+            (path.parent / "Info.cfg").write_text("ED: 1\nES: 10\n")
+    return root
+
+
+ACDC_AT_TWO_SITES = [
+    "siteA/patient001/patient001_frame01",
+    "siteA/patient001/patient001_frame10",
+    "siteB/patient001/patient001_frame01",
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (ACDC_AT_TWO_SITES, ["siteA/patient001", "siteA/patient001", "siteB/patient001"]),
+        (["siteA/001_ED", "siteB/001_ED", "siteB/001_ES"], ["siteA/001", "siteB/001", "siteB/001"]),
+        (["001_ED", "001_ES", "siteB/001_ES"], ["001", "001", "siteB/001"]),
+        (["001", "siteB/001_ES"], ["001", "siteB/001"]),
+        (["siteA/001_ED", "siteA/001_ES", "siteB/002_ED"], ["001", "001", "002"]),
+        (["ED/001_ED", "ES/001_ES"], ["001", "001"]),  # of one or of two: indices are withheld
+    ],
+)
+def test_a_patient_is_a_folder_and_a_name(tmp_path, names, patients):
+    folder = two_sites(tmp_path / "in", *names)
+    listed = {scan.case: scan.patient for scan in Scans(folder, tmp_path / "out", CARD).listed}
+    assert listed == dict(zip(names, patients, strict=True))
+
+
+def test_two_patients_of_one_name_have_indices_of_their_own(tmp_path, model):
+    """The second site lacks one phase: its only scan changes nothing in the first site's indices."""
+    folder = two_sites(tmp_path / "in", *ACDC_AT_TWO_SITES)
+    run(folder, tmp_path / "both", model)
+    run(folder / "siteA", tmp_path / "alone", model)
+    (row,), (alone,) = (manifest_of(tmp_path / name)["patients"] for name in ("both", "alone"))
+    assert (row["patient"], alone["patient"]) == ("siteA/patient001", "patient001")
+    for key in ("lv_edv_ml", "lv_esv_ml", "lv_ef_percent", "myo_mass_g", "withheld"):
+        assert row[key] == alone[key]
+
+
+def test_ed_and_es_of_one_name_in_two_folders_make_no_indices(tmp_path, model):
+    folder = two_sites(tmp_path / "in", "siteA/001_ED", "siteB/001_ES")
+    run(folder, tmp_path / "once", model)
+    for site in ("siteA", "siteB"):  # one after the other, into one folder
+        run(folder / site, tmp_path / "twice", model)
+    for name in ("once", "twice"):
+        (row,) = manifest_of(tmp_path / name)["patients"]
+        assert row["lv_edv_ml"] is None and "lie in two folders, and may be two patients'" in row["withheld"]
+
+
+def test_a_part_of_a_split_is_of_one_patient_of_a_name(tmp_path):
+    """The training had one patient001; the training that had both, with an expression, calls them as one."""
+    folder = two_sites(tmp_path / "in", *ACDC_AT_TWO_SITES)
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": ["patient001"]}))
+    cases = {"patient001_frame01": "patient001", "patient001_frame10": "patient001"}
+    (tmp_path / "patients.json").write_text(json.dumps(cases))
+    with pytest.raises(InputError, match=r"are both of a test patient patient001 of .*: give the data set"):
+        Scans(folder, tmp_path / "out", CARD, part="test", split=split)
+    assert len(Scans(folder / "siteA", tmp_path / "out", CARD, part="test", split=split).listed) == 2
+    (tmp_path / "patients.json").write_text(json.dumps(dict.fromkeys(ACDC_AT_TWO_SITES, "patient001")))
+    listed = Scans(folder, tmp_path / "out", CARD, part="test", split=split).listed
+    assert [scan.patient for scan in listed] == 3 * ["patient001"]
+
+
 def test_a_split_that_names_no_scan_may_be_another_networks(tmp_path):
     volume(tmp_path / "in" / "a.nii.gz")
     (tmp_path / "split.json").write_text(json.dumps({"test": ["p1"]}))
