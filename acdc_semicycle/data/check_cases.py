@@ -19,6 +19,7 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.checks import in_words
 from acdc_semicycle.imageio.geometry import geometry
+from acdc_semicycle.imageio.intensities import constancy
 from acdc_semicycle.imageio.pictures import IGNORED, is_picture
 from acdc_semicycle.runtime.errors import InputError
 
@@ -122,9 +123,9 @@ class Cases:
         self.attempt(path, check_range, path, image, self.rules.intensity_range)
         spacing, oddities = self._check_image_header(path, image)
         twin = None
-        if image.min() == image.max():
-            text = f"{_named(record, path)} is constant ({image.min():g} in every voxel): it shows nothing"
-            self.add("warning", path, text)
+        constant = constancy(image.as_tensor().numpy())
+        if constant:
+            self.add("warning", path, f"{_named(record, path)} is {constant}: it shows nothing")
         else:
             twin = self._twin(record, path, _digest(image))
         if record.phase and spacing is not None and not twin:

@@ -16,6 +16,7 @@ from scipy.ndimage import correlate1d
 
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.cine_files import read_cine
+from acdc_semicycle.imageio.intensities import span_of
 from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.imageio.pictures import IGNORED, class_values, intensities, is_picture, read_picture
 from acdc_semicycle.runtime.errors import InputError, many
@@ -117,6 +118,9 @@ def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:
 class ScaleImaged(MapTransform):
     """Intensities to [-1, 1]: from a known range, or from each image's own percentiles (0.5 and 99.5).
 
+    Where one value holds nearly all of an image, the percentiles are those of the rest
+    (:func:`acdc_semicycle.imageio.intensities.span_of`).
+
     Args:
         keys: the images.
         intensity_range: lowest and highest intensity there can be, [0, 255] for 8-bit pictures; None for percentiles.
@@ -132,8 +136,7 @@ class ScaleImaged(MapTransform):
         for key in self.key_iterator(result):
             image = result[key]
             check_range(image.meta["filename_or_obj"], image, self.range)
-            # both at once and by NumPy: torch.quantile, which MONAI takes, sorts all voxels for each of them
-            low, high = self.range or np.percentile(image.numpy(), PERCENTILES).tolist()
+            low, high = self.range or span_of(image.numpy(), PERCENTILES)
             result[key] = ScaleIntensityRange(low, high, -1.0, 1.0, clip=self.range is None)(image)
         return result
 

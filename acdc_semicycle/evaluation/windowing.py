@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio.intensities import span_of
+
 Window = Sequence[Any]  # the intensities that are shown as black and as white
 
 
 def window_of(image: NDArray, percentiles: tuple[float, float] = (1, 99.5)) -> Window:
     """The grey window of an image of any shape, from its percentiles: a few very bright pixels do not darken it."""
-    low, high = np.percentile(image, percentiles)
-    return low, high
+    return span_of(image, percentiles)
 
 
 def to_grey(image: NDArray, window: Window) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.intensities import constancy
 from acdc_semicycle.imageio.pictures import PICTURES, intensities, read_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.scan import Scan
@@ -63,10 +64,13 @@ def _check_phases(scan: Scan, volume: Volume) -> None:
 
 
 def _check_intensities(scan: Scan, volume: Volume) -> None:
-    """Refuse a scan of one number."""
-    low, high = volume.voxels.min(), volume.voxels.max()
-    if low == high and volume.voxels.size > 1:
-        raise InputError(f"{scan.path} is constant ({low:g} in every voxel): nothing can be seen in it, give a scan")
+    """Refuse a scan, or a cine with a frame, of one number in all voxels or in all but a few."""
+    frames = volume.voxels.shape[3]
+    for n in range(frames):
+        fault = constancy(volume.voxels[..., n])
+        if fault and volume.voxels[..., n].size > 1:
+            name = f"{scan.path} frame {n + 1}" if frames > 1 else scan.path
+            raise InputError(f"{name} is {fault}: nothing can be seen in it, give a scan")
 
 
 def _check_no_mask(scan: Scan, volume: Volume, classes: int) -> None:

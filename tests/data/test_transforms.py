@@ -18,7 +18,7 @@ from acdc_semicycle.artifacts.card import CARD
 from acdc_semicycle.config.locations import folder
 from acdc_semicycle.data.labels import CheckLabeld
 from acdc_semicycle.data.slices import as_dicts
-from acdc_semicycle.data.transforms import AntiAliasd, LoadCheckedd
+from acdc_semicycle.data.transforms import AntiAliasd, LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 from acdc_semicycle.imageio import volumes
@@ -311,6 +311,32 @@ def test_a_few_bright_voxels_do_not_darken_the_rest(tmp_path, heart):
 def test_an_even_image_gives_numbers_in_range(tmp_path):
     image = train((8, 8), pair(tmp_path, np.full((9, 9, 2), 7), np.zeros((9, 9, 2))))["image"]
     assert torch.isfinite(image).all() and image.abs().max() <= 1
+
+
+def test_an_image_of_which_one_value_holds_nearly_all_is_scaled_by_the_rest(tmp_path):
+    """A crop in a padded field: as dark and as bright as the crop alone, where the padding is black."""
+    crop = np.random.default_rng(0).integers(100, 30000, (20, 20, 1))
+    voxels = np.zeros((300, 300, 1), int)
+    voxels[40:60, 70:90] = crop
+    found = scaled(save(tmp_path / "padded.nii.gz", voxels.astype(np.int16)))
+    alone = scaled(save(tmp_path / "alone.nii.gz", crop.astype(np.int16)))
+    np.testing.assert_allclose(np.sort(found[voxels > 0]), np.sort(alone.ravel()), atol=1e-5)
+    assert set(found[voxels == 0]) == {-1.0} and (found.min(), found.max()) == (-1, 1)
+
+
+@pytest.mark.parametrize("value", [-500, 30000])
+def test_two_values_are_the_ends_of_the_range_however_rare_one_of_them_is(tmp_path, value, recwarn):
+    voxels = np.zeros((100, 100, 1), np.int16)
+    voxels[5, 5:25] = value
+    found = scaled(save(tmp_path / "scan.nii.gz", voxels))
+    assert set(found[voxels == value]) == {np.sign(value)} and set(found[voxels == 0]) == {-np.sign(value)}
+    assert not [warning for warning in recwarn if "Divide by zero" in str(warning.message)]
+
+
+def scaled(path: str) -> np.ndarray:
+    """The scan's intensities as a network gets them, at its own resolution, as they are stored."""
+    image = ScaleImaged("image")(LoadCheckedd("image")({"image": path}))["image"]
+    return volumes.read(path).layout.undo(image.as_tensor()[0].numpy())
 
 
 def test_slice_k_of_the_output_is_slice_k_of_the_volume(tmp_path):

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from predicting import OBLIQUE, made, manifest_of, run, volume
+from predicting import OBLIQUE, cine, made, manifest_of, run, volume
 
 from acdc_semicycle.artifacts import weights as weight_files
 from acdc_semicycle.artifacts.checkpoint import check_network
@@ -35,6 +35,27 @@ def test_a_scan_of_one_number_in_all_voxels_is_left_out(value, tmp_path, model):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "scan.nii.gz", tmp_path / "out", model)
     assert "scan.nii.gz is constant" in str(caught.value.__cause__) and made(tmp_path / "out") == []
+
+
+def test_a_scan_of_one_number_in_all_but_a_few_voxels_is_left_out(tmp_path, model):
+    voxels = np.zeros((32, 32, 5), np.int16)
+    voxels[5, 5, 2] = 30000
+    nibabel.save(nibabel.Nifti1Image(voxels, OBLIQUE), tmp_path / "scan.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "scan.nii.gz", tmp_path / "out", model)
+    assert "scan.nii.gz is constant but for one voxel (0 in all others): nothing" in str(caught.value.__cause__)
+    assert made(tmp_path / "out") == []
+
+
+def test_an_empty_frame_of_a_cine_is_named(tmp_path, model):
+    path = cine(tmp_path / "scan.nii.gz")
+    image = nibabel.load(path)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[..., 2] = 0
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), path)
+    with pytest.raises(RuntimeError) as caught:
+        run(path, tmp_path / "out", model)
+    assert "scan.nii.gz frame 3 is constant (0 in every voxel)" in str(caught.value.__cause__)
 
 
 def test_mirror_images_are_refused_for_a_network_that_was_not_trained_on_them(tmp_path, model):
