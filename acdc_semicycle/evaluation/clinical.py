@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 MYOCARDIUM_G_PER_ML = 1.05
 LEAST_EDV_ML = 10.0  # of an ejection fraction
 STRUCTURES = ("LV", "RV", "MYO")  # the names by which structures are known here
+SINGLE_SLICE = "a single slice is no volume: give the whole stack"
+FULL_SIZE = 0.8  # the least part of its largest area at which a structure has its full size in a slice
 
 
 def volumes_ml(labels: NDArray, voxel_ml: float, classes: Sequence[str]) -> dict[str, float]:
@@ -37,6 +39,29 @@ def volumes_ml(labels: NDArray, voxel_ml: float, classes: Sequence[str]) -> dict
     """
     voxels = np.bincount(labels.ravel().astype(np.int64), minlength=len(classes))
     return {name: float(voxels[k] * voxel_ml) for k, name in enumerate(classes) if k}
+
+
+def cut_off(labels: NDArray, classes: Sequence[str]) -> str | None:
+    """Which structures have their full size in the first or the last slice, in words; None where none has.
+
+    The stack may not reach over such a structure, and its volume be too small. In a heart's stack that begins at the
+    valves this is usual on that side.
+
+    Args:
+        labels: [H, W, slices] class indices; of fewer than three slices nothing is known.
+        classes: names of the classes, background first.
+    """
+    if labels.shape[2] < 3:
+        return None
+    parts = []
+    for label, name in enumerate(classes):
+        areas = (labels == label).sum((0, 1))
+        ends = [end for end, area in (("first", areas[0]), ("last", areas[-1])) if area >= FULL_SIZE * areas.max()]
+        if label and ends and areas.any():
+            parts.append(f"{name} in the {' and the '.join(ends)} slice")
+    if not parts:
+        return None
+    return f"at full size: {', '.join(parts)}: the stack may not reach over it, and volumes be too small"
 
 
 def indices(ed: Mapping[str, float], es: Mapping[str, float]) -> dict[str, Any]:

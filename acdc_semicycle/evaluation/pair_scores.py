@@ -64,8 +64,9 @@ def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) ->
         "iou": _by_structure(iou(tp_fp_fn).tolist(), structures),
         "hd95": _by_structure(hd95, structures),
         "assd": _by_structure(assd, structures),
-        "volumes_ml": volumes_ml if in_mm else None,
+        "volumes_ml": volumes_ml if in_mm and true_labels.shape[2] > 1 else None,
         "withheld": true.doubt,
+        "slices": true_labels.shape[2],
     }
 
 

@@ -88,6 +88,13 @@ def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
                 f"{times} of {many(len(rows), 'comparison')} {verb} in voxels, without volumes or clinical indices,"
                 f" because the {reference}'s {fault.removeprefix('its ')}"
             )
+    single = [row for row in rows if row.get("slices") == 1 and not row["withheld"]]
+    if single:
+        verb = "is" if len(single) == 1 else "are"
+        notes.append(
+            f"{len(single)} of {many(len(rows), 'comparison')} {verb} without volumes or clinical indices:"
+            f" {clinical.SINGLE_SLICE}"
+        )
     if len(_units(rows)) == 2:
         notes.append("means of distances are over the cases in mm only")
     return notes

@@ -21,6 +21,7 @@ from acdc_semicycle.imageio.dicom_pixels import Form
 from acdc_semicycle.runtime.errors import InputError
 
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
+STUDY, REFERENCE = 0x0020000D, 0x00200052
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
 CLOCK = 0x00080032  # AcquisitionTime, the only one of the times that is a time of day
@@ -30,7 +31,21 @@ CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
 WANTED = frozenset(
-    [dicom_file.CLASS, KIND, INSTANCE, SERIES, NUMBER, POSITION, ORIENTATION, SPACING, *THICKNESS, *TIMES, *ECHOES]
+    [
+        dicom_file.CLASS,
+        KIND,
+        INSTANCE,
+        SERIES,
+        NUMBER,
+        STUDY,
+        REFERENCE,
+        POSITION,
+        ORIENTATION,
+        SPACING,
+        *THICKNESS,
+        *TIMES,
+        *ECHOES,
+    ]
     + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
 )
 SAME_COSINE = 1e-3
@@ -51,6 +66,7 @@ class Image:
     Attributes:
         uid, number: of its series.
         instance: its own UID.
+        study, reference: UIDs of its study and of its frame of reference.
         size: columns, rows, frames.
         channels: numbers a pixel.
         kind: the ImageType.
@@ -73,6 +89,8 @@ class Image:
     thickness: float
     times: tuple[float | None, ...]
     echoes: tuple[float | None, ...]
+    study: str
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,8 @@ def _image(path: Path, header: Header) -> Image:
         thickness=_thickness_mm(header),
         times=tuple(_time(header, tag) for tag in TIMES),
         echoes=tuple(_number(text(tag)) for tag in ECHOES),
+        study=text(STUDY),
+        reference=text(REFERENCE),
     )
 
 

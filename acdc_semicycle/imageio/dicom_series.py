@@ -25,6 +25,7 @@ from acdc_semicycle.imageio.dicom_image import (
     stored_bytes,
 )
 from acdc_semicycle.imageio.dicom_order import SAME_MM, arranged
+from acdc_semicycle.imageio.dicom_stacks import stacks
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
 
@@ -46,6 +47,7 @@ class Series:
         affine: voxel indices (column, row, slice) to RAS in mm, as rows; the slices' step is that of their positions.
         fault: why the images make no volume, in the words of an InputError; None where they do.
         note: what had to be assumed; None where nothing was.
+        stacked: which series of one slice each were put together; None of a series that is one by itself.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Series:
     affine: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     fault: str | None = None
     note: str | None = None
+    stacked: str | None = None
 
     def __str__(self) -> str:
         return f"{self.folder} ({self.name})"
@@ -92,7 +95,26 @@ def find(folder: Path) -> list[Series]:
     series: list[Series] = []
     for uid, name in _names(images, faults).items():
         series.append(_series(folder, name, uid, images.get(uid, []), faults.get(uid, [])))
-    return sorted(series, key=lambda series: series.name)
+    return stacked(sorted(series, key=lambda series: series.name), folder)
+
+
+def stacked(all_series: Sequence[Series], folder: Path) -> list[Series]:
+    """The series, sorted by name, with those of one slice each that lie one behind the other put together.
+
+    Args:
+        folder: of the scans that are put together.
+    """
+    sound = [series for series in all_series if not series.fault]
+    result = list(all_series)
+    for stack in stacks([[path for frame in series.files for path in frame] for series in sound]):
+        members = [sound[number] for number in stack.members]
+        names = sorted(series.name for series in members)
+        name = f"{names[0]}_to_{names[-1].removeprefix('series')}"
+        text = f"{len(members)} series of one slice each lie one behind the other, and are taken as one scan ({name})"
+        for series in members:
+            result.remove(series)
+        result.append(Series(folder, name, members[0].uid, stack.files, stack.affine, stacked=text))
+    return sorted(result, key=lambda series: series.name)
 
 
 def _faults(damaged: list[DamagedFile], images: Mapping[str, list[Image]]) -> dict[str, list[DamagedFile]]:
@@ -131,7 +153,7 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
             missing or doubled slice, frames missing, colours, several frames a file, no geometry), a damaged file,
             more voxels than are allowed.
     """
-    series = source if isinstance(source, Series) else _only(Path(source))
+    series = source if isinstance(source, Series) else only(Path(source))
     if series.fault:
         raise InputError(series.fault)
     images = [reread_image(path) for frame in series.files for path in frame]
@@ -150,7 +172,7 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
     return result, np.array(series.affine), series.note
 
 
-def _only(folder: Path) -> Series:
+def only(folder: Path) -> Series:
     """The one series in a folder.
 
     Raises:

@@ -28,6 +28,7 @@ class Volume:
         header: the NIfTI header, from which a label map copies the geometry field by field; None for other files.
         path: the file or folder that was read, for messages.
         doubt: why the affine cannot be trusted in full; None where it can.
+        note: what was assumed of the files that make the scan; None where nothing was.
     """
 
     voxels: NDArray
@@ -35,6 +36,7 @@ class Volume:
     header: Any = None
     path: str = ""
     doubt: str | None = None
+    note: str | None = None
 
     @property
     def layout(self) -> Layout:

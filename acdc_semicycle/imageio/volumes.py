@@ -60,11 +60,13 @@ def read(
         path = Path(path)
     if policy is None:
         policy = from_environment()
-    header, doubt = None, None
+    header, doubt, note = None, None, None
     if not isinstance(path, Path) or path.is_dir():
         from acdc_semicycle.imageio import dicom_series
 
-        voxels, affine, doubt = dicom_series.read(path, policy)
+        series = dicom_series.only(path) if isinstance(path, Path) else path
+        voxels, affine, doubt = dicom_series.read(series, policy)
+        note = series.stacked
     else:
         voxels, affine, header = _read_file(path, policy)
     voxels = _checked(str(path), voxels, mask, policy)
@@ -73,7 +75,7 @@ def read(
         raise InputError(
             f"{path} has shape {voxels.shape}: give a 3D volume (rows, columns, slices), one frame of a cine"
         )
-    return Volume(voxels, np.asarray(affine, float), header, str(path), doubt)
+    return Volume(voxels, np.asarray(affine, float), header, str(path), doubt, note)
 
 
 def frame_count(path: Path, policy: ReadingPolicy | None = None) -> int:

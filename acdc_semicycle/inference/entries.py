@@ -50,10 +50,10 @@ def entry(
     card, ordered = model.card, [frames[n] for n in sorted(frames)]
     scores = [frame.judged.scores for frame in ordered]
     withheld = "a picture has no volume" if card["pictures"] else volume.spacing_fault
-    spacing_mm, volumes_ml = None, None
-    if not withheld:
-        spacing_mm = [round(mm, 6) for mm in volume.spacing_mm]
-        volumes_ml = _volumes_ml(ordered, volume, card["classes"])
+    spacing_mm = None if withheld else [round(mm, 6) for mm in volume.spacing_mm]
+    if not withheld and ordered[0].labels.shape[2] == 1:
+        withheld = clinical.SINGLE_SLICE
+    volumes_ml = None if withheld else _volumes_ml(ordered, volume, card["classes"])
     return {
         "case": scan.case,
         "scan": str(scan.path),
@@ -65,10 +65,36 @@ def entry(
         "spacing_mm": spacing_mm,
         "withheld": withheld,
         "volumes_ml": volumes_ml,
+        "nothing_found": _nothing_found(frames, volume.voxels.shape[3]),
+        "remarks": _remarks(frames, phases, volume, card["classes"]),
         "quality": quality_fit.lowest(model.quality, scores),
         "frame_scores": scores,
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }
+
+
+def _nothing_found(frames: Mapping[int, Frame], count: int) -> str | None:
+    """In which frames no structure was found, in words; None where there is one in each of them.
+
+    Args:
+        count: of the scan's frames.
+    """
+    empty = [str(n + 1) for n in sorted(frames) if not frames[n].labels.any()]
+    if not empty:
+        return None
+    return "no structure found" if count == 1 else f"no structure found in frame {', '.join(empty)} of {count}"
+
+
+def _remarks(
+    frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, classes: Sequence[str]
+) -> list[str]:
+    """What else a reader of the volumes should know: what was assumed of the scan, and where its stack may be cut."""
+    remarks = [volume.note] if volume.note else []
+    for n in sorted({n for n in phases.values() if n in frames} or frames):
+        cut_off = clinical.cut_off(frames[n].labels, classes)
+        if cut_off and not volume.spacing_fault:
+            return [*remarks, cut_off]
+    return remarks
 
 
 def _volumes_ml(frames: Sequence[Frame], volume: Volume, classes: Sequence[str]) -> dict[str, list[float]]:

@@ -120,12 +120,13 @@ class Scans:
 
     def _series(self, folders: Sequence[Path]) -> Iterator[Scan]:
         """The DICOM series in the folders, each a scan."""
+        series_of: dict[Path, list[dicom_series.Series]] = {}
         for folder in sorted(folders):
             try:
-                all_series = dicom_series.find(folder) if dicom_series.is_folder(folder) else []
+                series_of[folder] = dicom_series.find(folder) if dicom_series.is_folder(folder) else []
             except InputError as error:
                 yield self._scan(folder, str(error))
-                continue
+        for folder, all_series in _with_stacks(series_of).items():
             below_root = Path(os.path.relpath(folder, self.root))
             for series in all_series:
                 name = below_root / series.name
@@ -163,6 +164,24 @@ class Scans:
             return False
         start = f"{name.removesuffix('_4d')}_frame"
         return any(neighbour.name.startswith(start) for neighbour in path.parent.iterdir())
+
+
+def _with_stacks(series_of: Mapping[Path, list[dicom_series.Series]]) -> dict[Path, list[dicom_series.Series]]:
+    """The series of each folder; slices with a folder each, one behind the other, are one scan of the folder above."""
+    result = {folder: list(all_series) for folder, all_series in series_of.items()}
+    alone: dict[Path, list[dicom_series.Series]] = {}
+    for folder, all_series in series_of.items():
+        if len(all_series) == 1:
+            alone.setdefault(folder.parent, []).extend(all_series)
+    for parent, candidates in alone.items():
+        stacks = [series for series in dicom_series.stacked(candidates, parent) if series not in candidates]
+        for stack in stacks:
+            files = {path for frame in stack.files for path in frame}
+            for series in candidates:
+                if series.files[0][0] in files:
+                    result[series.folder] = []
+            result.setdefault(parent, []).append(stack)
+    return dict(sorted(result.items()))
 
 
 def _check_any_without_fault(scans: Sequence[Scan]) -> None:

@@ -19,7 +19,7 @@ from acdc_semicycle.runtime.provenance import plain, provenance
 
 MANIFEST = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"
-NEEDED = {"case", "mask", "files", "parts", "stamp", "frame_scores"}  # keys of a case that a later run reads
+NEEDED = {"case", "mask", "files", "parts", "stamp", "frame_scores", "remarks"}  # keys of a case that a later run reads
 
 
 class Manifest:

@@ -45,6 +45,14 @@ def reason(scan: Scan, error: BaseException) -> str:
     return f"{scan.path} could not be segmented ({type(error).__name__}: {lines[-1] if lines else 'no reason given'})"
 
 
+def _log_remarks(case: Mapping[str, Any]) -> None:
+    """Log what a user should know of a label map."""
+    if case["nothing_found"]:
+        log.warning("%s: %s: see whether the scan shows what the network segments", case["scan"], case["nothing_found"])
+    for remark in case["remarks"]:
+        log.info("%s: %s", case["scan"], remark)
+
+
 class Segmenter:
     """Takes scans through the bundle's evaluator, the next one being read and the last one written meanwhile.
 
@@ -154,6 +162,7 @@ class Segmenter:
             case = entry(scan, frames, phases, job.volume, self.model)
             case |= {"stamp": job.stamp, "files": names, "mask": names[0], "parts": len(label_maps)}
             case["panel"] = save_panel(self.scans.folder, scan, frames, phases, job.volume)
+            _log_remarks(case)
             entries.append(case)
         job.tick("write")
         seconds = {stage: round(seconds, 4) for stage, seconds in job.seconds.items()}

@@ -34,6 +34,8 @@ def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "patient": patients.get(case.about("patient")),
                 "structures": bool(case.scored) or has_volumes,
                 "volumes": has_volumes,
+                "nothing_found": case.predicted.get("nothing_found"),
+                "remarks": case.predicted.get("remarks") or [],
                 "truths": _has_volumes(case, structures, "truth"),
             }
         )

@@ -55,6 +55,7 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
         "rows": [row_of(case, structures) for case in cases],
         "patients": _patients(predicted, evaluated, tools[0]),
         "failures": _failures(sources),
+        "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
         "missing": missing,
         "unpredicted": unpredicted,
         "score_meanings": SCORES,

@@ -86,3 +86,22 @@ def test_indices_of_true_masks_are_the_constructed_ones_within_two_per_cent(tmp_
         found = clinical.indices(result["ED"], result["ES"])
         assert found.pop("ef_withheld") is expected.pop("ef_withheld") is None
         assert found == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("areas", "words"),
+    [
+        ([0, 10, 10, 0], None),
+        ([7, 10, 10, 5], None),
+        ([8, 10, 10, 0], "at full size: x in the first slice: the stack may not reach over it"),
+        ([9, 9, 9, 9], "at full size: x in the first and the last slice:"),
+        ([0, 0, 0, 0], None),
+        ([9, 9], None),  # of too few slices nothing is known
+    ],
+)
+def test_a_structure_of_full_size_in_a_stacks_end_may_be_cut_off(areas, words):
+    labels = np.zeros((4, 4, len(areas)), np.uint8)
+    for z, area in enumerate(areas):
+        labels[..., z].flat[:area] = 1
+    found = clinical.cut_off(labels, ["background", "x", "y"])
+    assert (found is None) if words is None else found.startswith(words)

@@ -59,6 +59,17 @@ def test_two_patients_of_one_name_are_not_mixed_into_indices(tmp_path):
     assert content["patients"] == [] and "of 2 patients without one ED and one ES" in content["notes"][-1]
 
 
+def test_single_slices_have_scores_in_mm_but_no_volumes(tmp_path):
+    for side in ("truth", "tool"):
+        for phase in ("ED", "ES"):
+            save(tmp_path / side / f"p_{phase}.nii.gz", box()[:, :, 1:2])
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["b", "LV"])
+    assert content["patients"] == [] and {row["unit"] for row in content["cases"]} == {"mm"}
+    assert [row["volumes_ml"] for row in content["cases"]] == [None, None]
+    words = "2 of 2 comparisons are without volumes or clinical indices: a single slice is no volume"
+    assert any(note.startswith(words) for note in content["notes"])
+
+
 def test_ed_and_es_of_two_folders_make_no_indices_whatever_predictions_json_calls_them():
     about = {"tool": "t", "patient": "001", "volumes_ml": {side: {"LV": 50.0} for side in summaries.SIDES}}
     rows = [about | {"phase": phase, "truth": f"{site}/001_{phase}.nii"} for phase, site in (("ED", "A"), ("ES", "B"))]

@@ -7,11 +7,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from predicting import OBLIQUE, cine, made, manifest_of, run, segmented, volume
 
 from acdc_semicycle.evaluation import clinical, compare
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.inference.entries import patients_of
+from acdc_semicycle.report import page as report
+from tests.imageio.dicom_files import COLUMNS, ROWS, slice_file
 
 
 def test_a_cine_keeps_the_time_between_its_frames(tmp_path, model):
@@ -122,6 +125,49 @@ def test_two_examinations_of_a_patient_are_not_mixed_into_indices():
     cines = [cases[0] | {"case": name, "phase": None, "phases": {"ED": 0, "ES": 0}} for name in "ab"]
     (row,) = patients_of(cines)
     assert row["withheld"] == "a and b are both ED of this patient"
+
+
+def test_a_cine_of_a_single_slice_has_no_volumes_and_no_indices(tmp_path, model):
+    path = cine(tmp_path / "a.nii.gz")
+    nibabel.save(nibabel.load(path).slicer[:, :, 2:3], path)
+    case = segmented(path, tmp_path / "out", model)
+    assert (case["withheld"], case["volumes_ml"]) == (clinical.SINGLE_SLICE, None) and case["spacing_mm"]
+    (row,) = manifest_of(tmp_path / "out")["patients"]
+    assert row["withheld"] == clinical.SINGLE_SLICE
+    assert row["lv_edv_ml"] is None and row["lv_ef_percent"] is None and row["myo_mass_g"] is None
+
+
+def test_series_of_one_slice_each_are_one_cine_and_the_manifest_says_so(tmp_path, model, caplog):
+    caplog.set_level("INFO", "semicycle")
+    random = np.random.default_rng(0)
+    for z in range(6):
+        for frame in (0, 1):
+            pixels = random.integers(0, 900, ROWS * COLUMNS).astype("<i2").tobytes()
+            about = {"g0020_000d": ("UI", b"1.2\0"), "g0020_000e": ("UI", f"1.2.{z + 1}\0".encode())}
+            about |= {"g0018_1060": ("DS", str(frame).encode()), "g0008_0018": ("UI", f"1.3.{z}.{frame}\0".encode())}
+            path = tmp_path / "in" / f"{z}{frame}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(slice_file(8 * z, pixels=pixels, **about))
+    case = segmented(tmp_path / "in", tmp_path / "out", model)
+    assert (case["case"], case["shape"], case["frames"]) == ("in", [COLUMNS, ROWS, 6], 2)
+    assert case["remarks"][0].startswith("6 series of one slice each lie one behind the other")
+    assert case["remarks"][0] in caplog.text and case["withheld"] is None
+
+
+def test_a_label_map_without_a_structure_is_named(tmp_path, model, caplog):
+    """In the log, the manifest and the report, of a cine with its frames."""
+    weights = torch.load(model, weights_only=True)
+    last = [name for name in weights if name.endswith("bias")][-1]
+    weights[last][0] = 1e4  # all is background
+    torch.save(weights, model)
+    scan = volume(tmp_path / "in" / "a.nii.gz")
+    cine(tmp_path / "in" / "b.nii.gz")
+    run(scan.parent, tmp_path / "out", model)
+    cases = {case["case"]: case["nothing_found"] for case in manifest_of(tmp_path / "out")["cases"]}
+    assert cases == {"a": "no structure found", "b": "no structure found in frame 1, 2, 3, 4 of 4"}
+    assert f"{scan}: no structure found: see whether" in caplog.text
+    page = report.write(tmp_path / "out").read_text()
+    assert "In 2 of 2 cases no structure was found" in page and ">no structure found in frame 1, 2, 3, 4 of 4<" in page
 
 
 def test_every_frame_of_a_cine_has_its_own_probabilities(tmp_path, model):

@@ -34,7 +34,7 @@ def test_a_label_map_of_which_a_journal_tells_is_its_scans(tmp_path, model):
     )
     target = volume(tmp_path / "out" / "a_seg.nii.gz")
     case = {"case": "a", "mask": target.name, "files": [target.name], "parts": 1, "stamp": [str(mine), 1, 1]}
-    case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None}
+    case |= {"frame_scores": [], "patient": "a", "phase": None, "phases": None, "remarks": []}
     Journal(tmp_path / "out", network, {}, 1).add([case])
     manifest = Manifest(tmp_path / "out", network, {})
     manifest.enter_journals(failures=False)
