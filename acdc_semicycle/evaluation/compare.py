@@ -18,6 +18,7 @@ from acdc_semicycle.evaluation.case_names import case_patient_and_phase, frame_o
 from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
+from acdc_semicycle.evaluation.label_order import order_note
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
 from acdc_semicycle.runtime.errors import InputError, many
@@ -118,6 +119,7 @@ class _Run:
         self.classes = classes
         self.rows: dict[str, list[Row]] = {}  # of each tool
         self.scored: dict[str, dict[LabelMap, LabelMap]] = {}  # each tool's predictions by truth, where that worked
+        self.matrices: dict[str, Any] = {}  # of each tool, the sum of its confusion matrices
         self.missing: list[dict[str, str]] = []
         self.failures: list[dict[str, str]] = []
         self.names: dict[LabelMap, tuple[str, str, str | None]] = {}
@@ -153,7 +155,7 @@ class _Run:
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
             case, patient, phase = self._names(prediction, truth, shared)
             try:
-                scores = score_pair(prediction, truth, self.classes)
+                scores, matrix = score_pair(prediction, truth, self.classes)
             except InputError as error:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
                 continue
@@ -161,6 +163,7 @@ class _Run:
             about["frame"] = frame_of(prediction, truth)
             about["predicted_case"] = (prediction.listed or {}).get("case")
             rows.append(about | scores)
+            self.matrices[tool] = self.matrices.get(tool, 0) + matrix
             scored[truth] = prediction
 
     def _names(self, prediction: LabelMap, truth: LabelMap, shared: set[str]) -> tuple[str, str, str | None]:
@@ -185,6 +188,11 @@ class _Run:
             rows += tool_rows
             summaries[tool] = summary(tool_rows, structures)
         patients, patient_notes = patient_indices(rows, structures)
+        reference = "truth" if rows else "first tool"
+        order_notes: list[str] = []
+        for tool, matrix in self.matrices.items():
+            against = "first tool" if tool not in self.rows else reference
+            order_notes += order_note(tool, against, matrix, self.classes)
         return {
             "summary": summaries,
             "cases": rows,
@@ -193,5 +201,5 @@ class _Run:
             "agreement_cases": agreement,
             "missing": self.missing,
             "failures": self.failures,
-            "notes": notes + unit_notes(rows or agreement, "truth" if rows else "first tool") + patient_notes,
+            "notes": notes + order_notes + unit_notes(rows or agreement, reference) + patient_notes,
         }

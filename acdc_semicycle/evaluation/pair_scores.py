@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.evaluation.case_names import scan_of
@@ -31,8 +32,8 @@ from acdc_semicycle.runtime.errors import InputError
 NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
 
 
-def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> Row:
-    """Overlap, distances and volumes of one prediction, in mm and ml where the truth has a spacing.
+def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> tuple[Row, Tensor]:
+    """Overlap, distances and volumes of one prediction, in mm and ml where the truth has a spacing; and its confusion.
 
     Where the truth is 255, its voxel is not annotated and does not count.
 
@@ -54,7 +55,7 @@ def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) ->
         "prediction": clinical.volumes_ml(predicted_labels, true.voxel_ml, classes),
     }
     scan, structures = scan_of(prediction, truth), classes[1:]
-    return {
+    row = {
         "prediction": str(prediction.path),
         "sha256": hashlib.sha256(prediction.path.read_bytes()).hexdigest(),
         "truth": str(truth.path),
@@ -68,6 +69,7 @@ def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) ->
         "withheld": true.doubt,
         "slices": true_labels.shape[2],
     }
+    return row, matrix
 
 
 def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, float]:

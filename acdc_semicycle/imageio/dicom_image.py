@@ -30,6 +30,7 @@ ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
+PADDING, PADDING_LIMIT = 0x00280120, 0x00280121  # PixelPaddingValue, PixelPaddingRangeLimit
 WANTED = frozenset(
     [
         dicom_file.CLASS,
@@ -46,7 +47,8 @@ WANTED = frozenset(
         *TIMES,
         *ECHOES,
     ]
-    + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE]
+    + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE, PADDING]
+    + [PADDING_LIMIT]
 )
 SAME_COSINE = 1e-3
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
@@ -275,7 +277,18 @@ def form_of(image: Image) -> Form:
         inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
         slope=_number(header.text(SLOPE)) or 1.0,
         intercept=_number(header.text(INTERCEPT)) or 0.0,
+        padding=_padding(header),
     )
+
+
+def _padding(header: Header) -> tuple[int, int] | None:
+    """The lowest and the highest number of pixels that are padding; they have the sign that pixels have."""
+    ends = []
+    for tag in (PADDING, PADDING_LIMIT):
+        value = header.values.get(tag)
+        if value:
+            ends.append(int.from_bytes(value, header.order, signed=header.number(SIGN) == 1))
+    return (min(ends), max(ends)) if header.values.get(PADDING) else None
 
 
 def stored_bytes(image: Image) -> int:
@@ -301,8 +314,8 @@ def reread_image(path: Path) -> Image:
     return image
 
 
-def read_pixels(image: Image) -> NDArray:
-    """Read the pixels of one file [columns, rows], slope and intercept applied."""
+def read_pixels(image: Image) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Read the pixels of one file, slope and intercept applied, and where they are padding; both [columns, rows]."""
     header, form = image.header, form_of(image)
     assert header.pixels
     parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]

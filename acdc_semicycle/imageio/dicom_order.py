@@ -122,6 +122,7 @@ def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArra
     lengths = np.linalg.norm(steps, axis=1)
     deviations = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
     if (deviations > max(SAME_MM, 0.01 * float(np.median(lengths)))).any():
+        _check_sideways(steps, normal)
         worst = max(range(len(steps)), key=lambda n: (round(deviations[n], 3), lengths[n]))
         usual = float(np.median(np.delete(lengths, worst)))
         fault = "the missing slice" if lengths[worst] > usual else "the extra or misplaced slice"
@@ -130,3 +131,18 @@ def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArra
             f" others {usual:.4g} mm: find {fault}"
         )
     return (positions[-1] - positions[0]) / (len(positions) - 1), None
+
+
+def _check_sideways(steps: NDArray, normal: NDArray) -> None:
+    """Refuse uneven steps that are even along the normal: there a slice is shifted within its plane."""
+    along = steps @ normal
+    if np.ptp(along) > max(SAME_MM, 0.01 * float(np.median(along))):
+        return
+    sideways = steps - along[:, None] * normal
+    shifts = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
+    worst = int(np.argmax(shifts.round(3)))
+    raise InputError(
+        f"slices {worst + 1} and {worst + 2} of {len(steps) + 1} are shifted against each other by {shifts[worst]:.4g}"
+        f" mm within their planes, though all lie {np.median(along):.4g} mm apart: find the slice that is beside the"
+        " others"
+    )

@@ -41,6 +41,7 @@ class Form:
         signed: whether pixels have a sign.
         inverse: whether large numbers are dark.
         slope, intercept: from the pixels to what was measured.
+        padding: the lowest and the highest number of pixels where nothing was measured; None where there are none.
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Form:
     inverse: bool
     slope: float
     intercept: float
+    padding: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -79,8 +81,8 @@ def can_read(syntax: str) -> bool:
     return syntax in (*PLAIN, RLE) or bool(JPEG.fullmatch(syntax) or JPEG_2000.fullmatch(syntax))
 
 
-def decoded(content: bytes, syntax: str, form: Form, order: Order) -> NDArray:
-    """What was measured, [columns, rows].
+def decoded(content: bytes, syntax: str, form: Form, order: Order) -> tuple[NDArray, NDArray[np.bool_]]:
+    """What was measured, and where nothing was, as the pixels are padding; both [columns, rows].
 
     Args:
         content: the pixels, or the compressed stream.
@@ -100,14 +102,23 @@ def decoded(content: bytes, syntax: str, form: Form, order: Order) -> NDArray:
         pixels = _by_gdcm(content, syntax, form)
     if pixels.size != form.rows * form.columns:
         raise DamagedPixels
-    return _measured(pixels, form).reshape(form.rows, form.columns).T
+    unused = form.bits - form.used
+    used = pixels << unused >> unused if unused else pixels
+    padded = _is_padding(pixels, form) | _is_padding(used, form)
+    shape = (form.rows, form.columns)
+    return _measured(used, form).reshape(shape).T, padded.reshape(shape).T
+
+
+def _is_padding(pixels: NDArray, form: Form) -> NDArray[np.bool_]:
+    """Where pixels are padding."""
+    if form.padding is None:
+        return np.zeros(pixels.shape, bool)
+    low, high = form.padding
+    return (pixels >= low) & (pixels <= high)
 
 
 def _measured(pixels: NDArray, form: Form) -> NDArray:
-    """What was measured, from the bits that are used."""
-    unused = form.bits - form.used
-    if unused:
-        pixels = pixels << unused >> unused
+    """What was measured, from pixels without the bits that are not used."""
     if form.inverse:
         pixels = ~pixels if form.signed else form.stored_type.type(2**form.used - 1) - pixels
     dtype = form.measured_type

@@ -143,7 +143,8 @@ def _series_of(file: DamagedFile, alike: list[str], images: Mapping[str, list[Im
 def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, str | None]:
     """Read a series, or the only one in a folder: voxels [X, Y, Z, frames], affine, and what had to be assumed.
 
-    Each file's slope and intercept are applied; the affine leads to the patient's RAS axes, in mm.
+    Each file's slope and intercept are applied, and padding becomes the lowest intensity. The affine leads to the
+    patient's RAS axes, in mm.
 
     Args:
         policy: what the user allows beyond what is safe.
@@ -167,8 +168,12 @@ def read(source: Series | str | Path, policy: ReadingPolicy) -> tuple[NDArray, N
     depth = len(series.files[0])
     shape = (forms[0].columns, forms[0].rows, depth, len(series.files))
     result = np.empty(shape, np.result_type(*{form.measured_type for form in forms}))
+    padded = np.zeros(shape, bool)
     for n, image in enumerate(images):
-        result[:, :, n % depth, n // depth] = read_pixels(image)
+        place = np.s_[:, :, n % depth, n // depth]
+        result[place], padded[place] = read_pixels(image)
+    if padded.any() and not padded.all():
+        result[padded] = result[~padded].min()  # nothing was measured there: as dark as the darkest voxel
     return result, np.array(series.affine), series.note
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ SAMPLED = 10000  # voxels that are looked at first
 FEW, RARE = 32, 0.01  # at most so many voxels, and at most this part of an image, are too few to show anything
 
 
-def span_of(image: NDArray, percentiles: tuple[float, float]) -> tuple[float, float]:
+def span_of(image: NDArray, percentiles: Sequence[float | int]) -> tuple[float, float]:
     """Two percentiles of an image, between which its intensities are scaled; the second is larger than the first.
 
     Where both are one value, it holds nearly all of the image: a background that was cut out. Then they are those of

@@ -152,12 +152,23 @@ def _finite(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> ND
         finite = np.isfinite(voxels.astype(np.float32, copy=False))
     if finite.all():
         return voxels
+    _check_representable(name, voxels, finite)
     wrong = finite.size - np.count_nonzero(finite)
     if mask or not policy.repair or not finite.any():
         way_out = "" if mask else f"; with {environment.REPAIR}=1 they become the lowest number"
         raise InputError(f"{name} holds {wrong:,} NaN or infinite voxels: repair it, or leave the case out{way_out}")
     log.warning("%s: %d NaN or infinite voxels become the lowest number", name, wrong)
     return np.where(finite, voxels, voxels[finite].min())
+
+
+def _check_representable(name: str, voxels: NDArray, finite: NDArray[np.bool_]) -> None:
+    """Refuse finite numbers that are not ``finite`` in single precision: no repair makes them intensities."""
+    too_large = np.count_nonzero(np.isfinite(voxels) & ~finite)
+    if too_large:
+        raise InputError(
+            f"{name} holds {too_large:,} finite numbers beyond {np.finfo(np.float32).max:.2g}, which single precision"
+            " cannot represent: scale them, or correct the voxels that are wrong"
+        )
 
 
 def _check_range(name: str, voxels: NDArray) -> None:

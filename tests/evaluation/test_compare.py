@@ -129,3 +129,26 @@ def test_nothing_is_made_of_pairs_none_of_which_can_be_compared(tmp_path):
     save(tmp_path / "truth" / "X_gt.nii.gz", box(shape=(12, 10, 6)))
     with pytest.raises(InputError, match=r"nothing could be compared: .*10 x 6 voxels"):
         compare.compare([tmp_path / "tool"], tmp_path / "truth", ("b", "x"))
+
+
+@pytest.mark.parametrize(("order", "noted"), [([0, 3, 2, 1], True), ([0, 1, 2, 3], False), ([0, 2, 3, 1], True)])
+def test_labels_in_another_order_are_a_note(tmp_path, order, noted):
+    truth = box((1, 1, 1), (2, 2, 3), 1) + box((4, 1, 1), (3, 3, 3), 2) + box((8, 5, 1), (2, 3, 3), 3)
+    save(tmp_path / "truth" / "a.nii.gz", truth)
+    save(tmp_path / "tool" / "a.nii.gz", np.array(order, np.uint8)[truth])
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["background", "RV", "MYO", "LV"])
+    notes = [note for note in content["notes"] if "another order" in note]
+    assert len(notes) == noted
+    if order == [0, 3, 2, 1]:
+        assert notes[0].startswith(
+            "tool may number the structures in another order: the truth's RV is labelled LV (Dice"
+        )
+        assert "; the truth's LV is labelled RV (Dice 1.00, as LV 0.00)" in notes[0]
+        assert notes[0].endswith("expected 1 RV, 2 MYO, 3 LV in both")
+
+
+def test_a_bad_prediction_is_no_other_order(tmp_path):
+    save(tmp_path / "truth" / "a.nii.gz", box(label=1) + box((8, 5, 1), (2, 3, 3), 2))
+    save(tmp_path / "tool" / "a.nii.gz", box((3, 3, 1), (2, 2, 1), label=2))
+    content = compare.compare([tmp_path / "tool"], tmp_path / "truth", ["background", "x", "y"])
+    assert not any("another order" in note for note in content["notes"])

@@ -270,3 +270,30 @@ def test_headers_are_all_that_finding_reads(tmp_path, monkeypatch):
     stack(tmp_path)
     monkeypatch.setattr(dicom_file, "stored", lambda *_: pytest.fail("pixels were read"))
     assert dicom_series.is_folder(tmp_path) and len(dicom_series.find(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize(
+    ("limit", "padded"), [(None, [-2000]), (-1990, [-2000, -1995, -1990]), (-2010, [-2000, -2010])]
+)
+def test_padding_becomes_the_lowest_intensity(tmp_path, syntax, limit, padded):
+    """Of the whole series, so that a slice of nothing but padding is dark, too."""
+    order = ">" if syntax == BIG else "<"
+    values = np.tile(GRID.astype(int)[None], (2, 1, 1))
+    values[0, 0, : len(padded)] = padded
+    values[1] = -2000
+    more = {"g0028_0120": ("SS", struct.pack(f"{order}h", -2000))}
+    if limit is not None:
+        more["g0028_0121"] = ("SS", struct.pack(f"{order}h", limit))
+    for z in (0, 1):
+        pixels = values[z].astype(f"{order}i2").tobytes()
+        (tmp_path / f"{z}.dcm").write_bytes(slice_file(8 * z, syntax, pixels, **more))
+    found = read(tmp_path).voxels[..., 0].transpose(2, 1, 0)
+    expected = np.where(np.isin(values, padded), values[0, 0, len(padded) :].min(), values)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_series_of_nothing_but_padding_stays_as_it_is(tmp_path):
+    more = {"g0028_0120": ("SS", struct.pack("<h", 7))}
+    (tmp_path / "a.dcm").write_bytes(slice_file(pixels=np.full((ROWS, COLUMNS), 7, "<i2").tobytes(), **more))
+    assert set(read(tmp_path).voxels.ravel()) == {7}

@@ -40,6 +40,14 @@ def test_the_slices_that_are_named_are_the_uneven_ones(tmp_path, places, words):
     refused(lambda: read(tmp_path), words)
 
 
+@pytest.mark.parametrize(("n", "slices"), [(2, "slices 2 and 3 of 5"), (0, "slices 1 and 2 of 5")])
+def test_a_slice_that_is_shifted_in_its_plane_is_said_to_be(tmp_path, n, slices):
+    for k in range(5):
+        write(tmp_path / f"{k}.dcm", ORIGIN + [3 * (k == n), 0, 10 * k])
+    text = refused(lambda: read(tmp_path), f"{slices} are shifted against each other by 3 mm within their planes")
+    assert "all lie 10 mm apart: find the slice that is beside the others" in text
+
+
 FAULTS = {
     "sizes": ({"shape": (ROWS, COLUMNS + 1)}, ["different sizes (8 x 6, 9 x 6)"]),
     "orientations": ({"turn": STRAIGHT[:, [2, 1, 0]]}, ["several orientations", "localiser"]),

@@ -251,3 +251,14 @@ def test_what_a_killed_process_left_of_a_label_map_is_taken_away(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     volumes.save(tmp_path / "a_seg.nii.gz", voxels, volumes.Volume(voxels[..., None], np.eye(4)))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".part-7-b_seg.nii.gz", "a_seg.nii.gz"]
+
+
+@pytest.mark.parametrize("repair", ["", "1"])
+def test_finite_numbers_beyond_single_precision_are_called_so(tmp_path, monkeypatch, repair):
+    """A repair would make a scan constant that holds few others."""
+    monkeypatch.setenv("SEMICYCLE_REPAIR", repair)
+    voxels = np.random.default_rng(0).normal(size=(5, 4, 3))
+    voxels[0, 0, :2] = 1e39, -1e200
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2, 2, 8, 1])), tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a\.nii holds 2 finite numbers beyond 3\.4e\+38, which single precision"):
+        volumes.read(tmp_path / "a.nii")
