@@ -57,7 +57,7 @@ def train(trainer: Any, checkpoints: Any, report: Any) -> None:
             warnings.filterwarnings("ignore", "`dataloader` is empty")  # as the user knows
         trainer.run()
     if validated:
-        report.write()
+        report.keep_or_write()
     elif distributed.rank() == 0:
         log.warning("nobody was left to validate: how good this network is was not measured")
         print(checkpoints.best.file, flush=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -24,10 +26,13 @@ from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.evaluation.model_scores import SCORES, Case, case_scores, summary, trivial
 from acdc_semicycle.evaluation.model_tables import table, write_cases, write_summary
+from acdc_semicycle.evaluation.stored_report import stored_content
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_text
 from acdc_semicycle.runtime.provenance import plain, provenance
+
+log = logging.getLogger("semicycle")
 
 OURS = (  # each file with what marks it as written here
     ("report.json", '"cases"', MADE_HERE),
@@ -127,6 +132,17 @@ class Report:
         labels = torch.tensor([self.classes.index(name) for name in structures_of(self.classes)])
         return any(bool(torch.isin(torch.as_tensor(item["label"]).cpu(), labels).any()) for item in dataset)
 
+    def keep_or_write(self) -> Path:
+        """The same as ``write``, unless the report of this very network is there: that one's table is printed."""
+        content = stored_content(self.folder, self._about()) if distributed.rank() == 0 else None
+        if not distributed.largest(int(content is not None)):  # all processes as the first one
+            return self.write()
+        path = self.folder / "report.json"
+        if content is not None:
+            log.info("%s is of this network: it is not scored again", path)
+            self._print(content)
+        return path
+
     def write(self) -> Path:
         """Evaluate, write, and print the table; the path of report.json, the last line printed."""
         load_network(self.network, self.checkpoint)
@@ -143,9 +159,13 @@ class Report:
         write_summary(folder / "summary.csv", content["summary"], structures_of(self.classes))
         examples.write_figure(folder / "examples.png", cases, self.classes, self.colours)
         examples.write_panel(folder / "panel.npz", cases)
-        print(table(content, structures_of(self.classes)))
-        print(path, flush=True)
+        self._print(content)
         return path
+
+    def _print(self, content: dict[str, Any]) -> None:
+        """Print the table; the path of report.json is the last line."""
+        print(table(content, structures_of(self.classes)))
+        print(self.folder / "report.json", flush=True)
 
     def _check_card(self) -> None:
         """Refuse a network whose model.json says other than ``card``."""
@@ -183,6 +203,17 @@ class Report:
         by_phase = {}
         for phase in sorted({case.phase for case in cases if case.phase}):
             by_phase[phase] = self._summary([case for case in cases if case.phase == phase])
+        scores = {
+            "summary": self._summary(cases) | {"by_phase": by_phase},
+            "floor": self._summary([trivial(case) for case in cases]),
+            "cases": rows,
+        }
+        return self._about() | scores | provenance()
+
+    def _about(self) -> dict[str, Any]:
+        """What report.json says of the network and of how it was scored; another report differs in some of it."""
+        with open(self.checkpoint, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return {
             "part": self.part,
             "note": self.notes.get(self.part),
@@ -190,11 +221,9 @@ class Report:
             "main": self.main,
             "classes": list(self.classes),
             "colours": self.colours,
-            "summary": self._summary(cases) | {"by_phase": by_phase},
-            "floor": self._summary([trivial(case) for case in cases]),
-            "cases": rows,
             "checkpoint": str(self.checkpoint),
-            **provenance(),
+            "checkpoint_sha256": digest,
+            "versions": provenance()["versions"],
         }
 
     def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:

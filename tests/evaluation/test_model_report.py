@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.evaluation import examples, figures, model_report, model_tables
+from acdc_semicycle.evaluation import examples, figures, model_report, model_tables, stored_report
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.provenance import plain, provenance
 
@@ -99,6 +99,41 @@ def test_a_damaged_card_is_named(tmp_path):
     report = model_report.Report(evaluator, network, tmp_path / "model.pt", tmp_path / "out", CLASSES, "test")
     with pytest.raises(InputError, match=r"model\.json cannot be read .*: restore it"):
         report.write()
+
+
+def stored(folder, **changes) -> dict:
+    """A whole report in a folder, about what it has to hold; ``changes`` are what it holds otherwise."""
+    about = {"checkpoint_sha256": "ab", "note": None, "classes": list(CLASSES)}
+    for name in stored_report.FILES:
+        (folder / name).write_text("")
+    content = about | {"summary": {"dice": {"RV": None, "LV": 0.5}}, "floor": {}, "cases": []} | changes
+    (folder / "report.json").write_text(json.dumps(content))
+    return about
+
+
+def test_the_report_of_the_same_network_is_taken_with_its_gaps(tmp_path):
+    content = stored_report.stored_content(tmp_path, stored(tmp_path))
+    assert np.isnan(content["summary"]["dice"]["RV"]) and content["summary"]["dice"]["LV"] == 0.5
+    assert content["note"] is None and content["floor"] == {}
+
+
+@pytest.mark.parametrize("changes", [{"checkpoint_sha256": "cd"}, {"note": "another"}, {"classes": ["background"]}])
+def test_the_report_of_another_network_or_of_another_question_is_not_taken(tmp_path, changes):
+    assert stored_report.stored_content(tmp_path, stored(tmp_path, **changes)) is None
+
+
+@pytest.mark.parametrize("name", stored_report.FILES)
+def test_a_report_that_is_not_whole_is_not_taken(tmp_path, name):
+    about = stored(tmp_path)
+    (tmp_path / name).unlink()
+    assert stored_report.stored_content(tmp_path, about) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_report_is_not_taken(tmp_path, text):
+    about = stored(tmp_path)
+    (tmp_path / "report.json").write_text(text)
+    assert stored_report.stored_content(tmp_path, about) is None
 
 
 def test_csv_has_a_row_a_case(tmp_path):
