@@ -76,7 +76,7 @@ def where(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
-    """Train a network: the bundle's ``training``; with ``--folds`` one after the other."""
+    """Train a network: the bundle's ``training``; with ``--folds`` several."""
     signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(arguments)
     if any(option.key == "folds" for option in options_of(options)):

@@ -115,7 +115,7 @@ def carry_out(pending: list[Run], total: int, options: Options) -> int:
         return 130
     _write(options)
     for run, error in board.failed.items():
-        print(f"failed: {run.cell}: {error}", file=sys.stderr)
+        print(f"failed: {run.name}: {error}", file=sys.stderr)
     return 1 if board.failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Runs one cell of a table: its training and its evaluation, in processes that end with the runner."""
+"""Runs commands in processes that end with the runner; and one cell of a table, its training and its evaluation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import IO
 
 from acdc_semicycle.experiments.run_lock import run_lock, sign
-from acdc_semicycle.experiments.runs import Run
+from acdc_semicycle.experiments.runs import LOG, Run
 from acdc_semicycle.runtime.files import write_text
 
 GRACE = 15.0  # seconds that a process has to save its state
 BUSY = "another runner works on it"
+STOPPED = "stopped"
 
 
 def execute(run: Run, environment: dict[str, str]) -> str:
@@ -37,7 +38,7 @@ def execute(run: Run, environment: dict[str, str]) -> str:
         for words in run.steps():
             code, lines = call(run, words, environment, lock)
             if code:
-                return f"{_error(lines, code)} ({run.folder / 'run.log'})"
+                return f"{named_error(lines, code)} ({run.folder / LOG})"
             printed += lines
         reports = [line for line in printed if line.endswith("report.json") and Path(line).is_file()]
         if not reports:
@@ -52,7 +53,7 @@ def execute(run: Run, environment: dict[str, str]) -> str:
         return ""
 
 
-def _error(lines: Sequence[str], code: int) -> str:
+def named_error(lines: Sequence[str], code: int) -> str:
     """The line of a failed process that names its error: the last ``error:``, else its last line."""
     errors = [line for line in lines if line.startswith("error:")]
     if errors:
@@ -62,13 +63,19 @@ def _error(lines: Sequence[str], code: int) -> str:
 
 def call(run: Run, words: Sequence[str], environment: dict[str, str], lock: IO[str]) -> tuple[int, list[str]]:
     """Run one step; its exit code, and the lines it added to run.log."""
-    path = run.folder / "run.log"
+    return logged([*run.launcher, *words], run.command(words), run.folder / LOG, environment, lock)
+
+
+def logged(
+    command: Sequence[str], title: str, path: Path, environment: dict[str, str], lock: IO[str]
+) -> tuple[int, list[str]]:
+    """Run a command with its output added to a log, after its title; its exit code, and the lines it added."""
     with path.open("ab") as log:
-        log.write(f"$ {run.command(words)}\n".encode())
+        log.write(f"$ {title}\n".encode())
         log.flush()
         start = log.tell()
         # the child inherits the lock: while it lives, no other runner takes the folder, even if this one is killed
-        code = children.call([*run.launcher, *words], environment, log, lock)
+        code = children.call(command, environment, log, lock)
     text = path.read_bytes()[start:].decode(errors="replace")
     return code, [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -81,7 +88,7 @@ class Children:
         self.stopped = False
         self.guard = threading.Lock()
 
-    def call(self, command: list[str], environment: dict[str, str], log: IO[bytes], lock: IO[str]) -> int:
+    def call(self, command: Sequence[str], environment: dict[str, str], log: IO[bytes], lock: IO[str]) -> int:
         """Run a command in a process group of its own until it ends; its exit code."""
         with self.guard:
             if self.stopped:
@@ -96,12 +103,20 @@ class Children:
                 pass_fds=[lock.fileno()],
             )
             self.alive.add(process)
+        if self.stopped:  # by a signal while it was started
+            process.terminate()
         try:
             sign(lock, process.pid)
             return process.wait()
         finally:
             _end(process)
             self.alive.discard(process)
+
+    def ask(self) -> None:
+        """Ask all processes to end once their state is saved, and let no other start; a signal handler may call it."""
+        self.stopped = True
+        for process in list(self.alive):
+            process.terminate()
 
     def stop(self) -> None:
         """End all processes, and let no other start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -21,30 +22,34 @@ from acdc_semicycle.config.validate import check
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.model_tables import write_cases
-from acdc_semicycle.experiments.child import Child
+from acdc_semicycle.experiments.fold_runs import Fold, train_side_by_side
 from acdc_semicycle.experiments.fold_scores import content_of, table
+from acdc_semicycle.experiments.grid import whole_number
+from acdc_semicycle.experiments.run_lock import run_lock
+from acdc_semicycle.experiments.scheduling import cores
 from acdc_semicycle.runtime.errors import InputError, causes
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, read_json, write_text
 from acdc_semicycle.runtime.provenance import plain, provenance
 
 ALL = "leave-one-out"
-OWN = ("folds", "output_dir", "minutes")  # options that a fold is given another value of, or none
+MEMORY = 2 << 30  # bytes that a small training takes
+OWN = ("folds", "jobs", "output_dir", "minutes")  # options that a fold is given another value of, or none
 
 
 def train(overlays: Sequence[str], options: Sequence[str]) -> int:
-    """Train fold after fold, each in a process of its own, then write and print the scores of all patients left out.
+    """Train the folds side by side, each in a process of its own, then write and print the scores of all left out.
 
     The same command continues where it was.
 
     Args:
         overlays: their files.
-        options: ``--KEY VALUE`` words, ``--folds`` among them.
+        options: ``--KEY VALUE`` words, ``--folds`` among them, and perhaps ``--jobs``.
 
     Returns:
-        The exit code: that of the first fold that is stopped or fails, else 0.
+        The exit code: that of the signal that asked to stop, else of the first fold that fails, else 0.
 
     Raises:
-        InputError: settings that cannot be, or a folder of something else.
+        InputError: settings that cannot be, a folder of something else, or one that another command trains in.
     """
     parser = _parser(overlays, options)
     given = {option.key: option.value for option in options_of(options)}
@@ -52,25 +57,25 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
     _check_target(output_dir)
     parser["output_dir"] = output_dir
     count = _count(str(given["folds"]), parser)
+    jobs = _jobs(given.get("jobs"), count)
     check_folder(output_dir)
-    minutes = _value(parser, "minutes")
-    words = _words_of_each(overlays, options, None if minutes is None else minutes / count)
+    minutes = _minutes_of_each(_value(parser, "minutes"), count, jobs)
+    words = _words_of_each(overlays, options, minutes)
+    folds = [Fold.of(number, count, output_dir, words) for number in range(count)]
     os.environ.setdefault("SEMICYCLE_CACHE", str(output_dir / "cache"))  # the slices are prepared once
-    for number in range(count):
-        print(f"fold {number + 1} of {count}", flush=True)
-        own = ["--split::fold", f"[{number},{count}]", "--output_dir", str(fold_folder(output_dir, number))]
-        code = Child().run([*words, *own])
-        if code:
-            print(f"fold {number + 1} of {count} ended with exit code {code}", file=sys.stderr)
-            return code
-    _report(output_dir, count)
-    return 0
+    with run_lock(output_dir) as lock:
+        if lock is None:
+            raise InputError(f"{output_dir} is trained in by another command: wait for it, or give another output_dir")
+        code = train_side_by_side(folds, jobs, minutes)
+    if not code:
+        _report(output_dir, count)
+    return code
 
 
 def _parser(overlays: Sequence[str], options: Sequence[str]) -> ConfigParser:
     """The configuration of the command, checked as far as nothing of it has to be evaluated."""
     files = [str(folder("bundles/semicycle") / "configs" / "train.json"), *overlays]
-    words = [f"--{option.key}={option.value}" for option in options_of(options) if option.key != "folds"]
+    words = [f"--{option.key}={option.value}" for option in options_of(options) if option.key not in ("folds", "jobs")]
     check_sections(files, words)
     paths, settings = paths_and_settings(words)
     if "split::fold" in settings:
@@ -108,6 +113,24 @@ def _count(text: str, parser: ConfigParser) -> int:
     return count
 
 
+def _jobs(text: str | None, count: int) -> int:
+    """How many folds are trained at a time: what ``--jobs`` gives, else one for each GPU, or for each core.
+
+    Without a GPU they are no more than the memory holds.
+    """
+    if text is not None:
+        return min(whole_number(text, "--jobs", "2", 1), count)
+    import torch  # slow
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(torch.cuda.device_count() or max(1, min(cores(), memory // MEMORY)), count)
+
+
+def _minutes_of_each(minutes: float | int | None, count: int, jobs: int) -> float | None:
+    """The minutes of each fold, of those of all together: folds that are trained at a time share them."""
+    return None if minutes is None else minutes / math.ceil(count / jobs)
+
+
 def _check_target(output_dir: Path) -> None:
     """Refuse a folder with a training of its own, or with others' files."""
     if (output_dir / "split.json").exists() or (output_dir / "models").exists():
@@ -116,7 +139,7 @@ def _check_target(output_dir: Path) -> None:
     check_ours(output_dir / "cases.csv", "fold,case,patient,phase,")
 
 
-def _words_of_each(overlays: Sequence[str], options: Sequence[str], minutes: float | None) -> list[str]:
+def _words_of_each(overlays: Sequence[str], options: Sequence[str], minutes: float | int | None) -> list[str]:
     """The command that all folds share."""
     words = [sys.executable, "-m", "acdc_semicycle", "train", *overlays]
     for option in options_of(options):

@@ -83,13 +83,13 @@ class Options:
             case "only":
                 self.only.append(value)
             case "seeds":
-                self.seeds = [_whole(seed, "--seeds", "0,1,2", 0) for seed in value.split(",")]
+                self.seeds = [whole_number(seed, "--seeds", "0,1,2", 0) for seed in value.split(",")]
             case "out":
                 self.out = Path(value)
             case "report":
                 self.report = value
             case "jobs":
-                self.jobs = _whole(value, "--jobs", "2", 1)
+                self.jobs = whole_number(value, "--jobs", "2", 1)
             case "submit":
                 self.submit = one_of(value, ("slurm", "local"), "place to submit to")
             case "submit-options":
@@ -106,7 +106,7 @@ def _dataset_and_folder(text: str) -> tuple[str, str]:
     return one_of(dataset, FOLDERS, "data set"), data_folder(dataset, path)
 
 
-def _whole(text: str, option: str, example: str, least: int) -> int:
+def whole_number(text: str, option: str, example: str, least: int) -> int:
     """The whole number in an option's text."""
     if not text.isdecimal() or int(text) < least:
         raise InputError(f"{option} has {text!r}: give whole numbers of at least {least}, such as {option} {example}")

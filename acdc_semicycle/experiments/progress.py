@@ -6,12 +6,12 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from acdc_semicycle.experiments.execution import BUSY, call
+from acdc_semicycle.experiments.execution import BUSY, STOPPED, call
 from acdc_semicycle.experiments.grid import Options
 from acdc_semicycle.experiments.paper import ABLATIONS
 from acdc_semicycle.experiments.results import Cell
@@ -19,6 +19,8 @@ from acdc_semicycle.experiments.run_lock import run_lock
 from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.files import read_json, write_text
 
+LONGEST = 100  # letters of a log's line
+FIRST_LINE = 30.0  # seconds until a line of progress, where there is no terminal
 PROBED = {"full": "partial"} | dict.fromkeys(ABLATIONS, "semicycle")  # another method that takes as long
 
 
@@ -65,25 +67,51 @@ def _probe(run: Run, environment: dict[str, str]) -> float | None:
         return None
 
 
+@runtime_checkable
+class Job(Hashable, Protocol):
+    """What a board shows: a run of a table, or a fold."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in a line."""
+        ...
+
+    def commands(self) -> list[str]:
+        """Those to print when it starts."""
+        ...
+
+    def part(self) -> float:
+        """The fraction of its epochs that is done."""
+        ...
+
+    def last_line(self) -> str:
+        """The last line of its log."""
+        ...
+
+
 class Board:
     """Shows the progress of the runs: their commands, a line where one starts or ends, and bars on a terminal.
+
+    Without a terminal, a line gives the time left, ever more rarely.
 
     Args:
         runs: those that are not finished.
         total: the number of the table's runs, with those that are finished.
+        noun: what they are called.
     """
 
-    def __init__(self, runs: list[Run], total: int) -> None:
-        self.runs, self.total = runs, total
-        self.seconds: dict[Run, float] = {}  # expected, of whole runs
+    def __init__(self, runs: Sequence[Job], total: int, noun: str = "runs") -> None:
+        self.runs, self.total, self.noun = runs, total, noun
+        self.seconds: Mapping[Any, float] = {}  # expected, of whole runs
         self.jobs = 1
         self.part = {run: run.part() for run in runs}  # the fraction that is done of each
         self.at_first = dict(self.part)
-        self.ended: set[Run] = set()
-        self.failed: dict[Run, str] = {}
-        self.started = time.monotonic()
+        self.running: set[Job] = set()
+        self.ended: set[Job] = set()
+        self.failed: dict[Job, str] = {}
+        self.started, self.next_line = time.monotonic(), FIRST_LINE
         self.bars: Any = _bars() if runs else None
-        self.tasks: dict[Run | None, Any] = {}  # the bar of each run, and of None: all of them
+        self.tasks: dict[Job | None, Any] = {}  # the bar of each run, and of None: all of them
 
     def __enter__(self) -> None:
         self.started = time.monotonic()
@@ -102,21 +130,29 @@ class Board:
         else:
             print(text, flush=True)
 
-    def expect(self, seconds: dict[Run, float], jobs: int) -> None:
+    def expect(self, seconds: Mapping[Any, float], jobs: int) -> None:
         """Show how long all runs will take, as far as that is known."""
         self.seconds, self.jobs = seconds, jobs
         self.say(f"about {self.left()} for {len(self.runs)} runs, {jobs} at a time, on this machine")
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Job) -> None:
         """Show that a run starts."""
-        self.say("\n".join(run.commands()))
+        self.running.add(run)
+        for command in run.commands():
+            self.say(command)
         if self.bars:
-            self.tasks[run] = self.bars.add_task(str(run.cell), total=1.0)
+            self.tasks[run] = self.bars.add_task(run.name, total=1.0)
         else:
-            self.say(f"{run.cell}: started; {self.state()}")
+            self.say(f"{run.name}: started; {self.state()}")
 
-    def end(self, run: Run, error: str) -> None:
+    def end(self, run: Job, error: str) -> None:
         """Show how a run ended; ``error`` is empty if it finished."""
+        self.running.discard(run)
+        if self.bars and run in self.tasks:
+            self.bars.remove_task(self.tasks.pop(run))
+        if error == STOPPED:
+            self.say(f"{run.name}: {STOPPED}")
+            return
         self.ended.add(run)
         self.part[run] = 1.0
         if error == BUSY:
@@ -127,12 +163,10 @@ class Board:
             outcome = f"failed: {error}"
         else:
             outcome = "finished"
-        self.say(f"{run.cell}: {outcome}; {self.state()}")
-        if self.bars and run in self.tasks:
-            self.bars.remove_task(self.tasks.pop(run))
+        self.say(f"{run.name}: {outcome}; {self.state()}")
 
     def show(self) -> None:
-        """Read the progress of the runs, and move the bars."""
+        """Read the progress of the runs, and move the bars; without a terminal, print it if a line is due."""
         for run in self.runs:
             if run not in self.ended:
                 self.part[run] = run.part()
@@ -141,10 +175,16 @@ class Board:
             self.bars.update(task, completed=done if run_or_none is None else self.part[run_or_none])
         if self.bars:
             self.bars.update(self.tasks[None], description=self.state())
+        elif time.monotonic() - self.started > self.next_line:
+            self.next_line *= 2
+            self.say(f"{100 * done:.0f} % of the epochs; {self.state()}")
+            for run in self.runs:
+                if run in self.running:
+                    self.say(f"  {run.name}: {run.last_line()[:LONGEST]}")
 
     def state(self) -> str:
         """Such as "3/14 runs, 0:42:10 left"."""
-        return f"{self.total - len(self.runs) + len(self.ended)}/{self.total} runs, {self.left()} left"
+        return f"{self.total - len(self.runs) + len(self.ended)}/{self.total} {self.noun}, {self.left()} left"
 
     def left(self) -> str:
         """The time left at the rate so far; before there is one, as the probes expect it."""

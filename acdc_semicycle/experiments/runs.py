@@ -20,6 +20,7 @@ from acdc_semicycle.runtime.errors import InputError
 
 PYTHON = ("python", "-m", "monai.bundle")  # as a command is printed
 LAUNCHER = (sys.executable, *PYTHON[1:])  # as it is run
+LOG = "run.log"  # in a run's folder: what its commands print
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Run:
         else:
             settings += ["--labelled", _labelled(cell.labels)]
         return cls(cell, options.out / cell.subfolder, tuple(files), (*settings, *options.further), launcher)
+
+    @property
+    def name(self) -> str:
+        """What it is called in a line."""
+        return str(self.cell)
 
     def arguments(self, run_id: str) -> list[str]:
         """The words after the launcher."""
@@ -115,15 +121,32 @@ class Run:
         return True
 
     def part(self) -> float:
-        """The fraction of its epochs that is done; 0 until its log shows how many there are."""
-        curve, log = self.folder / "learning_curve.csv", self.folder / "run.log"
-        if not curve.is_file() or not log.is_file():
-            return 0.0
-        epochs = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
-        if not epochs:
-            return 0.0
-        done = curve.read_text(encoding="utf-8").count("\n") - 1
-        return min(1.0, max(0, done) / int(epochs[-1]))
+        """The fraction of its epochs that is done."""
+        return part_done(self.folder)
+
+    def last_line(self) -> str:
+        """The last line of its log."""
+        return last_line_of(self.folder)
+
+
+def part_done(folder: Path) -> float:
+    """The fraction of a training's epochs that is done; 0 until its log shows how many there are."""
+    curve, log = folder / "learning_curve.csv", folder / LOG
+    if not curve.is_file() or not log.is_file():
+        return 0.0
+    epochs = re.findall(r"epoch \d+/(\d+)", log.read_text(errors="replace"))
+    if not epochs:
+        return 0.0
+    done = curve.read_text(encoding="utf-8").count("\n") - 1
+    return min(1.0, max(0, done) / int(epochs[-1]))
+
+
+def last_line_of(folder: Path) -> str:
+    """The last line of a run's log that is not empty."""
+    path = folder / LOG
+    lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+    written = [line for line in lines if line.strip()]
+    return written[-1].strip() if written else ""
 
 
 def folder_of(dataset: str, options: Options) -> str:

@@ -1,10 +1,12 @@
-"""Runs the cells of a table side by side: on this machine, or through submitit."""
+"""Runs the cells of a table, or other jobs, side by side on this machine; cells through submitit, too."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,12 +22,29 @@ DAY = 24 * 60  # minutes
 def on_this_machine(runs: list[Run], options: Options, board: Board) -> None:
     """Run cells on this machine, each with its share of it."""
     shares = environments(options.jobs)
+    with _threads(1) as pool:
+        if not options.no_probe:
+            board.expect(pool.submit(expectations, runs, options, shares[0], board.say).result(), len(shares))
+    side_by_side(runs, execute, shares, board)
+
+
+def side_by_side(
+    runs: Sequence[Any], execute: Callable[[Any, dict[str, str]], str], shares: Sequence[dict[str, str]], board: Board
+) -> None:
+    """Run as many jobs at a time as there are shares of the machine, each with one of them.
+
+    Args:
+        runs: the jobs, as the board takes them.
+        execute: runs one with the environment of its share; gives the error that ended it, or an empty text.
+    """
     free: SimpleQueue[dict[str, str]] = SimpleQueue()
     for share in shares:
         free.put(share)
 
-    def work(run: Run) -> str:
-        """Run one cell with a share of the machine; its error, or an empty text."""
+    def work(run: Any) -> str | None:
+        """Run one job with a share of the machine; its error, or an empty text; None if it was not even started."""
+        if children.stopped:
+            return None
         share = free.get()
         try:
             board.start(run)
@@ -35,19 +54,27 @@ def on_this_machine(runs: list[Run], options: Options, board: Board) -> None:
         finally:
             free.put(share)
 
-    pool = ThreadPoolExecutor(len(shares))
+    with _threads(len(shares)) as pool, board:
+        futures = {pool.submit(work, run): run for run in runs}
+        while futures:
+            for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
+                run, error = futures.pop(future), future.result()
+                if error is not None:
+                    board.end(run, error)
+            board.show()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that wait for child processes; these are ended where an error or a signal ends the block."""
+    pool = ThreadPoolExecutor(count)
     try:
-        if not options.no_probe:
-            board.expect(pool.submit(expectations, runs, options, shares[0], board.say).result(), len(shares))
-        with board:
-            futures = {pool.submit(work, run): run for run in runs}
-            while futures:
-                for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
-                    board.end(futures.pop(future), future.result())
-                board.show()
-    finally:
+        yield pool
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         children.stop()
+        raise
+    finally:
         pool.shutdown()
 
 
@@ -58,7 +85,7 @@ def environments(jobs: int) -> list[dict[str, str]]:
     count = torch.cuda.device_count()
     devices = _devices(count)
     jobs = jobs or max(1, count)
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // jobs))}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // jobs))}
     if devices:
         return [threads | {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
     return [threads] * jobs
@@ -70,7 +97,7 @@ def _devices(count: int) -> list[str]:
     return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

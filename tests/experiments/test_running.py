@@ -158,6 +158,28 @@ def test_the_time_left_follows_the_epochs_done(tmp_path, monkeypatch):
         assert shown.state() == "3/3 runs, 0:00:00 left"
 
 
+def test_without_a_terminal_a_line_gives_the_time_left_ever_more_rarely(tmp_path, monkeypatch, capsys):
+    run = runs.Run(Cell("acdc", "10", "partial", 0), tmp_path, (), (), ("false",))
+    other = runs.Run(Cell("acdc", "10", "partial", 1), tmp_path / "1", (), (), ("false",))
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(runs.Run, "commands", lambda self: [])
+    with progress.Board([run, other], 2, "folds") as board:
+        board.start(run)
+        (tmp_path / "run.log").write_text("12:00:00 epoch 1/4, 0:01:33 left: gen_S 1\n\n")
+        (tmp_path / "learning_curve.csv").write_text("epoch\n1\n")
+        printed = []
+        for seconds in (29, 2, 28, 2, 58, 2):
+            now[0] += seconds
+            board.show()
+            printed.append(capsys.readouterr().out)
+    assert printed[0] == "acdc 10 % partial seed 0: started; 0/2 folds, an unknown time left\n"
+    last = "  acdc 10 % partial seed 0: 12:00:00 epoch 1/4, 0:01:33 left: gen_S 1\n"
+    assert printed[1] == f"12 % of the epochs; 0/2 folds, 0:03:37 left\n{last}"
+    assert printed[3].startswith("12 % of the epochs; 0/2 folds, 0:07:07 left") and printed[5]
+    assert printed[2] == printed[4] == ""
+
+
 def test_on_a_terminal_there_are_bars(run, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert run("acdc labels=10 method=semicycle", "--no-probe") == 0
