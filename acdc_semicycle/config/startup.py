@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
 from acdc_semicycle.config import former
 from acdc_semicycle.config.failures import show_errors_in_a_line
+from acdc_semicycle.config.locations import PATHS
 from acdc_semicycle.config.networks import check_classes, check_networks
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
@@ -25,6 +27,8 @@ from acdc_semicycle.runtime.errors import InputError, causes
 from acdc_semicycle.runtime.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
+
+WORDS = {"true": True, "false": False, "null": None, "None": None}
 
 
 def begin() -> None:
@@ -38,6 +42,7 @@ def begin() -> None:
     parser, flow = calling_parser(), calling_workflow()
     if parser is None:
         return
+    take_words(parser, sys.argv)
     former.understand(parser)
     config = parser.get()
     if flow:
@@ -51,6 +56,22 @@ def begin() -> None:
         check_networks()
     if flow and flow.run_id == "training":
         fit_to_minutes(parser)
+
+
+def take_words(parser: ConfigParser, arguments: Sequence[str]) -> None:
+    """Read true, false and null on a command line as YAML does, and None, which MONAI leaves out.
+
+    Args:
+        arguments: the words of the command, whose values the parser has already.
+    """
+    values = {option.key: option.value for option in options_of(arguments)}  # the last one wins, as to MONAI
+    for key, text in values.items():
+        if key is None or text not in WORDS or key not in parser:
+            continue
+        if key in PATHS and WORDS[text] is not None:  # a folder may be called so
+            continue
+        if text == "None" or parser.get(key) == text:
+            parser[key] = WORDS[text]
 
 
 def _check_task(name: str, config: Mapping[str, Any]) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from processes import run
 
-from acdc_semicycle.config import failures, tasks, validate, values
+from acdc_semicycle.config import failures, startup, tasks, validate, values
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.runtime.errors import InputError
@@ -378,6 +380,46 @@ def test_a_wrong_key_or_number_is_refused_by_its_name(capsys, tmp_path, phantom_
     text = refused(capsys, lambda: train(tmp_path / "out", dataset_dir=str(phantom_dir), **override))
     assert all(word in text for word in words), text
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--amp", "true"], {"amp": True}),
+        (["--amp=false", "--deterministic", "true"], {"amp": False, "deterministic": True}),
+        (["--window", "null"], {"window": None}),
+        (["--window", "None"], {"window": None}),
+        (["--optimizer::fused", "true"], {"optimizer::fused": True}),
+        (["--window", "None", "--window", "[64, 64]"], {"window": [64, 64]}),
+        (["--amp", "yes"], {"amp": "yes"}),
+        (["--amp", "True"], {"amp": True}),
+        (["--output_dir", "true"], {"output_dir": "true"}),
+        (["--train_list", "null"], {"train_list": None}),
+        (["--nothing", "None"], {}),
+    ],
+)
+def test_true_false_and_null_on_a_command_line_are_what_yaml_reads_them_as(words, expected):
+    """The parser has what MONAI made of the words: text of the lower-case ones, and nothing of None."""
+    values = {option.key: option.value for option in options_of(words)}
+    text = {"[64, 64]": [64, 64], "True": True}
+    override = {key: text.get(value, value) for key, value in values.items() if value != "None"}
+    parser = ConfigParser({"window": [8, 8], "amp": False, "deterministic": False, "optimizer": {}, "train_list": ""})
+    parser.update(override)
+    startup.take_words(parser, ["run", "training", *words])
+    for key, value in expected.items():
+        assert parser.get(key) == value and type(parser.get(key)) is type(value)
+    assert "nothing" not in parser
+
+
+@pytest.mark.slow
+def test_lower_case_words_reach_a_training_by_either_command(tmp_path, phantom_dir):
+    options = ["--dataset_dir", phantom_dir, "--amp", "true", "--train_list", "null", "--window=null"]
+    for key, value in (TINY | {"steps_per_epoch": 1}).items():
+        options += [f"--{key}", str(value)]
+    monai = ["-m", "monai.bundle", "run", "training", "--config_file", CONFIGS / "train.json"]
+    for number, words in enumerate((["-m", "acdc_semicycle", "train"], monai)):
+        ran = run(*words, *options, "--output_dir", tmp_path / str(number))
+        assert "epoch 1/1" in ran.stderr
 
 
 def test_yaml_text_for_a_number_is_refused(capsys, tmp_path):
