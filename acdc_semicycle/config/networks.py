@@ -63,10 +63,12 @@ def check_networks() -> None:
     channels, classes, image_size, window = (
         parser.get_parsed_content(name) for name in ("channels", "class_count", "image_size", "window")
     )
-    size = window or image_size
+    if window is None and parser.get("train::augment::size", None) == "@window":
+        raise InputError("window is null, and train::augment draws windows: give rows and columns, such as [128, 128]")
+    size, name = (image_size, "image_size") if window is None else (window, "window")
     segmenter, image_generator = network_card("network_def"), network_card("objective_def::G_SI")
     if segmenter is None:
         raise InputError("network_def is not given: give a network, its _target_ and its arguments")
-    check_shapes(segmenter, channels, classes, size)
+    check_shapes(segmenter, channels, classes, size, name)
     if image_generator is not None:
-        check_shapes(image_generator, classes, channels, size)
+        check_shapes(image_generator, classes, channels, size, name)

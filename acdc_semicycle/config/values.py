@@ -19,6 +19,7 @@ def check_values(value_of: Callable[[str], Any]) -> None:
     """
     check_classes(value_of("classes"), value_of("colours"))
     check_numbers(value_of("image_size"), value_of("epochs"), value_of("val_interval"), value_of("batch_size"))
+    check_window(value_of("window"))
     check_schedule(value_of("constant_epochs"), value_of("epochs"))
 
 
@@ -34,15 +35,25 @@ def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: A
             raise InputError(f"{name} is {value!r}: give a whole number of at least 1")
     if val_interval > epochs:
         raise InputError(f"val_interval is {val_interval}, more than the {epochs} epochs: no network would be chosen")
-    _check_image_size(image_size)
-
-
-def _check_image_size(image_size: Any) -> None:
-    """Refuse what is not two whole numbers, or too small for a network."""
-    lengths = image_size if isinstance(image_size, list | tuple) else [image_size]
-    fitting = [length for length in lengths if type(length) is int and length >= 8]
-    if not len(lengths) == len(fitting) == 2:
+    if not _is_size(image_size):
         raise InputError(f"image_size is {image_size}: give rows and columns of at least 8, such as [200, 200]")
+
+
+def check_window(window: Any) -> None:
+    """Refuse a window of no size, or too small for a network.
+
+    Raises:
+        InputError: says what was given and what is expected.
+    """
+    if window is not None and not _is_size(window):
+        raise InputError(f"window is {window}: give rows and columns of at least 8, such as [128, 128], or null")
+
+
+def _is_size(value: Any) -> bool:
+    """Whether a value is two whole numbers, large enough for a network."""
+    lengths = value if isinstance(value, list | tuple) else [value]
+    fitting = [length for length in lengths if type(length) is int and length >= 8]
+    return len(lengths) == len(fitting) == 2
 
 
 def check_schedule(constant_epochs: Any, epochs: int) -> None:

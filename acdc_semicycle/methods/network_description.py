@@ -178,32 +178,39 @@ def size_multiple(description: Any) -> int:
     return NETWORKS[description["class"]](description["arguments"])
 
 
-def check_shapes(description: Any, in_channels: int, out_channels: int, image_size: Any) -> None:
+def check_shapes(
+    description: Any, in_channels: int, out_channels: int, image_size: Any, name: str = "image_size"
+) -> None:
     """Refuse a network that does not map [B, in_channels, H, W] to [B, out_channels, H, W]; computes nothing.
 
     Steps 1 to 3, and a pass on meta. Trusts that the channels and ``image_size`` are whole numbers; not their size.
+
+    Args:
+        name: of the setting that ``image_size`` is.
 
     Raises:
         InputError: names the shapes.
     """
     if math.prod(image_size) > MOST_PIXELS:
-        raise InputError(f"image_size is {list(image_size)}: give at most {MOST_PIXELS:,} pixels")
+        raise InputError(f"{name} is {list(image_size)}: give at most {MOST_PIXELS:,} pixels")
     multiple = size_multiple(description)
     if any(length % multiple for length in image_size):
-        raise InputError(f"image_size is {list(image_size)}: this network takes multiples of {multiple}")
+        raise InputError(f"{name} is {list(image_size)}: this network takes multiples of {multiple}")
     network = _on_meta(description).train()
-    name, given = description["class"], [2, in_channels, *image_size]
+    network_name, given = description["class"], [2, in_channels, *image_size]
     try:
         with torch.no_grad():
             result = network(torch.empty(given, device="meta"))
     except Exception as error:  # each network has its own ways to fail
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the network {name} does not take images of {given} ({reason}): correct its arguments"
+            f"the network {network_name} does not take images of {given} ({reason}): correct its arguments"
         ) from error
     expected, shape = [2, out_channels, *image_size], list(getattr(result, "shape", ()))
     if shape != expected:
-        raise InputError(f"the network {name} makes {shape} of {given}, expected {expected}: correct its arguments")
+        raise InputError(
+            f"the network {network_name} makes {shape} of {given}, expected {expected}: correct its arguments"
+        )
 
 
 def _on_meta(description: Any) -> nn.Module:

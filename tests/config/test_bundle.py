@@ -22,6 +22,7 @@ from acdc_semicycle.runtime.provenance import provenance
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
+WINDOWS = {"_target_": "acdc_semicycle.data.Windows", "size": "@window"}
 TINY = {"image_size": [32, 32], "filters": 2, "blocks": 1, "d_filters": 2, "epochs": 1, "batch_size": 2}
 
 
@@ -368,6 +369,11 @@ def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
         ({"intensity_range": 3}, ["intensity_range is 3: give the lowest and the highest intensity, or null"]),
         ({"intensity_range": [255, 0]}, ["intensity_range is [255, 0]: give the lowest"]),
         ({"amp": "yes"}, ["amp is 'yes': give True or False"]),
+        ({"window": 128}, ["window is 128: give rows and columns of at least 8, such as [128, 128], or null"]),
+        ({"window": []}, ["window is []: give rows and columns"]),
+        ({"window": [128, "a"]}, ["window is [128, 'a']: give rows and columns"]),
+        ({"window": [30, 32]}, ["window is [30, 32]: this network takes multiples of 4"]),
+        ({"train::augment": WINDOWS}, ["window is null, and train::augment draws windows: give rows and columns"]),
         ({"deterministic": 1}, ["deterministic is 1: give True or False"]),
         ({"weights::adv_S": -0.5}, ["weights::adv_S is -0.5: give a number of at least 0"]),
         ({"train::augment::flips": 0.5}, ["flips is 0.5: give two probabilities"]),
