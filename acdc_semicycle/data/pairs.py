@@ -121,10 +121,20 @@ class Pairs:
                 " add it there"
             )
         self.views = {name: self.views[name] for name in names}
-        if names and self.datasets["unlabelled"] is self.datasets["labelled"] and distributed.rank() == 0:
+        if distributed.rank() == 0:
+            self.datasets["labelled"].warn_of_large()
+            self._tell_of_none_unlabelled()
+
+    def _tell_of_none_unlabelled(self) -> None:
+        """Say what a method that asks for unlabelled slices, or that can do without them, does where there are none."""
+        if self.datasets["unlabelled"] is not self.datasets["labelled"]:
+            return
+        if self.views:
             log.warning(
                 "no image is without a mask: the labelled ones stand in for the unlabelled, which gains nothing"
             )
+        else:
+            log.info("no image is without a mask: the training is supervised, on the labelled images alone")
 
     def look_with(self, network: nn.Module) -> None:
         """Let this network find the structures in slices without masks, for windows around them."""

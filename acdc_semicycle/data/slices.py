@@ -20,7 +20,7 @@ from tqdm import tqdm
 from acdc_semicycle.data import cache, digests
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.slice_records import unpacked
-from acdc_semicycle.data.windows import Finder, Windows, label_boxes
+from acdc_semicycle.data.windows import Finder, Windows, label_boxes, structure_boxes, warn_of_large
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime import distributed
@@ -184,6 +184,11 @@ class Slices(Dataset):
     def boxes(self) -> NDArray:
         """The box of what the masks of each volume segment [volumes, 4]: first and last row, first and last column."""
         return label_boxes(self.stored["label"], self.stored["record"], IGNORED)
+
+    def warn_of_large(self) -> None:
+        """Warn of structures in the masks that are larger than the windows, if windows are drawn."""
+        if isinstance(self.augment, Windows):
+            warn_of_large(structure_boxes(self.stored["label"], self.stored["record"], IGNORED), self.augment.size)
 
     def where(self, index: Tensor) -> list[str]:
         """The files and slices (from 1) of some indices."""

@@ -6,9 +6,10 @@ windows around them (:mod:`acdc_semicycle.inference.looks`). So it learns from b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from torch.nn.functional import interpolate
 from acdc_semicycle.data.appearance import Appearance, standardised
 from acdc_semicycle.data.augment import Augment, affine_grid, sampled
 from acdc_semicycle.data.slice_records import unpacked
+from acdc_semicycle.runtime.errors import many
+
+log = logging.getLogger("semicycle")
 
 BETWEEN_POINTS = 32  # pixels of a window between the points that an elastic change moves
 DRAWS = 12  # numbers that decide the place and the shape of a window
@@ -190,11 +194,40 @@ def label_boxes(labels: NDArray, records: NDArray, ignored: int) -> NDArray:
     """
     height, width = labels.shape[-2:]
     boxes = []
+    for box in structure_boxes(labels, records, ignored):
+        boxes.append([0, height - 1, 0, width - 1] if box is None else box)
+    return np.array(boxes)
+
+
+def structure_boxes(labels: NDArray, records: NDArray, ignored: int) -> list[list[int] | None]:
+    """The same boxes; None where a record has no structure."""
+    boxes: list[list[int] | None] = []
     for record in range(records.max(initial=-1) + 1):
-        structure = np.zeros((height, width), bool)
+        structure = np.zeros(labels.shape[-2:], bool)
         for mask in labels[records == record, 0]:
             structure |= (mask > 0) & (mask != ignored)
         rows, columns = (np.flatnonzero(structure.any(axis)) for axis in (1, 0))
-        ends = [rows[0], rows[-1], columns[0], columns[-1]] if len(rows) else [0, height - 1, 0, width - 1]
-        boxes.append(ends)
-    return np.array(boxes)
+        boxes.append([int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])] if len(rows) else None)
+    return boxes
+
+
+def warn_of_large(boxes: Sequence[Sequence[int] | None], size: Sequence[int]) -> None:
+    """Warn where the structures of more than half of the images do not fit into a window.
+
+    Args:
+        boxes: of each record (:func:`structure_boxes`).
+        size: rows and columns of a window.
+    """
+    sides = [(box[1] + 1 - box[0], box[3] + 1 - box[2]) for box in boxes if box is not None]
+    large = [side for side in sides if side[0] > size[0] or side[1] > size[1]]
+    if 2 * len(large) > len(sides):
+        rows, columns = max(large, key=prod)
+        log.warning(
+            "the structures of %d of %s do not fit into a window of %d x %d pixels, the largest are %d x %d: windows"
+            " show parts of them, or whole slices made smaller; give a larger --window, or a smaller --image_size",
+            len(large),
+            many(len(sides), "labelled image"),
+            *size,
+            rows,
+            columns,
+        )

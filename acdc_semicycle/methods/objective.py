@@ -84,7 +84,7 @@ class Objective(nn.Module):
     T: Teacher | None
     labelled_loss: LabelledLoss = staticmethod(cross_entropy)
     terms: tuple[str, ...]
-    views: ClassVar[tuple[str, ...]] = ("u",)
+    views: tuple[str, ...] = ("u",)
     chance_level: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self) -> None:

@@ -21,7 +21,8 @@ class PseudoLabels(Objective):
 
     Args:
         G_IS: the segmenter; gives logits.
-        start: steps on labelled images alone, before the teacher is worth to learn from.
+        start: steps on labelled images alone, before the teacher is worth to learn from; None for all steps, where
+            there are no others.
         ramp_steps: steps after these over which the term gains its weight, linearly.
         cutmix: share of unlabelled images with a box of another one.
         threshold: probability below which a pixel's pseudo-label does not count.
@@ -30,12 +31,12 @@ class PseudoLabels(Objective):
 
     T: Teacher
     terms = ("gen_S", "pseudo_u")
-    views = ("weak", "strong")
+    views: tuple[str, ...] = ("weak", "strong")
 
     def __init__(
         self,
         G_IS: nn.Module,
-        start: int,
+        start: int | None,
         ramp_steps: int,
         cutmix: float = 0.5,
         threshold: float = 0.0,
@@ -45,10 +46,12 @@ class PseudoLabels(Objective):
         self.G_IS, self.T = G_IS, Teacher(G_IS, decay)
         self.start, self.ramp_steps = start, ramp_steps
         self.cutmix, self.threshold = cutmix, threshold
+        if start is None:
+            self.views = ()
 
     def generator_terms(self, batch: Batch) -> tuple[Terms, SegmenterOutputs]:
         steps = self.T.steps
-        if steps < self.start:
+        if self.start is None or steps < self.start:
             logits = self.G_IS(batch.x)
             loss = self.labelled_loss(logits, batch.y)
             return {"gen_S": loss, "pseudo_u": loss.new_zeros(())}, SegmenterOutputs(softmax(logits.detach()))

@@ -16,8 +16,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import RandFlipd, RandGaussianNoised, RandRotated
 
+from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.data.slices import Slices, as_dicts
+from acdc_semicycle.data.windows import Windows
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime.errors import InputError
 
@@ -342,7 +344,28 @@ def _first(item: dict) -> dict:
     return whole | {key: whole[key][..., :1] for key in ("image", "label")}
 
 
-@pytest.mark.parametrize(("unlabelled", "views", "lines"), [((), ("u",), 1), ((3,), ("u",), 0), ((), (), 0)])
-def test_that_nothing_is_unlabelled_is_logged_where_a_method_asks_for_it(caplog, unlabelled, views, lines):
-    Pairs(slices(4, 5), slices(*unlabelled, mask=False), 3).select(views)
-    assert sum("no image is without a mask" in message for message in caplog.messages) == lines
+@pytest.mark.parametrize(
+    ("unlabelled", "views", "consequence"),
+    [
+        ((), ("u",), "the labelled ones stand in for the unlabelled, which gains nothing"),
+        ((), (), "the training is supervised, on the labelled images alone"),
+        ((3,), ("u",), None),
+        ((3,), (), None),
+    ],
+)
+def test_what_follows_where_nothing_is_unlabelled_is_logged_by_what_a_method_asks_for(
+    caplog, unlabelled, views, consequence
+):
+    caplog.set_level("INFO", "semicycle")
+    pairs = Pairs(slices(4, 5), slices(*unlabelled, mask=False), 3)
+    caplog.clear()
+    pairs.select(views)
+    assert caplog.messages == ([f"no image is without a mask: {consequence}"] if consequence else [])
+
+
+@pytest.mark.parametrize(("size", "lines"), [((2, 2), 1), ((64, 64), 0), (None, 0)])
+def test_structures_larger_than_the_windows_are_logged_once(caplog, size, lines):
+    labelled = slices(4, 5)
+    labelled.augment = Windows(size) if size else Augment()
+    Pairs(labelled, slices(3, mask=False), 3).select(("u",))
+    assert sum("do not fit into a window" in message for message in caplog.messages) == lines

@@ -7,7 +7,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from torch import nn
 
 from acdc_semicycle.data.appearance import Appearance, standardised
-from acdc_semicycle.data.windows import DRAWS, Finder, Windows, label_boxes, mirrored
+from acdc_semicycle.data.windows import DRAWS, Finder, Windows, label_boxes, mirrored, structure_boxes, warn_of_large
 
 SHAPE, SIZE = (60, 72), (24, 32)
 MOVES = {"rotate": 0.5, "scale": 0.25, "aspect": 0.1, "shift": 0.12}
@@ -176,6 +176,27 @@ def test_boxes_of_masks_span_all_slices_of_a_volume():
     labels[4, 0, 2, 3] = 1
     boxes = label_boxes(labels, np.array([0, 0, 0, 1, 2]), 255)
     assert boxes.tolist() == [[4, 11, 3, 8], [0, 19, 0, 29], [2, 2, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "lines"),
+    [
+        ([[0, 23, 4, 35], None], []),
+        ([[0, 24, 4, 35], [0, 1, 0, 1]], []),
+        ([[0, 24, 4, 35], None, [0, 3, 0, 32], [0, 1, 0, 1]], ["2 of 3 labelled images", "24 x 32", "are 25 x 32"]),
+    ],
+)
+def test_structures_larger_than_a_window_are_told_in_a_line(caplog, boxes, lines):
+    warn_of_large(boxes, (24, 32))
+    assert len(caplog.messages) == bool(lines)
+    for words in lines:
+        assert words in caplog.messages[0]
+
+
+def test_an_image_without_structures_is_none_that_is_too_large():
+    labels = np.zeros((2, 1, 20, 30), np.uint8)
+    labels[1, 0, :, :] = 255
+    assert structure_boxes(labels, np.array([0, 1]), 255) == [None, None]
 
 
 def test_turns_are_quarters_each_as_often_and_never_mirror():

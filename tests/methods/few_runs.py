@@ -11,15 +11,16 @@ SMALL = {"image_size": [64, 64], "window": [32, 32], "epochs": 2, "steps_per_epo
 SMALL |= {"network_def::features": [4, 4, 4, 8, 8, 4], "labelled": 3, "validation": 0.0, "device": "cpu"}
 
 
-def workflow(folder: Path, phantom_dir: Path, method: str, **override) -> ConfigWorkflow:
-    """The training of ``semicycle train few METHOD``."""
-    files = ["bundles/semicycle/configs/train.json", "configs/few.yaml", f"configs/{method}.yaml"]
+def workflow(folder: Path, phantom_dir: Path, method: str | None, **override) -> ConfigWorkflow:
+    """The training of ``semicycle train few METHOD``, or of ``few`` itself."""
+    files = ["bundles/semicycle/configs/train.json", "configs/few.yaml"]
+    files += [f"configs/{method}.yaml"] if method else []
     folders = {"output_dir": str(folder), "cache_dir": str(folder.parent / "cache"), "dataset_dir": str(phantom_dir)}
     settings = SMALL | folders | override
     return ConfigWorkflow([str(ROOT / file) for file in files], logging_file=False, **settings)
 
 
-def train(folder: Path, phantom_dir: Path, method: str, **override) -> None:
+def train(folder: Path, phantom_dir: Path, method: str | None, **override) -> None:
     """Train, or continue a training."""
     flow = workflow(folder, phantom_dir, method, **override)
     flow.initialize()

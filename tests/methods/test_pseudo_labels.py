@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from acdc_semicycle.artifacts import weights
 from acdc_semicycle.methods.configured import configured
 from acdc_semicycle.methods.losses import cross_entropy_and_dice, dice_loss
 from acdc_semicycle.methods.mixing import boxes, mixed
@@ -12,6 +13,7 @@ from acdc_semicycle.methods.objective import Batch
 from acdc_semicycle.methods.pseudo_labels import PseudoLabels
 from acdc_semicycle.methods.supervised import Supervised
 from acdc_semicycle.runtime.errors import InputError
+from tests.methods.few_runs import train
 
 K = 3
 
@@ -108,6 +110,28 @@ def test_it_begins_after_its_start_and_gains_weight_over_its_ramp():
         shares.append(terms["pseudo_u"].item() / full)
         objective.after_step()
     assert shares == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 1, 1], abs=1e-5)
+
+
+def test_without_a_start_it_is_supervised_and_asks_for_no_view():
+    objective = method(start=None)
+    objective.T.steps = 10**6
+    given = Batch(batch().x, batch().y, {})
+    terms, _ = objective.generator_terms(given)
+    expected, _ = Supervised(network()).generator_terms(given)
+    assert terms["pseudo_u"] == 0 and torch.equal(terms["gen_S"], expected["gen_S"])
+    assert objective.views == () and method().views == ("weak", "strong")
+
+
+@pytest.mark.slow
+def test_few_without_an_unlabelled_image_is_few_partial(tmp_path, phantom_dir, caplog):
+    caplog.set_level("INFO", "semicycle")
+    every_mask = {"labelled": 1.0, "split::spare": 9}
+    train(tmp_path / "few", phantom_dir, None, **every_mask)
+    assert "no image is without a mask: the training is supervised, on the labelled images alone" in caplog.messages
+    assert not any("stand in" in message for message in caplog.messages)
+    train(tmp_path / "partial", phantom_dir, "partial", **every_mask)
+    few, partial = (weights.load(tmp_path / name / "models" / "model.pt") for name in ("few", "partial"))
+    assert few.keys() == partial.keys() and all(torch.equal(few[name], partial[name]) for name in few)
 
 
 def test_boxes_have_their_share_and_their_area():
