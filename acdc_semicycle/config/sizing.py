@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,11 @@ def _measured() -> dict[str, Any]:
     if words[:2] != ["run", "training"]:
         raise InputError("minutes needs a path that MONAI takes as text: rename the folder, or give epochs")
     command = [sys.executable, "-m", "monai.bundle", "run", "probing", *words[2:], "--minutes", "None"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    parser = calling_parser()
+    with tempfile.TemporaryDirectory(prefix="semicycle") as folder:
+        if parser is not None and "writer::log_dir" in parser:
+            command += ["--writer::log_dir", folder]  # what is refused for too few minutes leaves no folder behind
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:

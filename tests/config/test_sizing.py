@@ -90,6 +90,7 @@ def test_a_real_training_takes_the_epochs_that_it_measured(tmp_path, phantom_dir
     words += ["--steps_per_epoch", "40", "--batch_size", "2", "--labelled", "2"]
     short = run(*words, "--minutes", "0.01", check=False)
     assert short.returncode and re.search(r"minutes is 0\.01: give at least \d", short.stdout + short.stderr)
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
     done = run(*words, "--minutes", "0.5")
     epochs = json.loads((tmp_path / "schedule.json").read_text())["epochs"]
     assert f"0.5 minutes: {epochs} epochs of 40 steps" in done.stdout + done.stderr
