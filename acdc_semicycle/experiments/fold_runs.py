@@ -73,13 +73,13 @@ def train_side_by_side(folds: Sequence[Fold], jobs: int, minutes: float | int | 
     failures: dict[Fold, Failure] = {}
 
     def execute(fold: Fold, environment: dict[str, str]) -> str:
-        """Train one fold; the error that ended it, in one line, or an empty text."""
+        """Train one fold; how it failed, or an empty text."""
         code, lines = _train(fold, environment)
         if code and children.stopped:
             return STOPPED
         if code:
             failures[fold] = Failure(code, tuple(lines))
-            return f"{named_error(lines, code)} ({fold.folder / LOG})"
+            return f"exit code {code} ({fold.folder / LOG})"
         return ""
 
     board = Board(folds, len(folds), "folds")

@@ -16,9 +16,11 @@ from acdc_semicycle.artifacts.folds import FINISHED, fold_folder
 from acdc_semicycle.config import former
 from acdc_semicycle.config.command import paths_and_settings
 from acdc_semicycle.config.locations import folder
+from acdc_semicycle.config.networks import check_classes
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.config.validate import check
+from acdc_semicycle.config.values import check_values
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.model_tables import write_cases
@@ -84,7 +86,9 @@ def _parser(overlays: Sequence[str], options: Sequence[str]) -> ConfigParser:
     parser.read_config(files)
     parser.update(paths | settings)
     former.understand(parser)
+    check_classes(parser.get())
     check(parser.get())
+    check_values(lambda key: _value(parser, key))
     return parser
 
 

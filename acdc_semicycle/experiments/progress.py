@@ -85,7 +85,7 @@ class Job(Hashable, Protocol):
         ...
 
     def last_line(self) -> str:
-        """The last line of its log."""
+        """The last line of its log that its training wrote, or an empty text."""
         ...
 
 
@@ -179,8 +179,9 @@ class Board:
             self.next_line *= 2
             self.say(f"{100 * done:.0f} % of the epochs; {self.state()}")
             for run in self.runs:
-                if run in self.running:
-                    self.say(f"  {run.name}: {run.last_line()[:LONGEST]}")
+                line = run.last_line() if run in self.running else ""
+                if line:
+                    self.say(f"  {run.name}: {line[:LONGEST]}")
 
     def state(self) -> str:
         """Such as "3/14 runs, 0:42:10 left"."""

@@ -142,11 +142,11 @@ def part_done(folder: Path) -> float:
 
 
 def last_line_of(folder: Path) -> str:
-    """The last line of a run's log that is not empty."""
+    """The last line of a run's log that begins with a time of day, as a training's own lines do; empty before one."""
     path = folder / LOG
-    lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
-    written = [line for line in lines if line.strip()]
-    return written[-1].strip() if written else ""
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    lines = re.findall(r"^\d\d:\d\d:\d\d .*", text, re.MULTILINE)
+    return lines[-1] if lines else ""
 
 
 def folder_of(dataset: str, options: Options) -> str:

@@ -123,7 +123,10 @@ def test_a_fold_that_fails_lets_the_others_finish_and_gives_its_exit_code_and_la
     expected = f"fold 2 of 3 ended with exit code 75, the last lines of {log} are:\n{last}"
     expected += f"fold 3 of 3 ended with exit code 1 ({out / 'fold_2' / 'run.log'}): error: the scan is bent\n"
     assert printed.err == expected
-    assert "fold 1 of 3: finished; 1/3 folds" in printed.out and "fold 2 of 3: failed: line 7" in printed.out
+    assert (
+        "fold 1 of 3: finished; 1/3 folds" in printed.out
+        and f"fold 2 of 3: failed: exit code 75 ({log})" in printed.out
+    )
 
 
 def test_a_signal_that_ends_a_folds_process_is_told_as_by_a_shell(children, tmp_path, phantom_dir):
@@ -152,6 +155,11 @@ def test_a_second_command_in_the_same_folder_is_refused_while_the_first_one_trai
         (["--folds", "2", "--split::fold", "[0,2]"], r"^--split::fold is given, and --folds trains each fold: remove"),
         (["--folds", "2", "--jobs", "0"], r"^--jobs has '0': give whole numbers of at least 1, such as --jobs 2$"),
         (["--folds", "2", "--epohs", "3"], r"epohs.*epochs"),
+        (
+            ["--folds", "2", "--network_def::_target_", "torch.nn.Linear"],
+            r"^the network .*Linear is not in the list of",
+        ),
+        (["--folds", "2", "--window", "128"], r"^window is 128: give rows and columns of at least 8, such as"),
         (["--folds", "2", "--labelled", "99"], r"^labelled is 99 patients: give 1 to"),
     ],
 )
@@ -237,7 +245,7 @@ def test_a_signal_stops_all_folds_and_its_exit_code_is_the_commands(tmp_path, se
     process = start("-c", RUNNER, WAITS, tmp_path, output=tmp_path, OMP_NUM_THREADS="1")
     until_printed(process, [tmp_path / name / "run.log" for name in "ab"], "\n1\n")
     os.kill(process.pid, getattr(signal, sent))
-    process.join(20)
+    process.join(60)
     assert process.exitcode == code
     assert (tmp_path / "stderr").read_text() == "stopped: the same command continues where it was\n"
     printed = (tmp_path / "stdout").read_text()
@@ -252,7 +260,7 @@ def test_a_second_signal_ends_the_folds_at_once(tmp_path):
     os.kill(process.pid, signal.SIGINT)
     until_printed(process, logs, "\n2\n")
     os.kill(process.pid, signal.SIGTERM)
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 130
 
 

@@ -164,9 +164,10 @@ def test_without_a_terminal_a_line_gives_the_time_left_ever_more_rarely(tmp_path
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(runs.Run, "commands", lambda self: [])
-    with progress.Board([run, other], 2, "folds") as board:
+    board = progress.Board([run, other], 2, "folds")
+    with board:
         board.start(run)
-        (tmp_path / "run.log").write_text("12:00:00 epoch 1/4, 0:01:33 left: gen_S 1\n\n")
+        (tmp_path / "run.log").write_text("12:00:00 epoch 1/4, 0:01:33 left: gen_S 1\na warning\n\n")
         (tmp_path / "learning_curve.csv").write_text("epoch\n1\n")
         printed = []
         for seconds in (29, 2, 28, 2, 58, 2):
