@@ -177,11 +177,15 @@ class Board:
             self.bars.update(self.tasks[None], description=self.state())
         elif time.monotonic() - self.started > self.next_line:
             self.next_line *= 2
-            self.say(f"{100 * done:.0f} % of the epochs; {self.state()}")
-            for run in self.runs:
-                line = run.last_line() if run in self.running else ""
-                if line:
-                    self.say(f"  {run.name}: {line[:LONGEST]}")
+            self._print(done)
+
+    def _print(self, done: float) -> None:
+        """Print how much is done and the last line of each log, where there is no terminal."""
+        self.say(f"{100 * done:.0f} % of the epochs; {self.state()}")
+        for run in self.runs:
+            line = run.last_line() if run in self.running else ""
+            if line:
+                self.say(f"  {run.name}: {line[:LONGEST]}")
 
     def state(self) -> str:
         """Such as "3/14 runs, 0:42:10 left"."""
