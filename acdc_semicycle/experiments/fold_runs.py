@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +60,15 @@ class Failure:
     lines: tuple[str, ...]
 
 
-def train_side_by_side(folds: Sequence[Fold], jobs: int, minutes: float | int | None = None) -> int:
+def train_side_by_side(folds: Sequence[Fold], jobs: int, minutes: float | int | None = None) -> tuple[int, list[str]]:
     """Train folds, so many at a time; a fold that fails lets the others finish.
 
     Args:
         minutes: that each fold is given; only shown.
 
     Returns:
-        The exit code: that of the signal that asked to stop, else of the first fold that failed, else 0.
+        The exit code: that of the signal that asked to stop, else of the first fold that failed, else 0. And what is
+        to be told of it: that it was stopped, or how each fold failed.
     """
     failures: dict[Fold, Failure] = {}
 
@@ -91,12 +91,9 @@ def train_side_by_side(folds: Sequence[Fold], jobs: int, minutes: float | int | 
         side_by_side(folds, execute, shares, board)
         code = asked()
     if code:
-        print("stopped: the same command continues where it was", file=sys.stderr)
-        return code
-    for fold in folds:
-        if fold in failures:
-            print(_described(fold, failures[fold]), file=sys.stderr)
-    return _first_code(folds, failures)
+        return code, ["stopped: the same command continues where it was"]
+    texts = [_described(fold, failures[fold]) for fold in folds if fold in failures]
+    return _first_code(folds, failures), texts
 
 
 def _train(fold: Fold, environment: dict[str, str]) -> tuple[int, list[str]]:

@@ -68,7 +68,9 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
     with run_lock(output_dir) as lock:
         if lock is None:
             raise InputError(f"{output_dir} is trained in by another command: wait for it, or give another output_dir")
-        code = train_side_by_side(folds, jobs, minutes)
+        code, texts = train_side_by_side(folds, jobs, minutes)
+    for text in texts:
+        print(text, file=sys.stderr)
     if not code:
         _report(output_dir, count)
     return code

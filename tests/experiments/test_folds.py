@@ -229,7 +229,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
 from acdc_semicycle.experiments import fold_runs
 program, folder = sys.argv[1:]
 command = (sys.executable, "-c", program)
-sys.exit(fold_runs.train_side_by_side([fold_runs.Fold(n, Path(folder) / n, command) for n in "abc"], 2))"""
+code, texts = fold_runs.train_side_by_side([fold_runs.Fold(n, Path(folder) / n, command) for n in "abc"], 2)
+for text in texts:
+    print(text, file=sys.stderr)
+sys.exit(code)"""
 
 
 def until_printed(process, logs: list[Path], text: str) -> None:
@@ -278,7 +281,7 @@ def test_what_answers_signals_is_what_it_was_before(monkeypatch):
 @pytest.mark.parametrize(("program", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
 def test_the_exit_code_of_a_fold_is_the_one_a_shell_would_give(tmp_path, program, code):
     fold = fold_runs.Fold("a", tmp_path / "a", (sys.executable, "-c", program))
-    assert fold_runs.train_side_by_side([fold], 1) == code
+    assert fold_runs.train_side_by_side([fold], 1)[0] == code
 
 
 def forked(command, title, path, environment, lock) -> tuple[int, list[str]]:
