@@ -38,26 +38,53 @@ def metadata(model: Model) -> dict[str, Any]:
     content["eval_metrics"] = {f"validation_{name}": value for name, value in card.get("validation", {}).items()}
     if dataset != "acdc":
         content |= {"name": f"{dataset} semicycle segmentation", "data_source": dataset}
-    if card["intensity_range"] is not None:
-        content["image_classes"] = f"{card['in_channels']} channels, {card['intensity_range']} scaled to [-1, 1]"
+    content["image_classes"] = _image_classes(card, content["image_classes"])
     if classes != CLASSES:
         content["task"] = f"Semi-supervised segmentation of {', '.join(classes)}"
-        content["description"] = f"A residual generator, trained by the objective of Mondal et al. (2019) on {dataset}."
+    content["description"] = _description(card, dataset)
     if card["pictures"]:
         content["data_type"] = "png"
     _describe_tensors(content["network_data_format"], card)
     return content
 
 
+def _description(card: Mapping[str, Any], dataset: str) -> str:
+    """The network's class and what it was trained on; only the paper's objective leaves an image generator."""
+    network = card["network"]["class"].rpartition(".")[2]
+    objective = " by the objective of Mondal et al. (2019)" if card["image_generator"] else ""
+    return f"A {network}, trained{objective} on {dataset} to segment {', '.join(card['classes'][1:])} in single slices."
+
+
+def _image_classes(card: Mapping[str, Any], of_acdc: str) -> str:
+    """The channels and intensities that the network takes, and its windows if it does not take whole slices."""
+    text = of_acdc
+    if card["intensity_range"] is not None:
+        text = f"{card['in_channels']} channels, {card['intensity_range']} scaled to [-1, 1]"
+    elif card["classes"] != CLASSES:
+        text = f"{card['in_channels']} channels, each image's own range of intensities scaled to [-1, 1]"
+    if card["window"] is None:
+        return text
+    height, width = card["window"]
+    rows, columns = card["image_size"]
+    return (
+        f"{text}; the network takes windows of {height} x {width}, each scaled to mean 0 and deviation 1;"
+        f" inference.json segments whole slices of {rows} x {columns} by two looks:"
+        " at the slice resized to a window, then at windows around the structures"
+    )
+
+
 def _describe_tensors(network_data_format: dict[str, Any], card: Mapping[str, Any]) -> None:
-    """Set what the metadata tell of the network's input and output: channels and sizes."""
+    """Set what the metadata tell of the network's input and output: channels and sizes, of a window or of a slice."""
     image, pred = network_data_format["inputs"]["image"], network_data_format["outputs"]["pred"]
     if card["pictures"]:
         image["modality"] = "n/a"
+    if card["window"]:
+        image |= {"value_range": [], "is_patch_data": True}
+        pred["is_patch_data"] = True
     channels = ["image"] if card["in_channels"] == 1 else ["red", "green", "blue"]
     for tensor, count, names in ((image, card["in_channels"], channels), (pred, len(card["classes"]), card["classes"])):
         tensor["num_channels"] = count
-        tensor["spatial_shape"] = list(card["image_size"])
+        tensor["spatial_shape"] = list(card["window"] or card["image_size"])
         tensor["channel_def"] = {str(n): name for n, name in enumerate(names)}
 
 
@@ -94,6 +121,7 @@ def describe(root: Path, model: Model, checks: Sequence[Check]) -> None:
     for key, value in {"sha256 of models/model.pt": model.sha256, **model.card}.items():
         if key != "colours":
             lines.append(f"| {key} | {json.dumps(value)} |")
+    lines += ["", f"The network's input: {metadata(model)['image_classes']}."]
     lines += ["", "Exports beside the weights, compared on slices:", ""]
     lines += [f"- {check}" for check in checks]
     method = text.replace("No weights are shipped. ", "")

@@ -70,7 +70,12 @@ def to_onnx(root: Path, slices: Sequence[Tensor], model: Model) -> Callable[[Ten
     graph = exported.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         del part.metadata_props[:]  # where on this machine each layer's code is
-    properties = {"classes": json.dumps(model.card["classes"]), "weights_sha256": model.sha256}
+    about = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    properties = {
+        "classes": json.dumps(model.card["classes"]),
+        "image_classes": about["image_classes"],
+        "weights_sha256": model.sha256,
+    }
     onnx.helper.set_model_props(exported, properties)
     onnx.save(exported, target)
     settings = onnxruntime.SessionOptions()

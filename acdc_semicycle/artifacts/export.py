@@ -19,6 +19,7 @@ from acdc_semicycle.artifacts.conversion import Check, compare, to_onnx, to_torc
 from acdc_semicycle.artifacts.model import newest_model, open_model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.config.locations import folder as place_of
+from acdc_semicycle.data.windows import whole_slices
 from acdc_semicycle.datasets import phantom
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import check_ours, replacing
@@ -39,6 +40,7 @@ def export(source: str | Path, folder: str | Path, scans: Sequence[str | Path] =
 
     The zip (``NAME.zip``, with one folder NAME in it) is a MONAI bundle that works unpacked, and what
     :func:`acdc_semicycle.artifacts.model.open_model` takes as it is. Its bytes depend on its members only.
+    ``model.ts`` and ``model.onnx`` are the network alone: one of windows takes windows, and the zip looks twice.
 
     Args:
         source: what :func:`acdc_semicycle.artifacts.model.open_model` takes.
@@ -105,7 +107,10 @@ def _parser(root: Path) -> ConfigParser:
 
 
 def _slices(parser: ConfigParser, card: Mapping[str, Any], scans: Sequence[str | Path], scratch: Path) -> list[Tensor]:
-    """Every slice of the scans as the network gets them, one batch [slices, C, H, W] a scan."""
+    """Every slice of the scans as the network gets them, one batch [slices, C, H, W] a scan.
+
+    A network of windows gets whole slices at a window's size, as at its first look.
+    """
     if not scans and (card["pictures"] or card["intensity_range"] is not None):
         raise InputError("the phantom's intensities are not those of this network's data: give images of its data set")
     if not scans:
@@ -116,7 +121,8 @@ def _slices(parser: ConfigParser, card: Mapping[str, Any], scans: Sequence[str |
         item: Any = {"image": str(scan)}
         for transform in parser.get_parsed_content("preprocessing").transforms:  # without Compose, which wraps errors
             item = transform(item)
-        batches.append(item["image"].as_tensor().movedim(-1, 0).contiguous())
+        batch = item["image"].as_tensor().movedim(-1, 0).contiguous()
+        batches.append(whole_slices(batch, card["window"]) if card["window"] else batch)
     return batches
 
 

@@ -146,6 +146,11 @@ def mirrored(augment: Augment | Windows) -> bool:
     return all(probability > 0 for probability in augment.flips)
 
 
+def whole_slices(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Images [B, C, H, W] at the size of a window: what a network of windows sees at its first look."""
+    return standardised(interpolate(image, size=tuple(size), mode="bilinear", align_corners=False))
+
+
 class Finder:
     """Finds the structures of slices without masks, as the network sees them: the first look of a prediction.
 
@@ -164,8 +169,7 @@ class Finder:
             size: rows and columns that the network sees of the whole image.
         """
         training = self.network.training
-        small = standardised(interpolate(image, size=tuple(size), mode="bilinear", align_corners=False))
-        background = self.network.eval()(small).float().softmax(1)[:, 0]
+        background = self.network.eval()(whole_slices(image, size)).float().softmax(1)[:, 0]
         self.network.train(training)
         structures = (background < 0.5).cpu().numpy()
         factors = np.array(image.shape[-2:]) / np.array(size)

@@ -55,6 +55,14 @@ def exported(model, tmp_path_factory, phantom_dir) -> export.Exported:
     return export.export(model, tmp_path_factory.mktemp("out"), scans)
 
 
+@pytest.fixture(scope="module")
+def window_model(tmp_path_factory) -> Path:
+    """The same network with a card of windows."""
+    path = train(tmp_path_factory.mktemp("windows"))
+    path.with_suffix(".json").write_text(json.dumps(CARD | {"image_size": [48, 64], "window": [24, 32]}))
+    return path
+
+
 @pytest.fixture
 def unpacked(exported, tmp_path) -> Path:
     with zipfile.ZipFile(exported.files[-1]) as archive:
@@ -68,6 +76,19 @@ def eager(model: Path) -> ResidualGenerator:
     network = ResidualGenerator(1, 4, filters=2, blocks=1)
     network.load_state_dict(torch.load(model, weights_only=True))
     return network.eval()
+
+
+def segmented(scan: Path, folder: Path, model: Path) -> np.ndarray:
+    """The label map that a network's own inference configuration makes: a bundle's, or the repository's of a model."""
+    bundle = model if (model / "configs").is_dir() else ROOT / "bundles" / "semicycle"
+    checkpoint = {} if bundle == model else {"checkpoint": str(model)}
+    flow = ConfigWorkflow(
+        str(bundle / "configs" / "inference.json"), workflow_type="infer", logging_file=False, input=str(scan),
+        output_dir=str(folder), **checkpoint,
+    )  # fmt: skip
+    flow.initialize()
+    flow.run()
+    return np.asarray(nibabel.load(next(folder.rglob("*_seg.nii.gz"))).dataobj)
 
 
 def corners(shape, affine) -> np.ndarray:
@@ -89,6 +110,34 @@ def test_both_exports_are_the_network_for_any_number_of_slices(model, exported, 
     session = onnxruntime.InferenceSession(exported.files[1])
     made = session.run(["pred"], {"image": slices.numpy()})[0]
     np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_exports_of_a_network_of_windows_take_windows_and_its_zip_looks_twice(window_model, tmp_path, phantom_dir):
+    import onnx
+    import onnxruntime
+
+    scan = next(phantom_dir.glob("**/*_frame01.nii.gz"))
+    torchscript, onnx_file, archive = export.export(window_model, tmp_path, [scan]).files
+    windows = torch.randn(3, 1, 24, 32)
+    with torch.no_grad():
+        expected = eager(window_model)(windows)
+        assert torch.allclose(torch.jit.load(torchscript)(windows), expected, atol=1e-4)
+    made = onnxruntime.InferenceSession(onnx_file).run(["pred"], {"image": windows.numpy()})[0]
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    _, meta, _ = load_net_with_metadata(str(torchscript))
+    about = meta["image_classes"]
+    assert "the network takes windows of 24 x 32" in about and "whole slices of 48 x 64 by two looks" in about
+    image = meta["network_data_format"]["inputs"]["image"]
+    assert (image["spatial_shape"], image["is_patch_data"]) == ([24, 32], True)
+    properties = {item.key: item.value for item in onnx.load(onnx_file).metadata_props}
+    assert properties["image_classes"] == about
+    shutil.unpack_archive(archive, tmp_path)
+    label_maps = [
+        segmented(scan, tmp_path / out, model) for out, model in (("a", window_model), ("b", tmp_path / NAME))
+    ]
+    np.testing.assert_array_equal(*label_maps)
+    assert len(np.unique(label_maps[0])) > 1
 
 
 @pytest.mark.slow
@@ -331,6 +380,31 @@ def test_the_metadata_have_every_field_of_their_schema(model):
     for way, tensors in known["network_data_format"].items():
         for name, tensor in tensors.items():
             assert made["network_data_format"][way][name].keys() == tensor.keys()
+
+
+def test_the_slices_of_a_network_of_windows_are_as_its_first_look_sees_them(window_model, tmp_path):
+    staged, card = tmp_path / NAME, model_files.open_model(window_model).card
+    bundle_folder.lay_out(staged, model_files.open_model(window_model))
+    for batch in export._slices(export._parser(staged), card, [], tmp_path / "phantom"):
+        assert tuple(batch.shape) == (8, 1, 24, 32)
+        torch.testing.assert_close(batch.mean((1, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
+        torch.testing.assert_close(batch.std((1, 2, 3), correction=0), torch.ones(8), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("image_generator", "words"),
+    [(True, "A ResidualGenerator, trained by the objective of Mondal et al. (2019) on acdc to segment RV, MYO, LV"),
+     (False, "A ResidualGenerator, trained on acdc to segment RV, MYO, LV")],
+)  # fmt: skip
+def test_the_metadata_name_the_network_and_the_papers_objective_only_where_it_was_used(
+    tmp_path, image_generator, words
+):
+    model = train(tmp_path)
+    card = model_files.open_model(model).card
+    model.with_suffix(".json").write_text(
+        json.dumps(card | {"image_generator": card["image_generator"] if image_generator else None})
+    )
+    assert bundle_folder.metadata(model_files.open_model(model))["description"].startswith(words)
 
 
 @pytest.mark.slow
