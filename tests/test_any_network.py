@@ -1,4 +1,7 @@
-"""Any network of the list as the segmenter: it trains, is kept with its card, segments and is exported."""
+"""Any network of the list as either generator: it trains, is kept with its card, segments and is exported.
+
+With few.yaml, too, where it sees windows.
+"""
 
 import shutil
 from pathlib import Path
@@ -14,9 +17,11 @@ from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.methods.network_description import build
 from tests.config.test_bundle import refused, train, workflow
+from tests.methods import few_runs
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "semicycle" / "configs"
 SIDES = {"in_channels": "@channels", "out_channels": "@class_count"}
+SWAPPED = {"in_channels": "@class_count", "out_channels": "@channels"}
 NETWORKS = {
     "BasicUNet": {"_target_": "BasicUNet", "spatial_dims": 2, **SIDES, "features": [4, 4, 4, 8, 8, 4]},
     "DynUNet": {
@@ -26,6 +31,7 @@ NETWORKS = {
     "FlexibleUNet": {"_target_": "FlexibleUNet", **SIDES, "backbone": "resnet10", "decoder_channels": [16, 8, 8, 4, 4]},
     "SegResNet": {"_target_": "SegResNet", "spatial_dims": 2, **SIDES, "init_filters": 8},
 }  # fmt: skip
+RESIDUAL = {"_target_": "acdc_semicycle.methods.ResidualGenerator", **SIDES, "filters": 4, "blocks": 1}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -39,17 +45,20 @@ def trained(request, tmp_path_factory, phantom_dir):
 def settings(name: str, phantom_dir: Path) -> dict:
     """Of a run of two epochs with this network."""
     tiny = {"steps_per_epoch": 2, "epochs": 2, "constant_epochs": 0}
-    return tiny | {"dataset_dir": str(phantom_dir), "network_def": NETWORKS[name]}
+    networks = {"network_def": NETWORKS[name], "objective_def::G_SI": NETWORKS[name] | SWAPPED}
+    return tiny | {"dataset_dir": str(phantom_dir)} | networks
 
 
 def test_its_card_makes_the_network_again(trained):
     folder, name = trained
     model = open_model(folder)
     assert model.card["network"]["class"] == f"monai.networks.nets.{name}"
-    network = build(model.card["network"])
-    load_network(network, model.weights(), model.path)
     kept = torch.load(folder / "models" / "last.pt", weights_only=True)["objective"]
-    assert all(torch.equal(value, kept[f"G_IS.{key}"]) for key, value in network.state_dict().items())
+    generators = {"G_IS": ("network", model.weights()), "G_SI": ("image_generator", model.image_generator())}
+    for letters, (key, weights) in generators.items():
+        network = build(model.card[key])
+        load_network(network, weights, model.path)
+        assert all(torch.equal(value, kept[f"{letters}.{name}"]) for name, value in network.state_dict().items())
 
 
 def test_it_segments_a_scan_on_the_scans_grid(trained, tmp_path, phantom_dir):
@@ -77,6 +86,19 @@ def test_it_goes_on_to_the_same_weights(trained, tmp_path, phantom_dir):
     )
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[key], resumed[key]) for key in straight if key != "_extra_state")
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "ResidualGenerator"])
+def test_with_few_it_learns_windows_and_its_card_makes_the_teacher_again(tmp_path, phantom_dir, name):
+    network = NETWORKS.get(name, RESIDUAL)
+    few_runs.train(tmp_path / "run", phantom_dir, network_def=network, epochs=1, **{"objective_def::start": 1})
+    model = open_model(tmp_path / "run")
+    assert (model.card["network"]["class"].rpartition(".")[2], model.card["window"]) == (name, [32, 32])
+    segmenter = build(model.card["network"])
+    load_network(segmenter, model.weights(), model.path)
+    kept = few_runs.state(tmp_path / "run")
+    assert all(torch.equal(value, kept[f"T.network.{key}"]) for key, value in segmenter.state_dict().items())
+    assert any(not torch.equal(value, kept[f"G_IS.{key}"]) for key, value in segmenter.state_dict().items())
 
 
 @pytest.mark.slow

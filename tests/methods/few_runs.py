@@ -8,21 +8,22 @@ from monai.bundle import ConfigWorkflow
 ROOT = Path(__file__).parents[2]
 STEPS = 3  # of an epoch, of which there are two
 SMALL = {"image_size": [64, 64], "window": [32, 32], "epochs": 2, "steps_per_epoch": STEPS, "batch_size": 2}
-SMALL |= {"network_def::features": [4, 4, 4, 8, 8, 4], "labelled": 3, "validation": 0.0, "device": "cpu"}
+SMALL |= {"labelled": 3, "validation": 0.0, "device": "cpu"}
+FEATURES = {"network_def::features": [4, 4, 4, 8, 8, 4]}  # of few.yaml's own network
 
 
-def workflow(folder: Path, phantom_dir: Path, method: str | None, **override) -> ConfigWorkflow:
-    """The training of ``semicycle train few METHOD``, or of ``few`` itself."""
+def workflow(folder: Path, phantom_dir: Path, *methods: str, **override) -> ConfigWorkflow:
+    """The training of ``semicycle train few``, with the overlay of a method if one is named."""
     files = ["bundles/semicycle/configs/train.json", "configs/few.yaml"]
-    files += [f"configs/{method}.yaml"] if method else []
+    files += [f"configs/{method}.yaml" for method in methods]
     folders = {"output_dir": str(folder), "cache_dir": str(folder.parent / "cache"), "dataset_dir": str(phantom_dir)}
-    settings = SMALL | folders | override
+    settings = SMALL | ({} if "network_def" in override else FEATURES) | folders | override
     return ConfigWorkflow([str(ROOT / file) for file in files], logging_file=False, **settings)
 
 
-def train(folder: Path, phantom_dir: Path, method: str | None, **override) -> None:
+def train(folder: Path, phantom_dir: Path, *methods: str, **override) -> None:
     """Train, or continue a training."""
-    flow = workflow(folder, phantom_dir, method, **override)
+    flow = workflow(folder, phantom_dir, *methods, **override)
     flow.initialize()
     flow.run()
 

@@ -126,7 +126,7 @@ def test_without_a_start_it_is_supervised_and_asks_for_no_view():
 def test_few_without_an_unlabelled_image_is_few_partial(tmp_path, phantom_dir, caplog):
     caplog.set_level("INFO", "semicycle")
     every_mask = {"labelled": 1.0, "split::spare": 9}
-    train(tmp_path / "few", phantom_dir, None, **every_mask)
+    train(tmp_path / "few", phantom_dir, **every_mask)
     assert "no image is without a mask: the training is supervised, on the labelled images alone" in caplog.messages
     assert not any("stand in" in message for message in caplog.messages)
     train(tmp_path / "partial", phantom_dir, "partial", **every_mask)
