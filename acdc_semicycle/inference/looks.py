@@ -17,11 +17,12 @@ from torch.nn.functional import interpolate
 from acdc_semicycle.data.appearance import standardised
 from acdc_semicycle.methods.objective import softmax
 
-SMALL = 0.1  # of the largest component: smaller ones of the first look are taken for noise
 ROOM = 1.1  # of the structures' box, which the second look covers
 
 
-def two_looks(inputs: Tensor, network: Any, window: Sequence[int], at_once: int = 4) -> Tensor:
+def two_looks(
+    inputs: Tensor, network: Any, window: Sequence[int], at_once: int = 4, noise: float | int = 0.1
+) -> Tensor:
     """Probabilities [1, K, H, W, slices] of a scan by a network that was trained on windows of this size.
 
     Where the structures do not fit into a window, windows overlap by half, with Gaussian weights. Outside the windows
@@ -32,6 +33,7 @@ def two_looks(inputs: Tensor, network: Any, window: Sequence[int], at_once: int 
         network: gives logits.
         window: rows and columns (:class:`acdc_semicycle.data.windows.Windows`).
         at_once: windows that go through the network at once.
+        noise: share of the largest component: smaller ones of the first look are not looked at again.
     """
     slices = inputs[0].movedim(-1, 0)
     first = partial(_probabilities, network)
@@ -39,7 +41,7 @@ def two_looks(inputs: Tensor, network: Any, window: Sequence[int], at_once: int 
     coarse = torch.cat([first(few) for few in whole.split(at_once)])
     if all(length <= side for length, side in zip(slices.shape[-2:], window, strict=True)):
         return _as_scan(interpolate(coarse, size=slices.shape[-2:], mode="bilinear", align_corners=False))
-    box = structures_box(coarse.argmax(1).cpu().numpy())
+    box = structures_box(coarse.argmax(1).cpu().numpy(), noise)
     if box is None:
         return _as_scan(interpolate(coarse, size=slices.shape[-2:], mode="bilinear", align_corners=False))
     rows, columns = (
@@ -61,17 +63,17 @@ def two_looks(inputs: Tensor, network: Any, window: Sequence[int], at_once: int 
     return _as_scan(result)
 
 
-def structures_box(labels: NDArray) -> list[tuple[int, int]] | None:
+def structures_box(labels: NDArray, noise: float | int = 0.1) -> list[tuple[int, int]] | None:
     """First row and the one after the last, the same of columns, of the structures in class indices [slices, H, W].
 
-    Components in 3D of less than a tenth of the largest are left out. None where all is background.
+    Components in 3D of less than this share of the largest are left out. None where all is background.
     """
     components, count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
     if not count:
         return None
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    kept = np.isin(components, np.flatnonzero(sizes >= SMALL * sizes.max()))
+    kept = np.isin(components, np.flatnonzero(sizes >= max(1, noise * sizes.max())))
     _, rows, columns = ndimage.find_objects(kept.astype(np.uint8))[0]
     return [(rows.start, rows.stop), (columns.start, columns.stop)]
 

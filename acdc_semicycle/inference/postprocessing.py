@@ -33,12 +33,16 @@ class FlipInferer(SliceInferer):
             disagree.
         window: rows and columns of the windows that the network was trained on, which then looks twice
             (:mod:`acdc_semicycle.inference.looks`); None for a network that sees whole slices.
+        noise: share of the largest component: the second look leaves out smaller ones. 0 where a slice holds several
+            objects, such as a photograph.
         arguments: MONAI's.
     """
 
-    def __init__(self, flips: bool = False, window: Sequence[int] | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, flips: bool = False, window: Sequence[int] | None = None, noise: float | int = 0.1, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
-        self.flips, self.window = flips, window
+        self.flips, self.window, self.noise = flips, window, noise
         self.votes: Tensor | None = None
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +63,7 @@ class FlipInferer(SliceInferer):
         """Logits [1, K, H, W, slices] of a scan as it lies."""
         if self.window is None:
             return super().__call__(inputs, network, *args, **kwargs)
-        return _logarithm(two_looks(inputs, network, self.window, self.sw_batch_size))
+        return _logarithm(two_looks(inputs, network, self.window, self.sw_batch_size, self.noise))
 
 
 def _logarithm(probabilities: Tensor) -> Tensor:

@@ -89,6 +89,7 @@ def test_the_box_leaves_out_components_of_less_than_a_tenth_of_the_largest():
     volume[1:, 20:25, 0:3] = 2  # 45
     volume[0, 29, 39] = 1
     assert structures_box(volume) == [(5, 25), (0, 30)]
+    assert structures_box(volume, noise=0.0) == [(5, 30), (0, 40)]
     assert structures_box(np.zeros((2, 5, 5))) is None
 
 
