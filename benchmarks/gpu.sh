@@ -32,6 +32,7 @@ once() {
 
 once tests.txt python -m pytest -q -m "not slow"
 once step.md python benchmarks/step.py --device "$DEVICE" --levers ${STEP:-}
+once few.md python benchmarks/few.py --device "$DEVICE"
 once data.md python benchmarks/data.py --device "$DEVICE"
 once data-128.md python benchmarks/data.py --device "$DEVICE" --size 128
 once predict.md python benchmarks/predict.py --device "$DEVICE"

@@ -23,13 +23,13 @@ def machine(device: str) -> str:
     )
 
 
-def seconds(work: Callable[[], Any], device: str) -> float:
+def seconds(work: Callable[[], Any], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Of one call, with all that it started on the device."""
     _wait(device)
-    started = time.perf_counter()
+    started = clock()
     work()
     _wait(device)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _wait(device: str) -> None:
@@ -37,14 +37,22 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def in_turn(forms: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of each form. Each has one call to warm up; then all have one call in each round."""
+def in_turn(
+    forms: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each form. Each has one call to warm up; then all have one call in each round.
+
+    ``time.process_time`` as clock counts what this process computes: for one thread, on a machine with other work.
+    """
     for work in forms.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in tqdm(range(rounds), "timing", disable=None):
         for name, work in forms.items():
-            times[name].append(seconds(work, device))
+            times[name].append(seconds(work, device, clock))
     return {name: statistics.median(each) for name, each in times.items()}
 
 

@@ -4,15 +4,17 @@ import pytest
 from processes import ROOT, run
 
 RUNS = {
-    "step.py": "--levers --sizes 16x24 --batches 2 --rounds 1 --filters 2 --blocks 1",
-    "predict.py": "--quick --size 32 --filters 2 --steps 1",
-    "data.py": "--patients 2 --size 32 --batch 4 --rounds 1",
+    "step.py": ("--levers --sizes 16x24 --batches 2 --rounds 1 --filters 2 --blocks 1", 11),
+    "few.py": ("--quick --rounds 1", 8),  # heads, their line, six forms
+    "predict.py": ("--quick --size 32 --filters 2 --steps 1", 11),
+    "data.py": ("--patients 2 --size 32 --batch 4 --rounds 1", 11),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_benchmark_ends_with_a_table_of_all_its_forms(name):
-    done = run(ROOT / "benchmarks" / name, *RUNS[name].split(), OMP_NUM_THREADS="1")
+    words, least = RUNS[name]
+    done = run(ROOT / "benchmarks" / name, *words.split(), OMP_NUM_THREADS="1")
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(rows) > 10 and any("ours" in row for row in rows)
+    assert len(rows) >= least and any("ours" in row for row in rows)
