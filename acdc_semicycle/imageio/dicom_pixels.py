@@ -15,11 +15,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio import jpeg_length, jpeg_stream
 from acdc_semicycle.imageio.dicom_file import BIG, DEFLATED, PIXELS, UNTIL_END, Order
 
 PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG, DEFLATED)  # an unnamed syntax is never a compressed one
 RLE = "1.2.840.10008.1.2.5"
 JPEG = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(50|51|57|70|80|81)")  # baseline, extended, lossless, JPEG-LS
+HUFFMAN = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(50|51|57|70)")  # all of them but JPEG-LS
 JPEG_2000 = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.9[01]")
 SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # JPEG's markers of a frame's size
 SCAN = 0xDA
@@ -167,6 +169,11 @@ def _check_stream(content: bytes, syntax: str, form: Form) -> None:
         raise DamagedPixels from None
     if size != (form.rows, form.columns, 1):
         raise DamagedPixels
+    if HUFFMAN.fullmatch(syntax):
+        try:
+            jpeg_length.check_length(content, jpeg_stream.parsed(content))
+        except jpeg_stream.DamagedStream:
+            raise DamagedPixels from None
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from acdc_semicycle.imageio.checks import DAMAGE
+from acdc_semicycle.imageio.picture_checks import check_whole
 from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
 from acdc_semicycle.runtime.errors import InputError
 
@@ -51,6 +52,8 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
             if picture.width * picture.height > limit:  # where Pillow's warning is not an error
                 raise Image.DecompressionBombError
             pages = getattr(picture, "n_frames", 1)
+            picture.load()
+            check_whole(path, picture)
             upright = ImageOps.exif_transpose(picture)
     except BOMB as error:
         raise InputError(

@@ -1,11 +1,13 @@
 """DICOM files as others write them, byte by byte, and those that would fill the memory or end the process."""
 
+import io
 import struct
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from acdc_semicycle.imageio import dicom_file, dicom_pixels, dicom_series
 from tests.imageio.dicom_files import (
@@ -254,6 +256,40 @@ def test_a_stream_that_is_cut_within_its_file_is_refused_in_one_line(tmp_path, c
         refused(lambda: read(tmp_path), path.name, "damaged")
         part = whole.index(b"\xff\x90") + 9
         path.write_bytes(whole[:part] + bytes([whole[part] ^ 4]) + whole[part + 1 :])
+        refused(lambda: read(tmp_path), path.name, "damaged")
+    assert not "".join(capfd.readouterr())
+
+
+def grey_jpeg(**options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray((GRID // 256).astype(np.uint8)).save(stream, "jpeg", **options)
+    return stream.getvalue()
+
+
+def eight_bits(content: bytes) -> dict:
+    """What a file says of pixels that are a baseline JPEG."""
+    numbers = {"g0028_0100": 8, "g0028_0101": 8, "g0028_0102": 7, "g0028_0103": 0}
+    said = {tag: ("US", struct.pack("<H", number)) for tag, number in numbers.items()}
+    return {"syntax": "1.2.840.10008.1.2.4.50", **packed(content), **said}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_blocks": 1}])
+def test_a_baseline_jpeg_that_is_cut_before_its_end_marker_is_refused_wherever_it_is(tmp_path, options, capfd):
+    whole, path = grey_jpeg(**options), tmp_path / "a.dcm"
+    path.write_bytes(slice_file(**eight_bits(whole + b"\0" * (len(whole) % 2))))
+    assert read(tmp_path).voxels.shape == (COLUMNS, ROWS, 1, 1)
+    for end in range(whole.index(b"\xff\xda") + 10, len(whole) - 2):
+        path.write_bytes(slice_file(**eight_bits(whole[:end] + b"\xff\xd9" + b"\0" * (end % 2))))
+        refused(lambda: read(tmp_path), path.name, "damaged")
+    assert not "".join(capfd.readouterr())
+
+
+def test_a_lossless_jpeg_that_is_cut_before_its_end_marker_is_refused_wherever_it_is(tmp_path, capfd):
+    path = next(stack(tmp_path, n=1, compressor="JPEG").iterdir())
+    whole = path.read_bytes()
+    end = whole.rindex(b"\xff\xd9")
+    for start in range(whole.index(b"\xff\xda") + 10, end):
+        path.write_bytes(whole[:start] + b"\xff\xd9" + b"\0" * (end - start) + whole[end + 2 :])
         refused(lambda: read(tmp_path), path.name, "damaged")
     assert not "".join(capfd.readouterr())
 
