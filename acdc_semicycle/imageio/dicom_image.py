@@ -21,34 +21,21 @@ from acdc_semicycle.imageio.dicom_pixels import Form
 from acdc_semicycle.runtime.errors import InputError
 
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
-STUDY, REFERENCE = 0x0020000D, 0x00200052
+STUDY, REFERENCE, ACQUISITION = 0x0020000D, 0x00200052, 0x00200012  # REFERENCE: FrameOfReferenceUID
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
 CLOCK = 0x00080032  # AcquisitionTime, the only one of the times that is a time of day
-TIMES = (0x00181060, 0x00200100, CLOCK, 0x00200013)  # trigger, temporal position, acquisition, instance
+INSTANCE_NUMBER = 0x00200013
+TIMES = (0x00181060, 0x00200100, CLOCK, INSTANCE_NUMBER)  # trigger, temporal position, acquisition, instance
 ECHOES = (0x00180081, 0x00180086)  # EchoTime, EchoNumbers
 CHANNELS, MEANING, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN = 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103
 INTERCEPT, SLOPE, TABLE = 0x00281052, 0x00281053, 0x00283000
 PADDING, PADDING_LIMIT = 0x00280120, 0x00280121  # PixelPaddingValue, PixelPaddingRangeLimit
 WANTED = frozenset(
-    [
-        dicom_file.CLASS,
-        KIND,
-        INSTANCE,
-        SERIES,
-        NUMBER,
-        STUDY,
-        REFERENCE,
-        POSITION,
-        ORIENTATION,
-        SPACING,
-        *THICKNESS,
-        *TIMES,
-        *ECHOES,
-    ]
-    + [CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN, INTERCEPT, SLOPE, TABLE, PADDING]
-    + [PADDING_LIMIT]
+    [dicom_file.CLASS, KIND, INSTANCE, SERIES, NUMBER, STUDY, REFERENCE, ACQUISITION, POSITION, ORIENTATION, SPACING]
+    + [*THICKNESS, *TIMES, *ECHOES, CHANNELS, MEANING, FRAMES, ROWS, COLUMNS, BITS, USED, HIGHEST, SIGN]
+    + [INTERCEPT, SLOPE, TABLE, PADDING, PADDING_LIMIT]
 )
 SAME_COSINE = 1e-3
 # CT, ultrasound, MR (but spectra), secondary captures, angiography, nuclear medicine, PET
@@ -68,11 +55,12 @@ class Image:
     Attributes:
         uid, number: of its series.
         instance: its own UID.
-        study, reference: UIDs of its study and of its frame of reference.
         size: columns, rows, frames.
         channels: numbers a pixel.
         kind: the ImageType.
         position, orientation, spacing, thickness: as in DICOM, in mm; an unknown thickness is 0.
+        study, reference: the UIDs of its study and of its frame of reference.
+        acquisition: its number.
         times: in the order of TIMES, that of the clock in seconds.
         echoes: in the order of ECHOES.
     """
@@ -89,10 +77,11 @@ class Image:
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
     thickness: float
-    times: tuple[float | None, ...]
-    echoes: tuple[float | None, ...]
     study: str
     reference: str
+    acquisition: str
+    times: tuple[float | None, ...]
+    echoes: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -157,10 +146,11 @@ def _image(path: Path, header: Header) -> Image:
         orientation=_numbers(text(ORIENTATION), 6),
         spacing=_numbers(text(SPACING), 2),
         thickness=_thickness_mm(header),
-        times=tuple(_time(header, tag) for tag in TIMES),
-        echoes=tuple(_number(text(tag)) for tag in ECHOES),
         study=text(STUDY),
         reference=text(REFERENCE),
+        acquisition=text(ACQUISITION),
+        times=tuple(_time(header, tag) for tag in TIMES),
+        echoes=tuple(_number(text(tag)) for tag in ECHOES),
     )
 
 

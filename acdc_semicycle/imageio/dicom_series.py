@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from acdc_semicycle.imageio.dicom_order import SAME_MM, arranged
 from acdc_semicycle.imageio.dicom_stacks import stacks
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
+
+log = logging.getLogger("semicycle")
 
 __all__ = ["ENDINGS", "Series", "find", "is_folder", "read"]
 
@@ -237,9 +241,11 @@ def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: 
             raise InputError(f"{faults[0].path.name} {faults[0].reason}")
         _check_kinds(images)
         _check_alike(images)
-        files, affine, note = arranged(images)
+        files, affine, note, remark = arranged(images)
     except InputError as error:
         return replace(series, fault=f"{series}: {error}")
+    if remark:
+        log.warning("%s: %s", series, remark)
     return replace(series, files=tuple(map(tuple, files)), affine=tuple(map(tuple, affine.tolist())), note=note)
 
 
@@ -250,28 +256,58 @@ def _check_kinds(images: Sequence[Image]) -> None:
     for image in images:
         check_geometry(image)
         check_values(image)
-    instances = [image.instance for image in images if image.instance]
-    if len(set(instances)) < len(instances):
-        raise InputError("the same image in two files: remove the copies")
+    first_of: dict[str, Image] = {}
+    for image in images:
+        first = first_of.setdefault(image.instance, image) if image.instance else image
+        if first is not image:
+            raise InputError(f"the same image in two files, {first.path.name} and {image.path.name}: remove the copies")
 
 
 def _check_grey_slice(image: Image) -> None:
     """Refuse several frames in a file, and colours."""
     if image.size[2] > 1:
-        raise InputError("a file of several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix for example")
+        raise InputError(
+            f"{image.path.name} is a file of several frames (enhanced DICOM): convert it to NIfTI, with dcm2niix for"
+            " example"
+        )
     if image.channels > 1:
-        raise InputError("colour images: give a scan of one number a voxel")
+        raise InputError(f"{image.path.name} is a colour image: give a scan of one number a voxel")
 
 
 def _check_alike(images: Sequence[Image]) -> None:
-    """Refuse slices that are not parallel, or differ in size or spacing."""
+    """Refuse slices of several studies, frames of reference, sizes, orientations or spacings."""
+    _check_same(images, lambda image: image.study, "of another study (StudyInstanceUID)")
+    _check_same(images, lambda image: image.reference, "in another frame of reference (FrameOfReferenceUID)")
     sizes = sorted({f"{image.size[0]} x {image.size[1]}" for image in images})
-    if len(sizes) > 1:
-        raise InputError(f"slices of different sizes ({', '.join(sizes)}): give each size in a folder of its own")
+    _check_same(images, lambda image: image.size, f"of another size ({', '.join(sizes)})")
     if _spread([image.orientation for image in images]) > SAME_COSINE:
-        raise InputError("slices of several orientations, as of a localiser: give a series of parallel slices")
+        odd = images[_farthest([image.orientation for image in images])]
+        raise InputError(
+            f"slices of several orientations, as of a localiser ({odd.path.name} has one of its own): give a series of"
+            " parallel slices"
+        )
     if _spread([image.spacing for image in images]) > SAME_MM * min(images[0].spacing):
-        raise InputError("slices of different pixel spacings: give each in a folder of its own")
+        odd = images[_farthest([image.spacing for image in images])]
+        raise InputError(
+            f"slices of different pixel spacings ({odd.path.name} has one of its own): give each in a folder of its own"
+        )
+
+
+def _check_same(images: Sequence[Image], value_of: Callable[[Image], Hashable], what: str) -> None:
+    """Refuse images that differ in what their headers say; nothing said differs from nothing."""
+    counts = Counter(value_of(image) for image in images if value_of(image))
+    if len(counts) < 2:
+        return
+    usual, rare = counts.most_common()[0][0], counts.most_common()[-1][0]
+    odd = next(image for image in images if value_of(image) == rare)
+    other = next(image for image in images if value_of(image) == usual)
+    raise InputError(f"{odd.path.name} is {what} than {other.path.name}: give each in a folder of its own")
+
+
+def _farthest(values: Sequence[tuple[float, ...]]) -> int:
+    """The position of the vector that is farthest from the median."""
+    array = np.array(values)
+    return int(np.abs(array - np.median(array, axis=0)).max(axis=1).argmax())
 
 
 def _spread(values: Sequence[tuple[float, ...]]) -> float:

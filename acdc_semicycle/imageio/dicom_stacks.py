@@ -79,7 +79,7 @@ def _stack(numbers: Sequence[int], images_of: dict[int, list[Image]]) -> Stack |
         return None
     images = [image for number in numbers for image in images_of[number]]
     try:
-        files, affine, _ = arranged(images)
+        files, affine, *_ = arranged(images)
     except InputError:
         return None
     members = tuple(sorted(numbers, key=heights.__getitem__))

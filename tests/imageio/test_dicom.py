@@ -107,8 +107,21 @@ def test_without_trigger_times_other_times_order_the_frames(tmp_path, tag, times
         np.testing.assert_allclose(volume.voxels[..., n], expected(volume, frame), atol=0.51)
 
 
-def test_frames_of_one_slice_are_a_cine(tmp_path):
+@pytest.mark.parametrize("acquisitions", [("1", "1"), ("1", "2")])
+def test_two_images_of_each_slice_without_times_are_a_cine_and_that_is_said(tmp_path, caplog, acquisitions):
+    for k in range(2):
+        for frame, acquisition in enumerate(acquisitions):
+            number = {"g0020_0013": str(10 * k + frame), "g0020_0012": acquisition}
+            write(tmp_path / f"{k}{frame}.dcm", ORIGIN + [0, 0, 10 * k], frame=frame, **number)
+    assert read(tmp_path).voxels.shape == (COLUMNS, ROWS, 2, 2)
+    [text] = caplog.messages
+    assert str(tmp_path) in text and "2 images that no time tells apart" in text and "folder of its own" in text
+    assert ("AcquisitionNumber 1, 2" in text) is (acquisitions == ("1", "2"))
+
+
+def test_frames_of_one_slice_are_a_cine(tmp_path, caplog):
     assert read(stack(tmp_path / "cine", n=1, times=(0, 10, 20))).voxels.shape == (COLUMNS, ROWS, 1, 3)
+    assert not caplog.messages
 
 
 def test_magnitude_and_phase_are_no_cine(tmp_path):

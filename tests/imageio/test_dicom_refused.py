@@ -8,7 +8,19 @@ import SimpleITK as sitk
 
 from acdc_semicycle.imageio import dicom_series
 from tests.imageio import dicom_files
-from tests.imageio.dicom_files import COLUMNS, ORIGIN, PATIENT, PIXELS, ROWS, STRAIGHT, read, refused, stack, write
+from tests.imageio.dicom_files import (
+    COLUMNS,
+    ORIGIN,
+    PATIENT,
+    PIXELS,
+    ROWS,
+    STRAIGHT,
+    read,
+    refused,
+    slice_file,
+    stack,
+    write,
+)
 
 
 def test_a_missing_slice_is_refused_and_the_gap_named(tmp_path):
@@ -49,30 +61,49 @@ def test_a_slice_that_is_shifted_in_its_plane_is_said_to_be(tmp_path, n, slices)
 
 
 FAULTS = {
-    "sizes": ({"shape": (ROWS, COLUMNS + 1)}, ["different sizes (8 x 6, 9 x 6)"]),
-    "orientations": ({"turn": STRAIGHT[:, [2, 1, 0]]}, ["several orientations", "localiser"]),
-    "colour": ({"colour": True}, ["colour"]),
-    "a frame too many": ({"position": ORIGIN + [0, 0, 10]}, ["1 images of one slice and 2 of another"]),
-    "beside": ({"position": ORIGIN + [50, 0, 10]}, ["beside each other"]),
-    "spacing": ({}, ["different pixel spacings"]),
+    "sizes": ({"shape": (ROWS, COLUMNS + 1)}, ["other.dcm is of another size (8 x 6, 9 x 6)"]),
+    "orientations": ({"turn": STRAIGHT[:, [2, 1, 0]]}, ["several orientations", "localiser (other.dcm"]),
+    "colour": ({"colour": True}, ["other.dcm is a colour image"]),
+    "a frame too many": ({"position": ORIGIN + [0, 0, 10]}, ["1 images of one slice (", "2 of another (", "other.dcm"]),
+    "beside": ({"position": ORIGIN + [50, 0, 10]}, ["beside each other in one plane, ", "other.dcm"]),
+    "study": ({"g0020_000d": "1.2.9"}, ["other.dcm is of another study"]),
+    "frame of reference": ({"g0020_0052": "1.2.8"}, ["other.dcm is in another frame of reference"]),
+    "spacing": ({}, ["different pixel spacings (other.dcm"]),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_slice_unlike_the_others_is_refused(tmp_path, fault, monkeypatch):
-    stack(tmp_path)
+    stack(tmp_path, g0020_0052="1.2.7")
     more, words = FAULTS[fault]
     if fault == "spacing":
         monkeypatch.setattr(dicom_files, "ACROSS", 1.3)
-    write(tmp_path / "other.dcm", **{"position": ORIGIN + [0, 0, 40], **more})
+    write(tmp_path / "other.dcm", **{"position": ORIGIN + [0, 0, 40], "g0020_0052": "1.2.7", **more})
     refused(lambda: read(tmp_path), str(tmp_path), "series003", *words)
     assert refused(lambda: read(dicom_series.find(tmp_path)[0]), str(tmp_path))
+
+
+def test_slices_of_which_some_name_no_study_are_one_series(tmp_path):
+    for z, study in enumerate((b"1.2\0", None, b"1.2\0", b"")):
+        said = None if study is None else ("UI", study)
+        (tmp_path / f"{z}.dcm").write_bytes(slice_file(z, g0020_000d=said, g0020_0052=said))
+    assert read(tmp_path).voxels.shape[2] == 4
+
+
+@pytest.mark.parametrize("step", [1.25, 0.87, 4.44])
+def test_positions_that_are_rounded_to_a_tenth_of_a_millimetre_have_no_missing_slice(tmp_path, step):
+    places = [round(n * step, 1) for n in range(9)]
+    for n, z in enumerate(places):
+        write(tmp_path / f"{n}.dcm", np.round(ORIGIN, 1) + [0, 0, z])
+    assert read(tmp_path).spacing_mm[2] == pytest.approx(places[-1] / 8)
+    (tmp_path / "4.dcm").unlink()
+    refused(lambda: read(tmp_path), "uneven steps", "find the missing slice")
 
 
 def test_the_same_image_twice_is_refused(tmp_path):
     for n, path in enumerate(list(stack(tmp_path).iterdir())):
         shutil.copy(path, tmp_path / f"copy{n}.dcm")
-    refused(lambda: read(tmp_path), "the same image in two files")
+    refused(lambda: read(tmp_path), "the same image in two files, ", "copy")
 
 
 def test_images_of_one_slice_and_one_moment_are_refused(tmp_path):
