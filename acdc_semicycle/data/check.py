@@ -19,7 +19,7 @@ from tqdm import tqdm
 from acdc_semicycle.data import digests
 from acdc_semicycle.data.check_cases import Cases
 from acdc_semicycle.data.check_findings import Counts, Finding, Rules
-from acdc_semicycle.data.check_layout import KINDS, kind, read_records
+from acdc_semicycle.data.check_layout import KINDS, dataset_below, kind, read_records
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record, existing_folder
 from acdc_semicycle.runtime import distributed, environment
@@ -56,12 +56,16 @@ def check(
         patient: of a folder of images, the expression that finds the patient in a name, as in a training.
 
     Raises:
-        InputError: there is no such folder, or mask_values are invalid.
+        InputError: there is no such folder, a public data set lies deeper in it, or mask_values are invalid.
     """
     environment.chosen()
     root = existing_folder(root, "DATASET", "the folder of a data set")
     counts = counts or Counts()
     counts.kind = "folder" if masks or patient else kind(root)
+    if counts.kind == "folder" and not (masks or patient):
+        nested = dataset_below(root)
+        if nested is not None:
+            raise InputError(f"{root} is above {nested[0]}, which lies in {nested[1]}: give that folder")
     rules = KINDS[counts.kind]
     cases = Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
     records = read_records(root, masks, cases, patient)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from acdc_semicycle.data.check_cases import Cases
@@ -15,6 +16,8 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import NIFTI, SCANS
 from acdc_semicycle.runtime.errors import InputError
+
+DEEPEST = 3  # levels below a folder at which data sets are looked for
 
 KINDS = {
     "acdc": Rules("ACDC", acdc.CLASSES, acdc.COLOURS, everywhere=True),
@@ -38,6 +41,25 @@ def kind(root: str | Path) -> str:
     if (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir():
         return "cityscapes"
     return "folder"
+
+
+def dataset_below(root: Path) -> tuple[str, Path] | None:
+    """The only public data set up to three levels below a folder, its title and its folder; None without one."""
+    level = [root]
+    for _ in range(DEEPEST):
+        level = [folder for parent in level for folder in _folders_in(parent)]
+        datasets = [(kind(folder), folder) for folder in level]
+        nested = [(KINDS[name].title, folder) for name, folder in datasets if name != "folder"]
+        if nested:
+            return nested[0] if len(nested) == 1 else None
+    return None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, as far as it can be listed, without hidden ones."""
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return []
 
 
 def read_records(root: Path, masks: str | Path | None, cases: Cases, patient: str | None = None) -> list[Record]:

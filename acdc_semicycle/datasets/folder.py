@@ -3,7 +3,7 @@ r"""Your own data: a folder of scans or pictures, and a folder of masks for some
 A mask has the relative name of its image, whatever the suffix, or that name followed by a word::
 
     images/a/X.jpg            masks/a/X.png
-    images/X.nii.gz           masks/X_gt.nii.gz (or _mask, _seg, _label)
+    images/X.nii.gz           masks/X_gt.nii.gz (or _mask, _seg, _label, _pred; also with - or a dot, as X.seg.nrrd)
     images/X_0000.nii.gz      masks/X.nii.gz, as in nnU-Net
 
 A cine, one 4D image with one 4D mask, is as many images as it has frames in which something is drawn. An image
@@ -18,11 +18,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from acdc_semicycle.datasets import unread
 from acdc_semicycle.datasets.cines import with_frames
-from acdc_semicycle.datasets.records import MASK_ENDINGS, Record, check_records, existing_folder
+from acdc_semicycle.datasets.records import MASK_ENDING, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
-from acdc_semicycle.runtime.errors import InputError, many
+from acdc_semicycle.runtime.errors import InputError, many, some
 
 log = logging.getLogger("semicycle")
 
@@ -37,7 +38,7 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     Args:
         images: a folder of scans or of pictures, searched with all folders below it; hidden files are ignored.
         masks: the folder of masks, by default ``images``. The same folder, or one inside it: then every file
-            whose name ends in _gt, _mask, _seg or _label is a mask.
+            whose name ends in such a word is a mask.
         patient: a regular expression with one group, searched for in the case; by default every image is its
             own patient.
 
@@ -62,10 +63,17 @@ def paired(images: str | Path | None, masks: str | Path | None, patient: str | N
         masks = images
     pattern = _pattern(patient)
     image_files, mask_files = _images_and_masks(images, masks)
+    unread_files = _unread(images, masks)
     if not image_files:
-        raise InputError(f"{images} holds no image: give a folder of {', '.join((*SCANS, *PICTURES))} files as images")
+        hint = f"; {unread_files[0]} is {unread.advice(unread_files[0])}" if unread_files else ""
+        raise InputError(
+            f"{images} holds no image: give a folder of {', '.join((*SCANS, *PICTURES))} files as images{hint}"
+        )
     _check_one_kind([*image_files.values(), *mask_files.values()])
     labels = _labels(mask_files, image_files)
+    if unread_files and not labels:
+        raise InputError(f"{masks} holds no mask that is read: {unread_files[0]} is {unread.advice(unread_files[0])}")
+    unread.warn(unread_files)
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
@@ -142,7 +150,7 @@ def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[
     mask_files: list[Path] = []
     for path in files:
         inside = mask_folder != images and path.is_relative_to(mask_folder)
-        is_mask = inside or _stem(path.name).endswith(MASK_ENDINGS)
+        is_mask = inside or bool(MASK_ENDING.search(_stem(path.name)))
         (mask_files if is_mask else image_files).append(path)
     return _by_name(image_files, images), _by_name(mask_files, mask_folder, images)
 
@@ -155,6 +163,16 @@ def _files(folder: Path) -> list[Path]:
         if path.name.lower().endswith(SCANS + PICTURES) and path.is_file() and not hidden:
             files.append(path)
     return sorted(files)
+
+
+def _unread(images: Path, masks: Path) -> list[Path]:
+    """The files of images and of masks in formats that are not read, those of masks first."""
+    paths: list[Path] = []
+    for folder in (masks, images):
+        for path in sorted(folder.rglob("*")):
+            if path.name.lower().endswith(unread.SCANS + unread.PICTURES) and path.is_file() and path not in paths:
+                paths.append(path)
+    return paths
 
 
 def _stem(name: str) -> str:
@@ -180,14 +198,19 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     """The mask of each image that has one, by the image's name."""
     labels: dict[str, Path] = {}
     unmatched: list[Path] = []
-    for name, path in masks.items():
+    predictions: list[Path] = []
+    for name, path in sorted(masks.items(), key=lambda item: (_is_prediction(item[0]), item)):
         case = _case_of(name, images)
         if case is None:
             unmatched.append(path)
             continue
         other = labels.setdefault(case, path)
-        if other is not path:
+        if other is not path and _is_prediction(name) and not _is_prediction(_stem(other.name)):
+            predictions.append(path)
+        elif other is not path:
             raise InputError(f"{images[case]} has two masks, {other} and {path}: keep one")
+    if predictions:
+        log.warning("%s left out: a prediction by its name, and its image has another mask", some(predictions, 1))
     if unmatched:
         raise InputError(
             f"{len(unmatched)} masks match no image, e.g. {', '.join(map(str, unmatched[:3]))}: give each the name of"
@@ -196,13 +219,19 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     return labels
 
 
+def _is_prediction(name: str) -> bool:
+    """Whether a mask is a prediction by its name without the suffix."""
+    ending = MASK_ENDING.search(name)
+    return ending is not None and ending.lastgroup == "pred"
+
+
 def _case_of(mask: str, images: dict[str, Path]) -> str | None:
     """The image that a mask of this name belongs to; None where there is none.
 
     Raises:
         InputError: the image has several channels, numbered as in nnU-Net.
     """
-    base = re.sub(f"({'|'.join(MASK_ENDINGS)})$", "", mask)
+    base = MASK_ENDING.sub("", mask)
     for case in (mask, base):
         if case in images:
             return case

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,12 @@ from acdc_semicycle.runtime.errors import InputError, refuse
 
 log = logging.getLogger("semicycle")
 
-MASK_ENDINGS = ("_gt", "_mask", "_seg", "_label")  # of a mask beside its image
+MASK_ENDING = re.compile(
+    r"[._-](?:(?P<gt>gt)|(?P<mask>masks?)|(?P<label>labels?)|(?P<seg>seg(?:mentations?)?)"
+    r"|(?P<pred>pred(?:iction|icted)?))(?:\.seg)?$",
+    re.IGNORECASE,
+)
+"""How the name of a mask beside its image ends, before the file's ending; ``.seg`` is 3D Slicer's."""
 BY_SLICE = "protocol of the published code: not comparable with patient-level results"
 
 

@@ -103,8 +103,8 @@ def _nothing_in_common(prediction: LabelMap, truth: LabelMap) -> str:
     other_root = truth.path.parents[len(truth.folder)]
     return (
         f"{root} and {other_root} have no name in common, e.g. {prediction.path.name} and {truth.path.name}: without"
-        f" _gt, _seg, _mask, _label, _pred and _0000 these are {prediction.stem} and {truth.stem}: rename them, or give"
-        " other folders"
+        " _gt, _seg, _mask, _label, _pred (also with - or a dot) and _0000 these are"
+        f" {prediction.stem} and {truth.stem}: rename them, or give other folders"
     )
 
 

@@ -1,6 +1,7 @@
 """The label maps that lie in a folder, and which of its files are none.
 
-Names end in what a file is: X_seg, X_pred are predictions, X_gt, X_mask, X_label truths; X alone may be either.
+Names end in what a file is: X_seg, X_pred are predictions, X_gt, X_mask, X_label truths; X alone may be either. Before
+the word there is _, - or a dot, as in 3D Slicer's X.seg.nrrd.
 """
 
 from __future__ import annotations
@@ -14,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.datasets.cines import annotated_frames
+from acdc_semicycle.datasets.records import MASK_ENDING
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.runtime.errors import InputError
 
-ENDING = re.compile(
-    "_(?:(?P<gt>gt)|(?P<mask>mask)|(?P<label>labels?)|(?P<seg>seg(?:mentation)?)|(?P<pred>pred(?:iction|icted)?))$",
-    re.IGNORECASE,
-)
 AS_TRUTH = ("gt", "mask", "label", "seg", "")  # of several files of one name the first of these kinds counts
 AS_PREDICTION = ("pred", "seg", "mask", "label", "gt", "")
 SORT = {"pred": "prediction", "seg": "prediction", "gt": "truth", "mask": "truth", "label": "truth"}
@@ -155,9 +153,9 @@ def _label_map(path: Path, root: Path) -> LabelMap:
     if not suffix:
         raise InputError(f"{path} is no volume: give {' '.join(volumes.SCANS)}")
     whole_stem = path.name[: -len(suffix)]
-    ending = ENDING.search(whole_stem)
+    ending = MASK_ENDING.search(whole_stem)
     kind = ending.lastgroup if ending else ""
-    stem = ENDING.sub("", whole_stem) or whole_stem
+    stem = MASK_ENDING.sub("", whole_stem) or whole_stem
     stem = re.sub("(?<=.)_0000$", "", stem)  # nnU-Net's first channel
     folder = path.parent.relative_to(root).parts if path != root else ()
     return LabelMap(path, folder, stem, kind or "")

@@ -246,6 +246,8 @@ def _series(folder: Path, name: str, uid: str, images: Sequence[Image], faults: 
         return replace(series, fault=f"{series}: {error}")
     if remark:
         log.warning("%s: %s", series, remark)
+    if _each_has_its_own_study(images):
+        log.warning("%s: each file names a study of its own, as SimpleITK writes them: taken for one series", series)
     return replace(series, files=tuple(map(tuple, files)), affine=tuple(map(tuple, affine.tolist())), note=note)
 
 
@@ -276,7 +278,8 @@ def _check_grey_slice(image: Image) -> None:
 
 def _check_alike(images: Sequence[Image]) -> None:
     """Refuse slices of several studies, frames of reference, sizes, orientations or spacings."""
-    _check_same(images, lambda image: image.study, "of another study (StudyInstanceUID)")
+    if not _each_has_its_own_study(images):
+        _check_same(images, lambda image: image.study, "of another study (StudyInstanceUID)")
     _check_same(images, lambda image: image.reference, "in another frame of reference (FrameOfReferenceUID)")
     sizes = sorted({f"{image.size[0]} x {image.size[1]}" for image in images})
     _check_same(images, lambda image: image.size, f"of another size ({', '.join(sizes)})")
@@ -291,6 +294,12 @@ def _check_alike(images: Sequence[Image]) -> None:
         raise InputError(
             f"slices of different pixel spacings ({odd.path.name} has one of its own): give each in a folder of its own"
         )
+
+
+def _each_has_its_own_study(images: Sequence[Image]) -> bool:
+    """Whether no two files name one study: their writer was given none, and invented one for each."""
+    studies = {image.study for image in images if image.study}
+    return 1 < len(studies) == len(images)
 
 
 def _check_same(images: Sequence[Image], value_of: Callable[[Image], Hashable], what: str) -> None:

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.imageio import nifti
 from acdc_semicycle.imageio.checks import DAMAGE
 from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.imageio.volume import NIFTI, Volume, ending, orthogonal
@@ -100,8 +101,8 @@ def ours(path: Path) -> bool:
     """Whether a label map was written here."""
     try:
         if ending(path) in NIFTI:
-            header: Any = nibabel.load(path).header
-            return bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
+            header = nifti.stored_header(path)
+            return header is not None and bytes(header["descrip"]).rstrip(b"\0") == MARK.encode()
         with path.open("rb") as stream:
             return MARK.encode() in stream.read(1 << 12)
     except (*DAMAGE, KeyError):

@@ -7,6 +7,7 @@ SimpleITK fills missing voxels with zeros.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,10 @@ from acdc_semicycle.imageio.nifti_geometry import affine_of
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime import environment
 from acdc_semicycle.runtime.errors import InputError
+
+log = logging.getLogger("semicycle")
+
+GZIP = b"\x1f\x8b"  # the first bytes
 
 
 class Form(NamedTuple):
@@ -56,6 +61,9 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         InputError: the file is not what its header says, or its geometry is impossible or in doubt.
         OSError, EOFError, zlib.error: it is damaged.
     """
+    if _is_packed(path) != (path.suffix.lower() == ".gz"):
+        content = "compressed" if _is_packed(path) else "not compressed"
+        log.warning("%s is %s, whatever its name says: it is read by its content", path, content)
     with _opened(path) as stream:
         block = stream.read(540)
         header = stored_header(path, block)
@@ -109,8 +117,9 @@ def _is_pair(path: Path) -> bool:
 
 
 def _is_packed(path: Path) -> bool:
-    """Whether the file is compressed."""
-    return path.suffix.lower() == ".gz"
+    """Whether the file is compressed, by its content, whatever its name says."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP
 
 
 def _no_nifti(path: Path, block: bytes) -> InputError:

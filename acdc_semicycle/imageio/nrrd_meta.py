@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import nrrd_meta_header
+from acdc_semicycle.imageio import nrrd_meta_header, slicer_segments
 from acdc_semicycle.imageio.checks import COPY, check_size, read_exactly
 from acdc_semicycle.imageio.nrrd_meta_geometry import affine_and_frame_axis
 from acdc_semicycle.imageio.nrrd_meta_header import Fields, is_true
@@ -51,6 +51,8 @@ class Storage(NamedTuple):
 def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64], None]:
     """Read voxels in the order of storage, but frames last, and the affine to RAS in mm.
 
+    The layers of a segmentation of 3D Slicer become one label map.
+
     Args:
         policy: what the user allows beyond what is safe.
 
@@ -63,6 +65,9 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
     fields = nrrd_meta_header.fields_by_name(path, lines)
     sizes, encoding = nrrd_meta_header.sizes(path, fields), _encoding(path, fields)
     dtype = nrrd_meta_header.voxel_type(path, fields, text=encoding == TEXT)
+    segments = slicer_segments.segments(path) if nrrd_meta_header.is_nrrd(path) else []
+    if segments:
+        fields["kinds"] = re.sub("^vector", "list", fields.get("kinds", ""))  # 3D Slicer 4's word for layers
     affine, frame_axis = affine_and_frame_axis(path, fields, sizes, policy)
     storage = _storage(path, fields, file, header_end, encoding)
     count = math.prod(sizes)
@@ -73,6 +78,8 @@ def read(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray[np.float64
         voxels = np.moveaxis(voxels, frame_axis, -1)
     if voxels.ndim == 2:
         voxels = voxels[..., None]
+    if segments and voxels.ndim == 4:
+        voxels = slicer_segments.label_map(path, voxels, segments)
     return voxels, affine, None
 
 

@@ -50,6 +50,20 @@ class Layout(NamedTuple):
         return tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
 
 
+def reordered(affine: NDArray[Any], reference: NDArray[Any]) -> Layout | None:
+    """How to lay out voxels of an affine in the order of another's; None where their axes are not parallel.
+
+    Each axis of the reference gets the one that is nearest to it in direction.
+    """
+    directions, wanted = (np.array(matrix, float)[:3, :3] for matrix in (affine, reference))
+    cosines = wanted.T @ directions / np.outer(np.linalg.norm(wanted, axis=0), np.linalg.norm(directions, axis=0))
+    order = np.abs(cosines).argmax(axis=1).tolist()
+    if sorted(order) != [0, 1, 2]:
+        return None
+    first, second, third = (bool(cosines[axis, order[axis]] < 0) for axis in range(3))
+    return Layout((order[0], order[1], order[2]), (first, second, third))
+
+
 def displayed(plane: NDArray, turned: bool) -> NDArray:
     """A canonical slice [H, W] as a picture [rows, columns].
 

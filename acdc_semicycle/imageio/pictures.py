@@ -55,6 +55,7 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
             picture.load()
             check_whole(path, picture)
             upright = ImageOps.exif_transpose(picture)
+            upright.format = picture.format
     except BOMB as error:
         raise InputError(
             f"{path} has more than {limit} pixels: give a smaller picture, or, if you trust it and have the memory, set"
@@ -90,6 +91,19 @@ def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
             raise InputError(f"{path} holds NaN or infinite pixels: repair it, or leave it out")
         return values.repeat(channels, axis=-1)
     return np.asarray(picture.convert("RGB")) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+
+
+def check_lossless(path: Path, picture: Image.Image) -> None:
+    """Refuse a mask whose compression changes numbers and colours.
+
+    Raises:
+        InputError: it is a JPEG, or a TIFF of JPEG strips.
+    """
+    if picture.format in ("JPEG", "MPO") or picture.info.get("compression") == "jpeg":
+        raise InputError(
+            f"{path} is a JPEG, which changes a mask's numbers and colours along every edge: make the mask again from"
+            " its source as PNG, a converted copy stays wrong"
+        )
 
 
 def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import nifti, nrrd_meta
+from acdc_semicycle.imageio import nifti, nrrd_meta, slicer_segments
 from acdc_semicycle.imageio.checks import DAMAGE, check_affine
 from acdc_semicycle.imageio.label_maps import FORMATS, MARK, ours, save
 from acdc_semicycle.imageio.policy import ReadingPolicy, from_environment
@@ -69,6 +69,8 @@ def read(
         note = series.stacked
     else:
         voxels, affine, header = _read_file(path, policy)
+        if not mask and path.suffix.lower() in (".nrrd", ".nhdr") and slicer_segments.segments(path):
+            raise InputError(f"{path} is a segmentation of 3D Slicer: give it as a mask, and the scan as an image")
     voxels = _checked(str(path), voxels, mask, policy)
     check_affine(str(path), affine)
     if voxels.shape[3] > 1 and not frames:
@@ -92,7 +94,7 @@ def frame_count(path: Path, policy: ReadingPolicy | None = None) -> int:
         if header is not None:
             shape = header.get_data_shape()
             return max(1, int(shape[3])) if len(shape) > 3 else 1
-    return read(path, frames=True, policy=policy).voxels.shape[3]
+    return read(path, frames=True, mask=True, policy=policy).voxels.shape[3]  # an image or a mask
 
 
 def _read_file(path: Path, policy: ReadingPolicy) -> tuple[NDArray, NDArray, Any]:

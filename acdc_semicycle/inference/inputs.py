@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acdc_semicycle.datasets import case_patients
-from acdc_semicycle.datasets.records import MASK_ENDINGS
+from acdc_semicycle.datasets import case_patients, unread
+from acdc_semicycle.datasets.records import MASK_ENDING
 from acdc_semicycle.imageio import dicom_series, volumes
 from acdc_semicycle.imageio.pictures import PICTURES, is_picture
 from acdc_semicycle.inference.label_maps import check_target, ours
@@ -17,21 +17,19 @@ from acdc_semicycle.inference.patients import by_folder
 from acdc_semicycle.inference.reading import in_words
 from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
 from acdc_semicycle.inference.search import folders_below, visible
-from acdc_semicycle.runtime.errors import InputError, many, some
+from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json
 
 log = logging.getLogger("semicycle")
 
 FRAMES = (None, "all", "ed_es")
-NOT_READ = (".mgz", ".mgh", ".mnc", ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".gipl", ".par")
 
 
 class Scans:
     """The scans, or the pictures, below one path or several; only names and DICOM headers are read.
 
-    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``_seg``, ``_mask``, ``_label``) are
-    left out, and so is the cine (``_4d``) of an ACDC patient whose frames are there, unless ``frames`` asks for
-    cines.
+    A folder is searched with its subfolders. Masks beside their image (``X_gt``, ``X_mask``, ``X.seg`` and so on) are
+    left out, and so is the cine (``_4d``) of an ACDC patient whose frames are there, unless ``frames`` asks for cines.
 
     Args:
         source: .nii, .nii.gz, .nrrd, .mha or .mhd files, or folders of them or of DICOM series, one or a list; pictures
@@ -60,6 +58,7 @@ class Scans:
     ) -> None:
         self.card, self.folder, self.frames = card, Path(str(folder)), frames
         self.suffixes = PICTURES if card["pictures"] else volumes.SCANS
+        self.unread = unread.PICTURES if card["pictures"] else unread.SCANS
         self.ending = _ending(format, card)
         if frames not in FRAMES:
             raise InputError(f"frames is {frames!r}: give all or ed_es")
@@ -143,9 +142,7 @@ class Scans:
     def _files(self, folders: Sequence[Path]) -> list[Path]:
         """The files in the folders that are scans by their names; also links to nothing and pipes, which fail later."""
         paths = sorted(visible(folders))
-        unread = [path for path in paths if path.name.lower().endswith(NOT_READ)]
-        if unread:
-            log.warning("%s left out: of a format that is not read, convert to NIfTI", some(unread, 1))
+        unread.warn([path for path in paths if path.name.lower().endswith(self.unread)])
         files = [path for path in paths if self._is_named_like_a_scan(path)]
         stems = {(path.parent, stem(path)) for path in files}
         return [path for path in files if not _is_label_map(path, stems) and not self._is_cine_beside_frames(path)]
@@ -153,7 +150,7 @@ class Scans:
     def _is_named_like_a_scan(self, path: Path) -> bool:
         """Whether a file has the name of a scan that is read, and does not lie in the output folder."""
         name = path.name.lower()
-        if name.endswith(NOT_READ) or not name.endswith(self.suffixes):
+        if name.endswith(self.unread) or not name.endswith(self.suffixes):
             return False
         return not os.path.isdir(path) and not self._is_output(path)
 
@@ -199,11 +196,8 @@ def _is_label_map(path: Path, stems: set[tuple[Path, str]]) -> bool:
     name = stem(path)
     if name.endswith(("_seg", "_prob", "legend")) and ours(path):
         return True
-    for ending in MASK_ENDINGS:
-        image = path.parent, name.removesuffix(ending)
-        if name.endswith(ending) and image in stems:
-            return True
-    return False
+    image = MASK_ENDING.sub("", name)
+    return image != name and not stems.isdisjoint({(path.parent, image), (path.parent, f"{image}_0000")})
 
 
 def _once(scans: Sequence[Scan]) -> list[Scan]:

@@ -90,6 +90,13 @@ def test_slices_of_which_some_name_no_study_are_one_series(tmp_path):
     assert read(tmp_path).voxels.shape[2] == 4
 
 
+def test_slices_that_each_have_a_study_of_their_own_are_one_series_and_that_is_said(tmp_path, caplog):
+    for z in range(3):
+        (tmp_path / f"{z}.dcm").write_bytes(slice_file(z, g0020_000d=("UI", f"1.2.{z} ".encode())))
+    assert read(tmp_path).voxels.shape[2] == 3
+    assert "each file names a study of its own" in caplog.text
+
+
 @pytest.mark.parametrize("step", [1.25, 0.87, 4.44])
 def test_positions_that_are_rounded_to_a_tenth_of_a_millimetre_have_no_missing_slice(tmp_path, step):
     places = [round(n * step, 1) for n in range(9)]
