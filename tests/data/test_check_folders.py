@@ -144,6 +144,22 @@ def test_a_devkit_is_read_by_its_own_classes(tmp_path):
     assert label.path.name == "c.png" and "label 22" in label.text
 
 
+@pytest.mark.parametrize("levels", ["ACDC", "ACDC/database"])
+def test_a_folder_far_above_the_patients_is_refused_and_the_right_one_named(tmp_path, levels):
+    home = tmp_path / levels
+    for part in ("training", "testing"):
+        (home / part / "patient001").mkdir(parents=True)
+    with pytest.raises(InputError, match="above ACDC") as caught:
+        check.check(tmp_path)
+    assert f"lies in {home}: give that folder" in str(caught.value)
+
+
+def test_sites_that_each_have_patients_are_folders_of_your_own(tmp_path):
+    for site in "ab":
+        (tmp_path / site / "patient001").mkdir(parents=True)
+    assert check_layout.dataset_below(tmp_path) is None
+
+
 @pytest.mark.slow
 def test_real_acdc_has_nothing_wrong_but_one_scan_under_two_names(acdc_dir):
     counts = check_findings.Counts()

@@ -22,6 +22,7 @@ from acdc_semicycle.data.transforms import AntiAliasd, LoadCheckedd, ScaleImaged
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.runtime.errors import InputError
 
 OBLIQUE = np.array([[1.2, 0.5, -3.0, 10], [-0.6, 1.3, 2.0, -40], [0.4, -0.2, 8.5, 7], [0, 0, 0, 1.0]])
@@ -236,6 +237,26 @@ def test_a_mask_elsewhere_in_space_is_refused(tmp_path, heart, at):
     moved[at] += 0.1
     save(Path(data["label"]), heart[1], moved)
     refused(lambda: train((48, 48), data), data["label"], "elsewhere in space", "same affine")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("flipped", [(False, False, False), (True, False, True), (False, True, False)])
+def test_a_mask_in_another_order_of_storage_lies_where_it_lay(tmp_path, order, flipped):
+    image, label = np.arange(84).reshape(6, 7, 2), np.arange(84).reshape(6, 7, 2) % 4
+    data = pair(tmp_path, image, label)
+    expected = train((6, 7), data)
+    stored = Layout(order, flipped)
+    save(Path(data["label"]), stored.apply(label.astype(np.uint8)), stored.affine(OBLIQUE, label.shape))
+    item = train((6, 7), data)
+    assert torch.equal(item["label"], expected["label"]) and torch.equal(item["image"], expected["image"])
+
+
+def test_a_mask_in_another_order_and_elsewhere_is_refused(tmp_path):
+    data, stored = pair(tmp_path, np.arange(84).reshape(6, 7, 2), np.zeros((6, 7, 2))), Layout((1, 0, 2))
+    moved = stored.affine(OBLIQUE, (6, 7, 2))
+    moved[0, 3] += 1
+    save(Path(data["label"]), np.zeros((7, 6, 2), np.uint8), moved)
+    refused(lambda: train((6, 7), data), data["label"], "elsewhere in space")
 
 
 def test_rounding_of_the_affine_is_no_other_place(tmp_path, heart):

@@ -250,3 +250,45 @@ def test_frames_with_numbers_are_no_channels(tmp_path, behind):
 def test_an_expression_that_finds_no_patient_is_refused(tmp_path, patient, words):
     images, masks = write(tmp_path / "images", "p1.png"), write(tmp_path / "masks", "p1.png")
     refused(images, masks, *words, patient=patient)
+
+
+ENDINGS = ["_gt", "-label", "_labels", "_Segmentation", ".seg", "-label.seg", "_pred", "-mask", "_masks", "_GT", "-seg"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".png"])
+def test_a_mask_beside_its_image_is_paired_whatever_word_ends_its_name(tmp_path, ending, suffix):
+    write(tmp_path, f"a/x{suffix}", f"a/x{ending}{suffix}", f"a/y_0000{suffix}", f"a/y{ending}{suffix}")
+    expected = {"a/x": f"x{ending}{suffix}", "a/y_0000": f"y{ending}{suffix}"}
+    assert pairs(folder.records(tmp_path)) == expected
+
+
+def test_a_prediction_beside_a_mask_is_left_out_and_named(tmp_path, caplog):
+    write(tmp_path, "x.nrrd", "x.seg.nrrd", "x_pred.nrrd", "y.nrrd", "y_pred.nrrd")
+    assert pairs(folder.records(tmp_path)) == {"x": "x.seg.nrrd", "y": "y_pred.nrrd"}
+    [text] = caplog.messages
+    assert str(tmp_path / "x_pred.nrrd") in text and "prediction by its name" in text
+
+
+def test_two_masks_of_one_image_are_refused_under_whatever_names(tmp_path):
+    write(tmp_path, "x.nrrd", "x.seg.nrrd", "x-label.nrrd")
+    refused(tmp_path, None, "x.nrrd has two masks", "x-label.nrrd", "x.seg.nrrd", "keep one")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.gif", "PNG"), ("x_mask.GIF", "PNG"), ("x.pgm", "PNG"), ("x.mgz", "NIfTI")]
+)
+def test_masks_of_a_kind_that_is_not_read_are_named(tmp_path, name, kind):
+    images, masks = write(tmp_path / "images", "x.png"), tmp_path / "masks"
+    masks.mkdir()
+    (masks / name).touch()
+    refused(images, masks, f"{masks} holds no mask that is read", str(masks / name), f"convert to {kind}")
+
+
+def test_images_of_a_kind_that_is_not_read_are_named(tmp_path, caplog):
+    images, masks = write(tmp_path / "images", "x.png"), write(tmp_path / "masks", "x.png")
+    (images / "y.gif").touch()
+    assert pairs(folder.records(images, masks)) == {"x": "x.png"}
+    assert f"{images / 'y.gif'} left out: of a format that is not read, convert to PNG" in caplog.text
+    (images / "x.png").unlink()
+    refused(images, masks, "holds no image", "y.gif", "convert to PNG")

@@ -29,6 +29,10 @@ def cases(tool: Path, truth: Path) -> dict[str, tuple[str, str]]:
         ("a_0000.nii.gz", "a_GT.nii.gz"),
         ("a_segmentation.NII.GZ", "sub/folder/a_labels.nii.gz"),
         ("x/a_mask.nii.gz", "y/a_gt.nii.gz"),
+        ("a_seg.nii.gz", "a.seg.nrrd"),
+        ("a.seg.nrrd", "a-gt.nrrd"),
+        ("a_seg.nii.gz", "a-label.nrrd"),
+        ("a-pred.nrrd", "a_Segmentation.seg.nrrd"),
     ],
 )
 def test_names_belong_together_whoever_made_them(tmp_path, prediction, truth):
@@ -36,7 +40,7 @@ def test_names_belong_together_whoever_made_them(tmp_path, prediction, truth):
         here, there = (Path(path).with_name(Path(path).name.replace("a", name, 1)) for path in (prediction, truth))
         save(tmp_path / "tool" / here, box())
         save(tmp_path / "truth" / there, box())
-        if "gt" in truth.lower():
+        if "gt" in truth.lower() or truth.endswith(".nrrd"):
             save(tmp_path / "truth" / there.with_name(f"{name}.nii.gz"), box() * 100)  # the image
     pairs = cases(tmp_path / "tool", tmp_path / "truth")
     assert ((prediction, truth) in pairs.values()) and len(pairs) == 2

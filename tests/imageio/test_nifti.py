@@ -117,6 +117,23 @@ def test_two_members_and_padding_of_a_gzip_are_one_file(tmp_path):
     np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
 
 
+@pytest.mark.parametrize(
+    ("name", "packed", "words"), [("a.nii", True, "compressed"), ("a.nii.gz", False, "not compressed")]
+)
+def test_a_name_that_says_another_packing_is_read_by_the_content_and_that_is_said(
+    tmp_path, caplog, name, packed, words
+):
+    whole = good(tmp_path / "plain.nii")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(whole) if packed else whole)
+    np.testing.assert_array_equal(volumes.read(path).voxels[..., 0], VOXELS)
+    assert f"{path} is {words}, whatever its name says: it is read by its content" in caplog.text
+    assert volumes.frame_count(path) == 1 and not volumes.ours(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="truncated"):
+        volumes.read(path)
+
+
 def test_every_bit_of_a_compressed_file_counts(tmp_path):
     packed, path = gzip.compress(good(tmp_path / "good.nii"), mtime=0), tmp_path / "a.nii.gz"
     harmless = range(3, 10)  # flags' and time's bytes in gzip's own header may say something else of the same content

@@ -319,3 +319,12 @@ def test_a_file_that_pillow_would_hand_to_another_program_is_no_picture(tmp_path
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
     with pytest.raises(InputError, match=r"a\.png is truncated, damaged or not a picture"):
         read_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.jpg", {}), ("a.png", {"format": "jpeg"}), ("a.tif", {"compression": "jpeg"})]
+)
+def test_a_mask_whose_compression_changes_numbers_is_refused_with_advice_that_helps(tmp_path, name, options):
+    path = write(tmp_path / name, np.zeros((ROWS, COLUMNS), np.uint8), **options)
+    refused(lambda: LoadCheckedd("label")({"label": str(path)}), str(path), "is a JPEG", "from its source as PNG")
+    assert image(path, channels=1).shape == (1, ROWS, COLUMNS, 1)

@@ -31,6 +31,15 @@ def test_a_folder_keeps_its_tree_and_masks_and_cines_are_left_alone(tmp_path, mo
     ]
 
 
+@pytest.mark.parametrize("word", ["_labels", "-label", "_segmentation", ".seg", "_pred", "_Mask", "-label.seg"])
+@pytest.mark.parametrize("end", [".nrrd", ".nii.gz"])
+def test_a_mask_beside_its_scan_is_no_scan_whatever_word_ends_its_name(tmp_path, word, end):
+    for name in (f"a{end}", f"a{word}{end}", f"b_0000{end}", f"b{word}{end}", f"alone{word}{end}"):
+        (tmp_path / name).touch()
+    scans = Scans(tmp_path, tmp_path / "out", CARD).listed
+    assert [scan.path.name for scan in scans] == [f"a{end}", f"alone{word}{end}", f"b_0000{end}"]
+
+
 def test_a_second_run_into_the_inputs_folder_does_not_segment_its_own_output(tmp_path, model):
     volume(tmp_path / "in" / "scan.nii.gz")
     for _ in range(2):
