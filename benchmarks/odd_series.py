@@ -5,6 +5,7 @@ As in ``odd_files.py`` every good one holds v = 100 + x + 2 y + 3 z, and is judg
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from odd_files import LPS, PLACE, SHAPE, TURNED, File, measured
+from PIL import Image
 
 EXPLICIT, IMPLICIT, BIG, DEFLATED, RLE = (f"1.2.840.10008.1.2{end}" for end in (".1", "", ".2", ".1.99", ".5"))
-JPEG_2000 = "1.2.840.10008.1.2.4.90"
+JPEG_2000, LOSSLESS, BASELINE = (f"1.2.840.10008.1.2.4.{end}" for end in (90, 70, 50))
 MR, OF_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4"
 UNKNOWN = 2**32 - 1  # a length that a mark ends
 LONG = ("OB", "OW", "UN", "SQ")
@@ -110,6 +112,39 @@ def rle(k: int) -> bytes:
     return struct.pack("<16I", 2, 64, 64 + len(segments[0]), *[0] * 13) + b"".join(segments)
 
 
+def lossless(k: int) -> bytes:
+    """A lossless JPEG of a slice, by its left neighbours, each difference after a code of five bits: its category."""
+    pixels = values(k).astype(np.int64) & 0xFFFF
+    left = np.pad(pixels[:, :-1], ((0, 0), (1, 0)))
+    left[1:, 0], left[0, 0] = pixels[:-1, 0], 1 << 15
+    bits = ""
+    for difference in ((pixels - left + (1 << 15)) % (1 << 16) - (1 << 15)).ravel().tolist():
+        category = abs(difference).bit_length()
+        further = difference if difference > 0 else difference + (1 << category) - 1
+        bits += f"{category:05b}" + (f"{further:0{category}b}" if category and category < 16 else "")
+    bits += "1" * (-len(bits) % 8)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    table = bytes([0, *[0] * 4, 17, *[0] * 11, *range(17)])
+    frame = struct.pack(">BHHBBBB", 16, *pixels.shape, 1, 1, 0x11, 0)
+    parts = ((0xC3, frame), (0xC4, table), (0xDA, bytes([1, 1, 0, 1, 0, 0])))
+    head = b"".join(struct.pack(">BBH", 0xFF, mark, len(body) + 2) + body for mark, body in parts)
+    return b"\xff\xd8" + head + data + b"\xff\xd9"
+
+
+def cut_to(part: float, stream: bytes) -> bytes:
+    """A JPEG whose data are cut to a part of them, before its end marker, in an even number of bytes."""
+    start = stream.index(b"\xff\xda") + 10
+    short = stream[: start + int(part * (len(stream) - 2 - start))] + b"\xff\xd9"
+    return short + b"\0" * (len(short) % 2)
+
+
+def baseline() -> bytes:
+    """A baseline JPEG of eight bits."""
+    stream = io.BytesIO()
+    Image.fromarray(values(3).astype(np.uint8)).save(stream, "jpeg")
+    return stream.getvalue()
+
+
 def jpeg_2000(side: int) -> bytes:
     """The head of a stream of so many rows and columns."""
     size = struct.pack(">HHIIIIIIIIH", 41, 0, side, side, 0, 0, side, side, 0, 0, 1) + bytes([15, 1, 1])
@@ -138,6 +173,8 @@ def good() -> dict[str, tuple[Callable[[int], dict[str, Any]], dict[str, bytes]]
         "big endian": (lambda k: {"syntax": BIG}, {}),
         "deflated": (lambda k: {"syntax": DEFLATED}, {}),
         "rle": (lambda k: {"syntax": RLE} | packed(rle(k)), {}),
+        "lossless JPEG": (
+            lambda k: {"syntax": LOSSLESS} | packed(cut_to(1, lossless(k))), {}),
         "oblique": (lambda k: {"affine": TILTED} | thousandths(k, TILTED), {}),
         "no preamble": (lambda k: {"bare": True}, {}),
         "one without a preamble": (lambda k: {"bare": k == 3}, {}),
@@ -178,6 +215,10 @@ def bad() -> dict[str, Callable[[Path], Any]]:
         with (folder / "IM0003").open("r+b") as stream:
             stream.truncate(2**33)
 
+    def study_of_one(tag: str) -> Callable[[Path], Any]:
+        """Three files that name one study, or frame of reference, and one that names another."""
+        return lambda folder: [again(k, **{tag: ("UI", f"1.9.{k // 3}")})(folder) for k in range(SHAPE[2])]
+
     def echoes(folder: Path) -> None:
         for k in range(SHAPE[2]):
             again(k, t00180081=("DS", "10"))(folder)
@@ -196,6 +237,12 @@ def bad() -> dict[str, Callable[[Path], Any]]:
         "pixels too few": again(stored=bytes(40)),
         "pixels too few under an icon": short_under_an_icon,
         "8 GB of zeros behind": sparse,
+        "lossless JPEG, one cut to a half": again(syntax=LOSSLESS, **packed(cut_to(0.5, lossless(3)))),
+        "lossless JPEG, one without its last byte": again(syntax=LOSSLESS, **packed(cut_to(0.98, lossless(3)))),
+        "baseline JPEG, one cut": again(
+            syntax=BASELINE, **packed(cut_to(0.6, baseline())), t00280100=8, t00280101=8, t00280102=7, t00280103=0),
+        "a slice of another study": study_of_one("t0020000d"),
+        "a slice of another frame of reference": study_of_one("t00200052"),
         "no position": all_of(t00200032=None),
         "no orientation": all_of(t00200037=None),
         "no pixel spacing": all_of(t00280030=None),

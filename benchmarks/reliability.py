@@ -9,7 +9,8 @@ one core. Linux only: what is tried is forked, limited and killed. MONAI is as i
 MetaImage it reads with the package itk besides. In the code's order:
 
     files       274 odd and bad files (odd_files.py): right voxels at the right place, or refused; then file to mask
-    series      51 odd and bad DICOM series (odd_series.py), likewise
+    pictures    odd and bad pictures (odd_pictures.py): right pixels, or refused
+    series      57 odd and bad DICOM series (odd_series.py), likewise
     damage      one file cut at random places, and with single bits flipped
     headers     random bytes in a header: what is taken up has to be what the header says, or what it said before
     kills       a process that saves checkpoints, killed at random times, at random bytes of a file, around file calls
@@ -45,7 +46,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import odd_files
+import odd_pictures
 import odd_series
+import SimpleITK as sitk
 import torch
 from interrupted import killed_savers, stopped_trainings
 from measure import machine, table
@@ -54,6 +57,7 @@ from monai.losses import DiceLoss
 from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
+    LoadImage,
     LoadImaged,
     Orientationd,
     ResizeWithPadOrCropd,
@@ -89,6 +93,7 @@ from acdc_semicycle.data.check import check
 from acdc_semicycle.datasets import phantom
 from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.imageio.orientation import Layout
+from acdc_semicycle.imageio.pictures import intensities, read_picture
 from acdc_semicycle.methods.networks import ResidualGenerator
 
 ROOT = Path(__file__).parents[1]
@@ -215,7 +220,46 @@ def series(bench: Bench) -> list[Row]:
     ]
 
 
-def _note(cell: Cell, found: Sequence[File], outcomes: Iterable[tuple[str, str]]) -> None:
+def pictures(bench: Bench) -> list[Row]:
+    """Odd and bad pictures; of colours all channels are one grey."""
+    found = odd_pictures.make(bench.folder / "pictures")
+    readers = {"SimpleITK": _pixels_itk, "MONAI": _pixels_monai, "ours": _pixels_ours}
+    cells = {tool: Cell() for tool in TOOLS}
+    for tool in TOOLS:
+        work = partial(_picture, readers[tool], tool == "ours")
+        _note(cells[tool], found, each(work, found, seconds=bench.seconds(tool)))
+    return [("odd and bad pictures read right, or refused", cells)]
+
+
+def _pixels_itk(path: Path) -> NDArray:
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert image.shape[0] > 1, "several pages"
+    return image[..., 0] if image.ndim == 3 else image
+
+
+def _pixels_monai(path: Path) -> NDArray:
+    image = LoadImage(image_only=True)(path).numpy().swapaxes(0, 1)  # columns first
+    return image[..., 0] if image.ndim == 3 else image
+
+
+def _pixels_ours(path: Path) -> NDArray:
+    return intensities(path, read_picture(path), 1)[..., 0]
+
+
+def _picture(read: Callable[[Path], NDArray], own: bool, picture: odd_pictures.Picture) -> tuple[str, str]:
+    try:
+        pixels = read(picture.path)
+    except Exception as error:
+        return verdict(error, picture.path, own)
+    if not picture.good:
+        return "wrong", f"read as {pixels.shape}"
+    scale = 257 if pixels.max() > 255 else 1
+    truth = odd_pictures.PIXELS.astype(float) * scale
+    off = float(np.abs(pixels - truth).max()) if pixels.shape == truth.shape else np.inf
+    return ("right", "") if off <= picture.off else ("wrong", f"up to {off} off")
+
+
+def _note(cell: Cell, found: Sequence[File | odd_pictures.Picture], outcomes: Iterable[tuple[str, str]]) -> None:
     ended: Counter[str] = Counter()
     for file, (outcome, text) in zip(found, outcomes, strict=True):
         cell.add(file.path.name, outcome == ("right" if file.good else "refused"), f"{outcome}: {text}")
@@ -614,7 +658,7 @@ def trainings(bench: Bench) -> list[Row]:
 
 
 def main() -> None:
-    parts = [files, series, damage, headers, kills, orders, pairs, batch, trainings]
+    parts = [files, pictures, series, damage, headers, kills, orders, pairs, batch, trainings]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reliability"), help="for the JSON and the table")
     parser.add_argument("--short", action="store_true", help="fewer of everything, and no trainings")
