@@ -170,7 +170,10 @@ def _unread(images: Path, masks: Path) -> list[Path]:
     paths: list[Path] = []
     for folder in (masks, images):
         for path in sorted(folder.rglob("*")):
-            if path.name.lower().endswith(unread.SCANS + unread.PICTURES) and path.is_file() and path not in paths:
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if hidden or path in paths or not path.name.lower().endswith(unread.SCANS + unread.PICTURES):
+                continue
+            if path.is_file():
                 paths.append(path)
     return paths
 

@@ -287,8 +287,12 @@ def test_masks_of_a_kind_that_is_not_read_are_named(tmp_path, name, kind):
 
 def test_images_of_a_kind_that_is_not_read_are_named(tmp_path, caplog):
     images, masks = write(tmp_path / "images", "x.png"), write(tmp_path / "masks", "x.png")
-    (images / "y.gif").touch()
+    for name in (".hidden.gif", "y.gif"):
+        (images / name).touch()
     assert pairs(folder.records(images, masks)) == {"x": "x.png"}
-    assert f"{images / 'y.gif'} left out: of a format that is not read, convert to PNG" in caplog.text
+    assert (
+        ".hidden" not in caplog.text
+        and f"{images / 'y.gif'} left out: of a format that is not read, convert to PNG" in caplog.text
+    )
     (images / "x.png").unlink()
     refused(images, masks, "holds no image", "y.gif", "convert to PNG")
