@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: as many threads as files run at a time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of the many processes would compile the whole package
 
 import numpy as np
 import pytest
