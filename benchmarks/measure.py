@@ -56,12 +56,12 @@ def in_turn(
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def peak_flops(device: str, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
-    """Floating-point operations a second of a large matrix product, the best of fifty."""
+def peak_flops(device: str, dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 50) -> float:
+    """Floating-point operations a second of a large matrix product, the best of some."""
     a, b = (torch.randn(size * (4 if device == "cuda" else 1), size, device=device, dtype=dtype) for _ in range(2))
     b = b.T
     a @ b
-    return 2 * a.shape[0] * size * b.shape[1] / min(seconds(lambda: a @ b, device) for _ in range(50))
+    return 2 * a.shape[0] * size * b.shape[1] / min(seconds(lambda: a @ b, device) for _ in range(repeats))
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:

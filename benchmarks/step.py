@@ -235,7 +235,7 @@ def main() -> None:
     batches = given.batches or ([1, 2, 5, 16, 32] if cuda else [1, 2])
     sizes = [tuple(map(int, size.split("x"))) for size in given.sizes]
     given.peak = {
-        "fp32": peak_flops(given.device),
+        "fp32": peak_flops(given.device, repeats=50 if cuda else 5 * given.rounds),
     } | ({"bf16": peak_flops(given.device, torch.bfloat16, 4096)} if cuda else {})
     print(machine(given.device))
     print(", ".join(f"{name} matrix product {value / 1e12:.2f} TFLOP/s" for name, value in given.peak.items()))
