@@ -130,6 +130,7 @@ def show(axis: Axes, image: NDArray, mask: NDArray | None, table: NDArray) -> No
         opacity = 0.35
     else:
         axis.imshow(image)
+    axis.set(xticks=[], yticks=[])  # not drawn, but measured when the layout is made, which takes long
     axis.set_axis_off()
     if mask is None:
         return
