@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
             ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
             InstanceNorm(channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),  # the gradients of norms and convolutions need no output of theirs
             *([nn.Dropout(dropout)] if dropout else []),
             ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
@@ -134,7 +134,7 @@ class ResidualGenerator(nn.Module):
     @staticmethod
     def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:
         """A convolution with its norm and its activation."""
-        return convolution, InstanceNorm(convolution.out_channels), nn.ReLU()
+        return convolution, InstanceNorm(convolution.out_channels), nn.ReLU(inplace=True)
 
     def forward(self, x: Image | Mask) -> Logits | Image:
         height, width = x.shape[-2:]
@@ -157,10 +157,10 @@ class PixelDiscriminator(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, filters, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(filters, 2 * filters, 1),
             norm(2 * filters),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(2 * filters, 1, 1),
         )
         initialise(self)
