@@ -88,6 +88,7 @@ from readers import (
 )
 from scipy.spatial.transform import Rotation
 
+from acdc_semicycle import cli
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.data.check import check
 from acdc_semicycle.datasets import phantom
@@ -147,16 +148,36 @@ class Bench:
 
 
 def semicycle(*words: Any, memory: int = 8 * GIB) -> subprocess.CompletedProcess[str]:
-    """The command line, in a process of its own and on one core."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "acdc_semicycle", *map(str, words)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory)),
-    )
+    """The command line, in a forked process and on one core: the libraries are loaded."""
+    with tempfile.TemporaryDirectory(prefix="semicycle") as folder:
+        streams = [Path(folder, name) for name in ("stdout", "stderr")]
+        child = os.fork()
+        if child == 0:
+            _become(["semicycle", *map(str, words)], streams, memory)
+        _, status = os.waitpid(child, 0)
+        texts = [stream.read_text(encoding="utf-8", errors="surrogateescape") for stream in streams]
+    return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
+
+
+def _become(words: list[str], streams: Sequence[Path], memory: int) -> None:
+    """Run a command in this process and end it; never returns."""
+    code: Any = 1
+    try:
+        for descriptor, stream in enumerate(streams, start=1):
+            os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        logging.disable(logging.NOTSET)
+        warnings.resetwarnings()
+        sys.argv = words
+        code = cli.main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def predict(source: Path, out: Path, model: Path) -> tuple[int, dict[str, Path], dict[str, str]]:
