@@ -6,11 +6,15 @@ only if it is handed the file (``pass_fds``), as a table's runner does with its 
 
 ``filelock`` is not used: it keeps the open file to itself, so it could not be handed on. ``fcntl.lockf`` is not used:
 no child can inherit such a lock, and closing any other file of the same name in the process frees it.
+
+On a file system without locks (some of Lustre's and NFS's mounts) all goes on unlocked, with one warning.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +23,13 @@ from typing import IO
 
 from acdc_semicycle.runtime.files import writing
 
+log = logging.getLogger("semicycle")
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
 _open: set[IO[str]] = set()  # the lock files of this process
 _claimed: dict[Path, IO[str]] = {}  # by folder, until the process ends
+_warned: list[str] = []  # the file of the warning that this process has given
 
 
 @contextmanager
@@ -35,13 +44,9 @@ def lock_file(path: Path) -> Iterator[IO[str]]:
 
 
 def try_lock(stream: IO[str]) -> bool:
-    """Lock a file, unless another process has locked it; whether this one has.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
+    """Lock a file, unless another process has locked it; whether this one has, or no process can."""
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # the latter on some network file systems
         return False
     return True
@@ -49,7 +54,24 @@ def try_lock(stream: IO[str]) -> bool:
 
 def wait_and_lock(stream: IO[str]) -> None:
     """Lock a file once no other process has it locked."""
-    fcntl.flock(stream, fcntl.LOCK_EX)
+    _lock(stream, fcntl.LOCK_EX)
+
+
+def _lock(stream: IO[str], how: int) -> None:
+    """Lock a file; on a file system without locks warn, once in a process, and leave it unlocked."""
+    try:
+        fcntl.flock(stream, how)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        if not _warned:
+            _warned.append(stream.name)
+            log.warning(
+                "%s lies on a file system without locks (%s): start one command at a time there, nothing keeps a second"
+                " one from writing over the first's files",
+                Path(stream.name).parent,
+                error.strerror,
+            )
 
 
 def claimed(folder: Path) -> bool:

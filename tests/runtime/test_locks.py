@@ -1,5 +1,6 @@
 """One process at a time, and none that is gone keeps the others waiting."""
 
+import errno
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from acdc_semicycle.data import cache
+from acdc_semicycle.experiments.run_lock import run_lock
 from acdc_semicycle.runtime import locks
 from acdc_semicycle.runtime.errors import InputError
 
@@ -100,10 +102,33 @@ def test_who_waits_says_so_and_goes_on_once_the_lock_is_free(tmp_path, caplog):
     assert waited.is_set()
 
 
-def test_a_file_system_without_locks_is_an_error_of_the_system(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(37, "No locks available")
+def refusing(code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
-    with pytest.raises(OSError, match="No locks available"), locks.lock_file(tmp_path / "a") as lock:
-        locks.try_lock(lock)
+    return flock
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_on_a_file_system_without_locks_all_goes_on_with_one_warning(tmp_path, monkeypatch, caplog, code):
+    monkeypatch.setattr(locks.fcntl, "flock", refusing(code))
+    monkeypatch.setattr(locks, "_warned", [])
+    monkeypatch.setattr(locks, "_claimed", {})
+    with locks.lock_file(tmp_path / "a") as lock:
+        assert locks.try_lock(lock)
+        locks.wait_and_lock(lock)
+    assert locks.claimed(tmp_path / "b")
+    with cache._alone(tmp_path / "c" / "slices.npy"):
+        pass
+    with run_lock(tmp_path / "d") as held:
+        assert held is not None
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path} lies on a file system without locks ({os.strerror(code)}): start one")
+
+
+def test_any_other_fault_of_a_lock_is_an_error(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks.fcntl, "flock", refusing(errno.EIO))
+    for lock_it in (locks.try_lock, locks.wait_and_lock):
+        with pytest.raises(OSError, match="Input/output error"), locks.lock_file(tmp_path / "a") as lock:
+            lock_it(lock)
+    assert not caplog.messages
