@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.files import flush_folder, remove_leftovers, replacing, writing
+from acdc_semicycle.runtime.files import flush_folder, replacing, writing
+from acdc_semicycle.runtime.leftovers import remove_leftovers
 
 
 def save(path: Path, state: Any, previous: Path | None = None) -> None:

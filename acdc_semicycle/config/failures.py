@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import threading
@@ -12,9 +11,9 @@ from types import TracebackType
 import torch
 
 from acdc_semicycle.runtime.errors import InputError, causes, speak_in_turn
+from acdc_semicycle.runtime.files import DISK_IS_FULL
 
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: "  # torch's plain RuntimeError, on a CPU
-DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # Python does not name the file
 
 
 def show_errors_in_a_line() -> None:
@@ -53,7 +52,7 @@ def _line_of_system(cause: OSError) -> str | None:
     """The same of an error of the system: the file it is about, or that the disk is full."""
     if cause.filename is not None:
         return f"error: {os.fsdecode(cause.filename)}: {cause.strerror}"
-    if cause.errno in DISK_IS_FULL:
+    if cause.errno in DISK_IS_FULL:  # Python does not name the file
         return f"error: {cause.strerror}: make room, and give the same command again"
     return None
 

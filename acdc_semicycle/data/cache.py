@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from acdc_semicycle.data.slice_records import Slice, in_memory, write_stream
 from acdc_semicycle.runtime import locks
 from acdc_semicycle.runtime.errors import InputError, many
-from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
+from acdc_semicycle.runtime.files import move_into_place, part_file
 
 log = logging.getLogger("semicycle")
 
@@ -124,7 +124,6 @@ def _write(path: Path, make: Callable[[], Iterator[Slice]]) -> Path:
     damaged = list(path.parent.glob(f"{path.stem}-*{path.suffix}"))
     for each in damaged:
         log.warning("%s is damaged: it is made anew", each)
-    remove_leftovers(path.parent, "slices-*.npy")
     with part_file(path) as part:
         with part.open("w+b") as stream:
             write_stream(stream, make())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from acdc_semicycle.datasets.phantom_patient import SLICES, Floats, Patient, PhantomTruth, draw
 from acdc_semicycle.datasets.phantom_tissue import LABELS, mean_of_blocks, paint_body, paint_heart, scan
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.leftovers import lives
 
 VERSION = 2  # of the drawing: increase it when the same arguments give other files
 FRAMES = {"ED": 1, "ES": 10}
@@ -78,12 +79,8 @@ def _remove_leftovers(folders: Iterable[Path], prefix: str) -> None:
     """Remove what killed processes of this machine have left; the process's number follows the prefix."""
     for folder in folders:
         number = folder.name.removeprefix(prefix).split("-")[0]
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
+        if number.isdecimal() and not lives(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
-        except (ValueError, OSError, OverflowError):
-            pass  # not such a folder, or of a process that is alive
 
 
 def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from acdc_semicycle.runtime.leftovers import lives
 from acdc_semicycle.runtime.locks import lock_file, try_lock
 
 
@@ -49,19 +50,8 @@ def _end_orphan(lock: IO[str]) -> bool:
     if host != platform.node() or len(processes) != 2:
         return False
     runner, child = int(processes[0]), int(processes[1])
-    if not child or _lives(runner):
+    if not child or lives(runner):
         return False
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    return True
-
-
-def _lives(process: int) -> bool:
-    """Whether a process of this number runs on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
     return True

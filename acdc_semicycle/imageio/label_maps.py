@@ -15,7 +15,8 @@ from acdc_semicycle.imageio.checks import DAMAGE
 from acdc_semicycle.imageio.nifti_geometry import IN_MM
 from acdc_semicycle.imageio.volume import NIFTI, Volume, ending, orthogonal
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.files import move_into_place, part_file, remove_leftovers
+from acdc_semicycle.runtime.files import move_into_place, part_file
+from acdc_semicycle.runtime.leftovers import remove_leftovers
 
 FORMATS = (".nii.gz", ".nrrd", ".mha")  # in which label maps are written
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's and ITK's patient axes

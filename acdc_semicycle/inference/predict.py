@@ -23,6 +23,7 @@ from acdc_semicycle.inference.segmenter import Segmenter
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours
+from acdc_semicycle.runtime.leftovers import sweep
 from acdc_semicycle.runtime.locks import claimed
 
 log = logging.getLogger("semicycle")
@@ -77,11 +78,17 @@ def _load_weights(network: nn.Module, image_generator: nn.Module | None, model: 
 
 
 def _claim(folder: Path) -> None:
-    """Refuse a folder that cannot be written, that holds another program's file, or that another process writes."""
+    """Refuse a folder that cannot be written, that holds another program's file, or that another process writes.
+
+    What killed processes left in it is removed.
+    """
     check_folder(folder)
     check_ours(folder / MANIFEST, '"cases"', MADE_HERE)
-    if distributed.rank() == 0 and not claimed(folder / PANELS):
+    if distributed.rank() != 0:
+        return
+    if not claimed(folder / PANELS):
         raise InputError(f"{folder} is being written by another process: wait for it, or give another output_dir")
+    sweep(folder)
 
 
 def _log_network(model: Model, images: int) -> None:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import json
 import os
 import tempfile
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.runtime.errors import InputError, causes
+from acdc_semicycle.runtime.leftovers import name_of_part, sweep_once
 
-PART = ".part-"  # what the name of a file begins with that is being written
 MADE_HERE = '"acdc_semicycle"'  # in every JSON file that this program wrote, which names the versions
+NO_FLUSH = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR}
+DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -59,10 +62,12 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
 def part_file(path: Path) -> Iterator[Path]:
     """Yield a name beside ``path`` to write to, with its ending; a file that still has this name at the end is removed.
 
-    The folder is made if need be. A process that is killed leaves its part: see :func:`remove_leftovers`.
+    The folder is made if need be. A process that is killed leaves its part, which the next one to write in the folder
+    removes: see :mod:`acdc_semicycle.runtime.leftovers`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    sweep_once(path.parent)
+    part = path.with_name(name_of_part(path.name))
     try:
         yield part
     finally:
@@ -78,21 +83,31 @@ def move_into_place(part: Path, path: Path, previous: Path | None = None) -> Non
     """
     with part.open("rb") as stream:
         os.fsync(stream.fileno())
-    if previous is not None and path.exists():
-        link = previous.with_name(previous.name + ".part")
-        link.unlink(missing_ok=True)
-        os.link(path, link)  # a second name, so that there is never a moment without this one
-        link.replace(previous)
-    part.replace(path)
+    if previous is None or not path.exists() or _linked(path, previous):
+        part.replace(path)
+        return
+    path.replace(previous)  # until the next line this one alone is there, and whole
+    try:
+        part.replace(path)
+    except OSError:
+        previous.replace(path)
+        raise
 
 
-def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove the parts that killed processes left of files whose names match ``pattern``.
+def _linked(path: Path, previous: Path) -> bool:
+    """Give a file a second name, so that there is never a moment without the first; False where that cannot be.
 
-    Only for a process that writes these files alone: the part of another one that still writes would be removed, too.
+    exFAT, many network file systems and cloud drives have no hard links.
     """
-    for part in folder.glob(f"{PART}*-{pattern}"):
-        part.unlink(missing_ok=True)
+    link = previous.with_name(previous.name + ".part")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:
+        return False
+    link.replace(previous)
+    link.unlink(missing_ok=True)  # where a killed process had come so far, both were names of one file: nothing moves
+    return True
 
 
 @contextmanager
@@ -105,11 +120,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # SimpleITK and torch turn a full disk into the latter
+        system = next((cause for cause in causes(error) if isinstance(cause, OSError) and cause.strerror), None)
         lines = str(error).strip().splitlines() or [""]
-        reasons = (cause.strerror for cause in causes(error) if isinstance(cause, OSError))
-        reason = next(filter(None, reasons), lines[-1])
+        reason = lines[-1] if system is None else system.strerror
+        advice = "make room, or " if system is None or system.errno in DISK_IS_FULL else ""
         raise InputError(
-            f"{path} cannot be written ({reason}): make room, or give a folder that can be written, and give the same"
+            f"{path} cannot be written ({reason}): {advice}give a folder that can be written, and give the same"
             " command again"
         ) from error
 
@@ -140,9 +156,16 @@ def check_ours(path: Path, *signs: str) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, so that they outlive a loss of power as the files' contents do."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Flush the names in a folder to the disk, so that they outlive a loss of power as the files' contents do.
+
+    Some file systems flush files alone, and some network ones refuse: there is nothing more to do then.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import nrrd_meta
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import part_file
 
 BOTH = ["image", "label"]
 
@@ -218,7 +220,13 @@ def test_what_a_training_sees_is_told_by_content(records, tmp_path):
 
 def test_what_a_killed_process_left_is_taken_away(records, tmp_path):
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / ".part-1-slices-0.npy").write_bytes(b"half")
+    child = os.fork()
+    if child == 0:
+        with part_file(tmp_path / "cache" / "slices-0.npy") as part:
+            part.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert list((tmp_path / "cache").glob(".part-*"))
     made(records, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob(".part-*"))
 
