@@ -96,12 +96,16 @@ def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     for key in keys:
         path = getattr(record, key)
         if path is not None:
-            files += [Path(path), *_voxels_of(Path(path))]
+            files += [Path(path), *voxels_of(Path(path))]
     return files
 
 
-def _voxels_of(path: Path) -> list[Path]:
-    """The files beside a header that hold its voxels."""
+def voxels_of(path: Path) -> list[Path]:
+    """The files beside a header that hold its voxels.
+
+    Raises:
+        InputError: the header is damaged.
+    """
     if path.name.lower().endswith(volumes.ITK):
         return [path.parent / name for name in nrrd_meta.detached(path)]
     return [nifti.voxels_file(path)] if path.suffix.lower() == ".hdr" else []
@@ -109,7 +113,7 @@ def _voxels_of(path: Path) -> list[Path]:
 
 def _hash_with_voxels(path: Path) -> str:
     """The hashes of a file and of those that hold its voxels, one after the other."""
-    return "".join(map(_hash, [path, *_voxels_of(path)]))
+    return "".join(map(_hash, [path, *voxels_of(path)]))
 
 
 def _hash(path: Path) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
+from acdc_semicycle.data.digests import voxels_of
 from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.previews import Frame
 from acdc_semicycle.inference.scan import Scan
+from acdc_semicycle.runtime.errors import InputError
 
 Case = Mapping[str, Any]  # an entry of the manifest
 
@@ -31,9 +37,26 @@ def stamp(scan: Scan) -> list[Any]:
     return [known_as(scan), size, changed]
 
 
+def content_of(scan: Scan) -> str:
+    """A hash of all that is in a scan's files: a scan that was renamed, or moved, still has it."""
+    digest = hashlib.sha256()
+    for path in _files(scan):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def is_gone(case: Case) -> bool:
+    """Whether the scan of a case is no longer where it was; of a series its folder."""
+    name = case["stamp"][0]
+    return not any(map(os.path.lexists, {name, re.sub(r" \([^/]*\)$", "", name)}))
+
+
 def _files(scan: Scan) -> list[Path]:
-    """The files of a scan: one, or all of a series."""
+    """The files of a scan: one, those beside it that hold its voxels, or all of a series."""
     if isinstance(scan.source, Path):
+        with suppress(InputError):  # reading it says what is wrong
+            return [scan.path, *voxels_of(scan.path)]
         return [scan.path]
     return [file for frame in scan.source.files for file in frame]
 

@@ -26,6 +26,7 @@ class Job:
 
     Attributes:
         stamp: of its files, before they were read.
+        content: a hash of what they hold.
         volume: as read.
         frame_numbers: the frames (from 0) that are asked for.
         items: those frames, prepared for the network; empty after it.
@@ -36,6 +37,7 @@ class Job:
 
     scan: Scan
     stamp: list[Any] = field(default_factory=list)
+    content: str = ""
     volume: Volume = field(init=False)
     frame_numbers: Sequence[int] = ()
     items: list[dict[str, Any]] = field(default_factory=list)

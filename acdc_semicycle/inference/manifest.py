@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.score_names import current_case, current_predictions
 from acdc_semicycle.evaluation import quality_fit
-from acdc_semicycle.inference.entries import known_as, patients_of, stamp
+from acdc_semicycle.inference.entries import is_gone, known_as, patients_of, stamp
+from acdc_semicycle.inference.label_maps import ours
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text, writing
 from acdc_semicycle.runtime.provenance import plain, provenance
+
+log = logging.getLogger("semicycle")
 
 MANIFEST = "predictions.json"
 JOURNAL = "predictions.{}.jsonl"
@@ -43,9 +47,10 @@ class Manifest:
         } | provenance()
         before = self._before()
         self.owners: dict[str, str] = {}  # the scan of each label map
-        self._own(before.get("cases", []))
+        self.former: list[dict[str, Any]] = before.get("cases", [])  # of any settings, to know renamed scans by
+        self._own(self.former)
         if self._same_settings(before):
-            for case in before["cases"]:
+            for case in self.former:
                 if all((folder / name).is_file() for name in case["files"]):
                     case["quality"] = quality_fit.lowest(model.quality, case["frame_scores"])  # fitted by now, perhaps
                     self.content["cases"].append(case)
@@ -94,14 +99,17 @@ class Manifest:
         cases = [case for case in self.content["cases"] if case["stamp"] == now]
         return bool(cases) and len(cases) == cases[0]["parts"]
 
-    def check(self, scan: Scan, claim: bool = True) -> None:
+    def check(self, scan: Scan, content: str | None = None, claim: bool = True) -> None:
         """Refuse to write a label map over another scan's.
 
         Args:
+            content: the hash of what the scan's files hold; by it a scan is known that was moved.
             claim: whether the label map is this scan's from now on, as it is about to be written.
         """
         name = os.path.relpath(scan.target, self.path.parent)
         owner = self.owners.get(name, known_as(scan))
+        if any(case["mask"] == name and _was_moved(case, content) for case in self.former):
+            owner = known_as(scan)
         if claim:
             self.owners[name] = owner
         if owner != known_as(scan) and scan.target.is_file():
@@ -118,11 +126,27 @@ class Manifest:
         self.write()
 
     def _enter(self, cases: Sequence[dict[str, Any]]) -> None:
-        """Put cases in the place of those with the same names."""
+        """Put cases in the place of those with the same names, and of those of the same scans before their renaming."""
         new = [case["case"] for case in cases]
-        others = [case for case in self.content["cases"] if case["case"] not in new]
+        contents = {case.get("scan_sha256") for case in cases}
+        renamed = [case for case in self.former if case["case"] not in new and _was_moved(case, *contents)]
+        replaced = {*new, *(case["case"] for case in renamed)}
+        others = [case for case in self.content["cases"] if case["case"] not in replaced]
         self.content["cases"] = others + list(cases)
+        self.former = [case for case in self.former if case["case"] not in replaced]
         self._own(cases)
+        for case in renamed:
+            self._remove_files(case)
+
+    def _remove_files(self, case: Mapping[str, Any]) -> None:
+        """Remove the label maps of a case, and its slices for the report, unless another case has them."""
+        kept = {name for other in self.content["cases"] for name in other["files"]}
+        files = [self.path.parent / name for name in case["files"] if name not in kept and _is_below(name)]
+        for file in filter(ours, files):
+            file.unlink(missing_ok=True)
+            log.info("%s removed: %s was renamed", file, case["scan"])
+        if case.get("panel") and _is_below(case["panel"]):
+            (self.path.parent / case["panel"]).unlink(missing_ok=True)
 
     def _own(self, cases: Sequence[Mapping[str, Any]]) -> None:
         """Keep which scan each label map is of."""
@@ -182,6 +206,17 @@ def _lines(journal: Path) -> list[dict[str, Any]]:
 def _settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides what a label map is: the network, but for its path, and the settings."""
     return {**(content.get("model") or {}), **(content.get("settings") or {}), "path": ""}
+
+
+def _was_moved(case: Mapping[str, Any], *contents: str | None) -> bool:
+    """Whether a case is of a scan of one of these contents, which is no longer where it was."""
+    content = case.get("scan_sha256")
+    return content is not None and content in contents and is_gone(case)
+
+
+def _is_below(name: str) -> bool:
+    """Whether a file's relative name stays below the folder that it starts from."""
+    return not os.path.isabs(name) and ".." not in Path(name).parts
 
 
 def _complete(cases: Sequence[Mapping[str, Any]]) -> bool:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.inference import reading
-from acdc_semicycle.inference.entries import entry, stamp
+from acdc_semicycle.inference.entries import content_of, entry, stamp
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Collector, Job
 from acdc_semicycle.inference.label_maps import check_target, write_label_maps
@@ -112,8 +112,8 @@ class Segmenter:
         job = Job(scan)
         reading.check_there(scan)
         check_target(scan.target)
-        self.manifest.check(scan, claim=False)
-        job.stamp = stamp(scan)
+        job.stamp, job.content = stamp(scan), content_of(scan)
+        self.manifest.check(scan, job.content, claim=False)
         job.volume = reading.read(scan, self.card)
         count = job.volume.voxels.shape[3]
         job.frame_numbers = range(count)
@@ -156,11 +156,17 @@ class Segmenter:
         label_maps = self._label_maps(job)
         entries = []
         for scan, frames, phases in label_maps:
-            self.manifest.check(scan)
+            self.manifest.check(scan, job.content)
             files = write_label_maps(scan, frames, job.volume, self.card, self.probabilities)
             names = [os.path.relpath(file, self.scans.folder) for file in files]
             case = entry(scan, frames, phases, job.volume, self.model)
-            case |= {"stamp": job.stamp, "files": names, "mask": names[0], "parts": len(label_maps)}
+            case |= {
+                "stamp": job.stamp,
+                "scan_sha256": job.content,
+                "files": names,
+                "mask": names[0],
+                "parts": len(label_maps),
+            }
             case["panel"] = save_panel(self.scans.folder, scan, frames, phases, job.volume)
             _log_remarks(case)
             entries.append(case)

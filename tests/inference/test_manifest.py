@@ -3,10 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
+import signal
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from predicting import cine, made, manifest_of, run, segmented, volume
 
@@ -16,7 +20,9 @@ from acdc_semicycle.imageio import volumes
 from acdc_semicycle.inference.manifest import Journal, Manifest
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.methods.networks import ResidualGenerator
+from acdc_semicycle.runtime import leftovers
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.files import part_file
 
 
 def test_another_format_is_another_label_map(tmp_path, model):
@@ -121,6 +127,106 @@ def test_a_scan_that_changes_while_it_is_segmented_is_done_again(tmp_path, model
     monkeypatch.setattr(volumes, "read", read)
     run(scan, tmp_path / "out", model)
     assert nibabel.load(tmp_path / "out" / "a_seg.nii.gz").shape == (24, 24, 3)
+
+
+def labels(folder: Path, name: str) -> np.ndarray:
+    return np.asarray(nibabel.load(folder / name).dataobj)
+
+
+@pytest.mark.parametrize("more", [{}, {"largest": True}, {"probabilities": True}])
+def test_a_renamed_scan_is_in_the_folder_under_its_new_name_alone(tmp_path, model, more, caplog):
+    for name in ("a", "b"):
+        volume(tmp_path / "in" / f"{name}.nii.gz", (20, 28, 3 + (name == "b")))
+    run(tmp_path / "in", tmp_path / "out", model, probabilities=True)
+    before = labels(tmp_path / "out", "a_seg.nii.gz")
+    (tmp_path / "in" / "a.nii.gz").rename(tmp_path / "in" / "c.nii.gz")
+    caplog.set_level("INFO", "semicycle")
+    run(tmp_path / "in", tmp_path / "out", model, **more)
+    assert [name for name in made(tmp_path / "out") if "_seg" in name] == ["b_seg.nii.gz", "c_seg.nii.gz"]
+    assert "a_prob.nii.gz" not in made(tmp_path / "out")
+    cases = manifest_of(tmp_path / "out")["cases"]
+    assert [case["case"] for case in cases] == ["b", "c"]
+    assert len(list((tmp_path / "out" / ".panels").glob("*.npz"))) == 2
+    assert f"a_seg.nii.gz removed: {tmp_path / 'in' / 'a.nii.gz'} was renamed" in caplog.text
+    if not more.get("largest"):
+        np.testing.assert_array_equal(labels(tmp_path / "out", "c_seg.nii.gz"), before)
+
+
+def test_a_moved_folder_of_scans_is_segmented_into_the_same_label_maps(tmp_path, model):
+    volume(tmp_path / "in" / "p1" / "a.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    run(tmp_path / "moved", tmp_path / "out", model)
+    (tmp_path / "moved" / "p1").rename(tmp_path / "moved" / "p2")
+    run(tmp_path / "moved", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["p2/a_seg.nii.gz"]
+    assert [case["case"] for case in manifest_of(tmp_path / "out")["cases"]] == ["p2/a"]
+
+
+def test_a_scan_that_is_gone_or_copied_keeps_its_label_map(tmp_path, model):
+    """Of another scan's content, even at the same time and of the same size, it is not renamed."""
+    first = volume(tmp_path / "in" / "a.nii")
+    run(tmp_path / "in", tmp_path / "out", model)
+    content, times = bytearray(first.read_bytes()), (1e9, 1e9)
+    first.unlink()
+    content[-1] ^= 1
+    (tmp_path / "in" / "b.nii").write_bytes(content)
+    os.utime(tmp_path / "in" / "b.nii", times)
+    (tmp_path / "in" / "c.nii").write_bytes(content)
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == [f"{name}_seg.nii.gz" for name in "abc"]
+    assert [case["case"] for case in manifest_of(tmp_path / "out")["cases"]] == ["a", "b", "c"]
+
+
+def test_a_renamed_scan_whose_old_label_map_is_a_users_own_by_now_leaves_it(tmp_path, model):
+    scan = volume(tmp_path / "in" / "a.nii.gz")
+    run(scan, tmp_path / "out", model)
+    mine = volume(tmp_path / "out" / "a_seg.nii.gz").read_bytes()
+    scan.rename(tmp_path / "in" / "b.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert made(tmp_path / "out") == ["a_seg.nii.gz", "b_seg.nii.gz"]
+    assert (tmp_path / "out" / "a_seg.nii.gz").read_bytes() == mine
+
+
+def header_and_voxels(folder: Path, first: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    image = SimpleITK.GetImageFromArray(np.arange(first, first + 60, dtype=np.int16).reshape(3, 4, 5))
+    SimpleITK.WriteImage(image, str(folder / "scan.mhd"))
+
+
+def test_a_header_of_the_same_words_beside_other_voxels_is_another_scan(tmp_path, model):
+    for number in (1, 2):
+        header_and_voxels(tmp_path / "in" / f"p{number}", 60 * number)
+        run(tmp_path / "in", tmp_path / "out", model)
+        shutil.rmtree(tmp_path / "in" / f"p{number}")
+    assert made(tmp_path / "out") == ["p1/scan_seg.mha", "p2/scan_seg.mha"]
+
+
+def test_voxels_that_change_beside_their_header_are_segmented_again(tmp_path, model, caplog):
+    caplog.set_level("INFO", "semicycle")
+    for first, done in ((0, False), (60, False), (60, True)):
+        if not done:
+            header_and_voxels(tmp_path / "in", first)
+        run(tmp_path / "in", tmp_path / "out", model)
+        assert ("1 of them are done" in caplog.text) == done
+
+
+def test_what_a_killed_prediction_left_is_removed_by_the_next_one_wherever_it_lies(tmp_path, model):
+    scan = volume(tmp_path / "in" / "p1" / "a.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", model)
+    for name in ("p1/a_seg.nii.gz", "gone/b_seg.nii.gz", "predictions.json", ".panels/a.npz"):
+        child = os.fork()
+        if child == 0:
+            with part_file(tmp_path / "out" / name) as part:
+                part.write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+    living = tmp_path / "out" / f".part-{leftovers.MACHINE}-{os.getppid()}-evaluation.json"
+    living.touch()
+    assert len(list((tmp_path / "out").rglob(".part-*"))) == 5
+    run(scan, tmp_path / "out" / "p1", model)
+    run(tmp_path / "in", tmp_path / "out", model)
+    assert list((tmp_path / "out").rglob(".part-*")) == [living]
 
 
 @pytest.mark.parametrize("setting", ["largest", "flips"])
