@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.former_keys import check_given_once
-from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.options import NULLS, options_of
 from acdc_semicycle.config.positions import NAMES_SINCE
 from acdc_semicycle.runtime.errors import InputError
 
@@ -93,7 +93,7 @@ def check_sections(files: Iterable[str | Path], options: Iterable[str]) -> None:
 
 def _visible(text: str) -> Any:
     """An option's value as far as it shows: a number or a name stays text."""
-    if not text or text[0] in "$@%{[" or text in ("None", "null"):
+    if not text or text[0] in "$@%{[" or text in NULLS:
         return ANYTHING
     return text
 

@@ -1,8 +1,15 @@
 """How a command's words are taken for options."""
 
-import pytest
+import json
 
+import pytest
+from monai.bundle import ConfigParser
+
+from acdc_semicycle.config import former, startup
+from acdc_semicycle.config.locations import folder
 from acdc_semicycle.config.options import Option, options_of
+from acdc_semicycle.config.settings import RULES
+from acdc_semicycle.config.validate import check
 
 
 @pytest.mark.parametrize(
@@ -20,3 +27,21 @@ from acdc_semicycle.config.options import Option, options_of
 )
 def test_words_are_options_with_the_value_that_is_theirs(words, options):
     assert list(options_of(words.split(), ["on"])) == [Option(*option) for option in options]
+
+
+TRAIN = json.loads((folder("bundles/semicycle") / "configs" / "train.json").read_text())
+NULLABLE = sorted(key for key in TRAIN if (key in RULES and RULES[key].holds(None)) or TRAIN[key] is None)
+
+
+@pytest.mark.parametrize("word", ["null", "none", "None"])
+@pytest.mark.parametrize("key", [*NULLABLE, "colours", "steps_an_epoch", "train::handler::decay", "split::fold"])
+def test_what_may_be_null_is_null_on_the_command_line(key, word):
+    """MONAI hands on the text, or for None nothing: the key keeps the value of before."""
+    parser = ConfigParser(json.loads(json.dumps(TRAIN)))
+    present = key.replace("steps_an_epoch", "steps_per_epoch")
+    parser.set(word if word != "None" else 7, key)
+    startup.take_words(parser, ["monai.bundle", "run", "training", f"--{key}", word])
+    former.understand(parser)
+    check(parser.get())
+    assert parser.get(present) is None
+    assert {"intensity_range", "steps_per_epoch", "mask_values", "window", "minutes"} <= set(NULLABLE)
