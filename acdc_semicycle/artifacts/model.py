@@ -34,6 +34,7 @@ from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.search import folders_below
 
 log = logging.getLogger("semicycle")
 
@@ -208,7 +209,9 @@ def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
     def rank(path: Path) -> tuple[bool, float]:
         return card(path).get("dataset") != "phantom", path.stat().st_mtime
 
-    models = sorted(Path(runs).glob("**/models/model.pt"), key=rank)
+    folders = folders_below(Path(runs))[0]
+    files = [folder / "model.pt" for folder in folders if folder.name == "models"]
+    models = sorted(filter(Path.is_file, files), key=rank)
     if len(models) > 1:
         log.info("newest of %d networks: %s", len(models), folder_of_folds(models[-1]) or models[-1])
     if not models:

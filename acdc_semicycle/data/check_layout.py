@@ -16,6 +16,7 @@ from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import NIFTI, SCANS
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.search import files_below
 
 DEEPEST = 3  # levels below a folder at which data sets are looked for
 
@@ -89,9 +90,9 @@ def read_records(root: Path, masks: str | Path | None, cases: Cases, patient: st
 
 def _unmatched_records(root: Path, masks: str | Path | None) -> list[Record]:
     """One record for every file that can be an image or a mask, and for every frame of a cine."""
-    files = set(root.rglob("*"))
+    files = set(files_below(root))
     if masks and Path(masks).is_dir():
-        files |= set(Path(masks).rglob("*"))
+        files |= set(files_below(Path(masks)))
     records: list[Record] = []
     for path in sorted(files):
         if _can_be_read(path):
@@ -100,8 +101,8 @@ def _unmatched_records(root: Path, masks: str | Path | None) -> list[Record]:
 
 
 def _can_be_read(path: Path) -> bool:
-    """Whether a file is a scan or a picture by its name, and not hidden."""
-    return path.name.lower().endswith((*SCANS, *PICTURES)) and not path.name.startswith(".") and path.is_file()
+    """Whether a file is a scan or a picture by its name."""
+    return path.name.lower().endswith((*SCANS, *PICTURES))
 
 
 def _acdc_records(root: Path, cases: Cases) -> list[Record]:

@@ -24,6 +24,7 @@ from acdc_semicycle.datasets.records import MASK_ENDING, Record, check_records, 
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
 from acdc_semicycle.runtime.errors import InputError, many, some
+from acdc_semicycle.runtime.search import files_below
 
 log = logging.getLogger("semicycle")
 
@@ -36,7 +37,8 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
     """Every scan or picture below ``images``, sorted by case: its relative name without the suffix.
 
     Args:
-        images: a folder of scans or of pictures, searched with all folders below it; hidden files are ignored.
+        images: a folder of scans or of pictures, searched with all folders below it, linked ones too; what is hidden is
+            ignored.
         masks: the folder of masks, by default ``images``. The same folder, or one inside it: then every file
             whose name ends in such a word is a mask.
         patient: a regular expression with one group, searched for in the case; by default every image is its
@@ -142,38 +144,39 @@ def _check_one_kind(files: list[Path]) -> None:
 
 def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """The images and the masks by name, also where the masks lie among the images."""
-    files = _files(images)
-    if not masks.resolve().is_relative_to(images.resolve()):
-        return _by_name(files, images), _by_name(_files(masks), masks)
-    mask_folder = images / masks.resolve().relative_to(images.resolve())
-    image_files: list[Path] = []
-    mask_files: list[Path] = []
-    for path in files:
-        inside = mask_folder != images and path.is_relative_to(mask_folder)
-        is_mask = inside or bool(MASK_ENDING.search(_stem(path.name)))
-        (mask_files if is_mask else image_files).append(path)
-    return _by_name(image_files, images), _by_name(mask_files, mask_folder, images)
+    image_root, mask_root = images.resolve(), masks.resolve()
+    inside = mask_root.is_relative_to(image_root)
+    if inside:
+        masks = images / mask_root.relative_to(image_root)
+    image_files = _files(images, mask_root)
+    mask_files = [] if mask_root == image_root else _files(masks, image_root)
+    if inside:
+        mask_files += [path for path in image_files if MASK_ENDING.search(_stem(path.name))]
+        image_files = [path for path in image_files if not MASK_ENDING.search(_stem(path.name))]
+    return _by_name(image_files, images), _by_name(mask_files, masks, images)
 
 
-def _files(folder: Path) -> list[Path]:
-    """The scans and pictures below a folder, sorted, without hidden ones."""
-    files: list[Path] = []
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.name.lower().endswith(SCANS + PICTURES) and path.is_file() and not hidden:
-            files.append(path)
-    return sorted(files)
+def _files(folder: Path, other: Path) -> list[Path]:
+    """The scans and pictures below a folder, sorted, without hidden ones; links are followed.
+
+    Args:
+        other: the folder of the other side: what a link in this one leads to there, or lies there, is not of this one.
+    """
+    around = folder.resolve().is_relative_to(other)
+
+    def is_of_other(path: Path) -> bool:
+        """Whether a folder is the other side's."""
+        return not around and path.resolve().is_relative_to(other)
+
+    return [path for path in files_below(folder, is_of_other) if path.name.lower().endswith(SCANS + PICTURES)]
 
 
 def _unread(images: Path, masks: Path) -> list[Path]:
     """The files of images and of masks in formats that are not read, those of masks first."""
     paths: list[Path] = []
     for folder in (masks, images):
-        for path in sorted(folder.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if hidden or path in paths or not path.name.lower().endswith(unread.SCANS + unread.PICTURES):
-                continue
-            if path.is_file():
+        for path in files_below(folder):
+            if path not in paths and path.name.lower().endswith(unread.SCANS + unread.PICTURES):
                 paths.append(path)
     return paths
 

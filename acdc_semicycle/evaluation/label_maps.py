@@ -19,6 +19,7 @@ from acdc_semicycle.datasets.records import MASK_ENDING
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.search import files_below
 
 AS_TRUTH = ("gt", "mask", "label", "seg", "")  # of several files of one name the first of these kinds counts
 AS_PREDICTION = ("pred", "seg", "mask", "label", "gt", "")
@@ -162,27 +163,18 @@ def _label_map(path: Path, root: Path) -> LabelMap:
 
 
 def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:
-    """The files below a folder but those that are hidden, and those in folders of the other side within it."""
+    """The files below a folder, links followed, but those that are hidden or in folders of the other side within it."""
     inner = [folder.resolve() for folder in others if root.resolve() in folder.resolve().parents]
     paths: list[Path] = []
     for folder in _label_folders(root):
-        paths += sorted(folder.rglob("*"))
-    result = []
-    for path in paths:
-        if path.is_file() and not _is_hidden(path, root) and not _is_within(path, inner):
-            result.append(path)
-    return result
+        paths += files_below(folder)
+    return [path for path in paths if not _is_within(path, inner)]
 
 
 def _label_folders(root: Path) -> list[Path]:
     """nnU-Net's folders of labels in ``root``; ``root`` itself where it has none."""
     folders = [root / "labelsTr", root / "labelsTs"]
     return list(filter(Path.is_dir, folders)) or [root]
-
-
-def _is_hidden(path: Path, root: Path) -> bool:
-    """Whether the file, or a folder on the way to it from ``root``, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _is_within(path: Path, folders: Sequence[Path]) -> bool:

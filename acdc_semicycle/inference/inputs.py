@@ -16,7 +16,7 @@ from acdc_semicycle.inference.label_maps import check_target, ours
 from acdc_semicycle.inference.patients import by_folder
 from acdc_semicycle.inference.reading import in_words
 from acdc_semicycle.inference.scan import Scan, fitting_name, id_of, own_ending, stem, told_apart, whose
-from acdc_semicycle.runtime.errors import InputError, many, some
+from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json
 from acdc_semicycle.runtime.search import folders_below, visible
 

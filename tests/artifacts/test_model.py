@@ -389,6 +389,14 @@ def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(
     assert model_files.newest_model("bundle", tmp_path).parts[-3] == "new"
 
 
+def test_the_newest_network_may_lie_in_a_linked_run(tmp_path):
+    for age, folder in enumerate(("runs/own", "store/linked")):
+        weights.save(tmp_path / folder / "models" / "model.pt", {"weight": torch.zeros(1)})
+        os.utime(tmp_path / folder / "models" / "model.pt", (age, age))
+    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "store" / "linked")
+    assert model_files.newest_model("bundle", tmp_path / "runs").parts[-3] == "linked"
+
+
 def test_a_network_that_is_not_there_is_named(tmp_path, model):
     with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
         check_network(model.parent.parent)

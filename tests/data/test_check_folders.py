@@ -106,6 +106,20 @@ def test_values_of_masks_are_read_as_in_a_training(tmp_path):
         check.check(folder / "images", folder / "masks", None, {"a": 0}, iter)
 
 
+def test_linked_folders_are_checked_like_any_other_also_where_the_layout_is_at_fault(tmp_path):
+    folder = pictures(tmp_path / "in", {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
+    for part in ("images", "masks"):
+        (tmp_path / "store" / part).mkdir(parents=True)
+        (folder / part / "c.png").rename(tmp_path / "store" / part / "c.png")
+        (folder / part / "linked").symlink_to(tmp_path / "store" / part)
+    counts = check_findings.Counts()
+    assert check.check(folder / "images", folder / "masks", progress=iter, counts=counts) == []
+    assert "3 images, 3 masks" in check_report.report([], counts)
+    gone(folder / "images" / "a.png"), cut(tmp_path / "store" / "images" / "c.png")
+    found = check.check(folder / "images", folder / "masks", progress=iter)
+    assert [finding.path for finding in found] == [folder / "images", folder / "images" / "linked" / "c.png"]
+
+
 def test_where_the_layout_is_at_fault_the_files_are_read_all_the_same(tmp_path):
     folder = pictures(tmp_path, {"a": drawn(1), "b": drawn(2), "c": drawn(3)})
     gone(folder / "images" / "a.png"), cut(folder / "images" / "b.png")

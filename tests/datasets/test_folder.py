@@ -1,5 +1,6 @@
 """From a user's folders to sorted records, and what is said of folders that do not fit together."""
 
+import os
 import random
 import re
 from pathlib import Path
@@ -78,14 +79,15 @@ def test_records_are_sorted_whatever_the_order_of_the_file_system(tmp_path, monk
     images, masks = write(tmp_path / "images", *names), write(tmp_path / "masks", *names)
     expected = folder.records(images, masks)
     assert [r.case for r in expected] == sorted(name[:-4] for name in names)
-    plain = Path.rglob
+    plain, draw = Path.iterdir, random.Random(4)
 
-    def shuffled(parent, pattern):
-        found = list(plain(parent, pattern))
-        random.Random(4).shuffle(found)
-        return iter(found)
+    def shuffled(parent):
+        paths = list(plain(parent))
+        draw.shuffle(paths)
+        return iter(paths)
 
-    monkeypatch.setattr(Path, "rglob", shuffled)
+    monkeypatch.setattr(Path, "iterdir", shuffled)
+    assert [path.name for path in images.iterdir()] != sorted(path.name for path in images.iterdir())
     assert folder.records(images, masks) == expected
 
 
@@ -94,6 +96,37 @@ def test_hidden_and_other_files_are_left_alone(tmp_path):
     (images / "folder.png").mkdir()
     masks = write(tmp_path / "masks", "x.png", ".x.png", "dataset.json")
     assert pairs(folder.records(images, masks)) == {"x": "x.png"}
+
+
+def test_linked_folders_are_searched_like_any_other_and_each_once(tmp_path):
+    images, masks = write(tmp_path / "images", "a/1.png"), write(tmp_path / "masks", "a/1.png")
+    for side in ("images", "masks"):
+        write(tmp_path / "store" / side, "2.png", "below/3.png", ".hidden/4.png")
+        for link, target in (("b", f"../store/{side}"), ("again", f"../store/{side}/below"), ("up", "..")):
+            (tmp_path / side / link).symlink_to(target)
+    (masks / "to_images").symlink_to(images / "a")
+    (images / "to_masks").symlink_to(masks)
+    assert pairs(folder.records(images, masks)) == {"a/1": "1.png", "again/3": "3.png", "b/2": "2.png"}
+
+
+def test_a_folder_of_masks_may_be_linked_into_that_of_the_images(tmp_path):
+    images = write(tmp_path / "images", "1.png", "2.png")
+    (images / "masks").symlink_to(write(tmp_path / "masks", "1.png"))
+    for masks in (images / "masks", tmp_path / "masks"):
+        assert pairs(folder.records(images, masks)) == {"1": "1.png", "2": None}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    images, masks = write(tmp_path / "images", "a.png", "below/b.png"), write(tmp_path / "masks", "a.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("below"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    refused(images, masks, "images/below cannot be listed (Permission denied)", "give a folder that can be read")
 
 
 @pytest.mark.parametrize("given", [None, "", "."])

@@ -46,6 +46,17 @@ def test_names_belong_together_whoever_made_them(tmp_path, prediction, truth):
     assert ((prediction, truth) in pairs.values()) and len(pairs) == 2
 
 
+def test_linked_folders_are_searched_like_any_other_and_hidden_ones_are_not(tmp_path):
+    for side in ("tool", "truth"):
+        for name in ("a.nii.gz", ".hidden/c.nii.gz"):
+            save(tmp_path / side / name, box())
+        save(tmp_path / f"store_{side}" / "b.nii.gz", box())
+        (tmp_path / side / "linked").symlink_to(tmp_path / f"store_{side}")
+        (tmp_path / side / "up").symlink_to(tmp_path)
+    pairs = cases(tmp_path / "tool", tmp_path / "truth")
+    assert sorted(pairs.values()) == [("a.nii.gz",) * 2, ("linked/b.nii.gz",) * 2]
+
+
 def test_images_beside_predictions_and_other_sorts_of_masks_are_left_alone(tmp_path):
     for name in "ab":
         for folder in ("tool", "truth"):
