@@ -21,8 +21,9 @@ from acdc_semicycle.config.options import OF_MONAI, options_of
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
-from acdc_semicycle.config.values import check_values
+from acdc_semicycle.config.values import check_output_dir, check_values
 from acdc_semicycle.runtime import distributed, environment, signals
+from acdc_semicycle.runtime.console import print_any_name
 from acdc_semicycle.runtime.errors import InputError, causes
 from acdc_semicycle.runtime.versions import warn_below_floors
 
@@ -34,6 +35,7 @@ WORDS = {"true": True, "false": False, "null": None, "none": None, "None": None}
 def begin() -> None:
     """Before all else: errors in one line from here on, and the configuration checked."""
     gc.freeze()  # what is imported stays: looking for garbage in it costs half a second at the end alone
+    print_any_name()
     show_errors_in_a_line()
     signals.listen()
     environment.chosen()
@@ -55,6 +57,7 @@ def begin() -> None:
         check_values(parser.get_parsed_content)
         check_networks()
     if flow and flow.run_id == "training":
+        check_output_dir(parser.get_parsed_content("output_dir"))
         fit_to_minutes(parser)
 
 

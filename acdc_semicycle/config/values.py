@@ -23,6 +23,19 @@ def check_values(value_of: Callable[[str], Any]) -> None:
     check_schedule(value_of("constant_epochs"), value_of("epochs"))
 
 
+def check_output_dir(output_dir: Any) -> None:
+    """Refuse a folder for a training whose name is not UTF-8: TensorBoard cannot write in it.
+
+    Raises:
+        InputError: names the folder.
+    """
+    name = str(output_dir)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"output_dir is {name!r}, which is not UTF-8: TensorBoard needs it, give another") from error
+
+
 def check_numbers(image_size: Any, epochs: Any, val_interval: Any, batch_size: Any) -> None:
     """Refuse sizes and counts that would fail only after all data have been read.
 
