@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,8 @@ log = logging.getLogger("semicycle")
 
 __getattr__ = exports("acdc_semicycle.data", {"read": "slices"})  # where it was before 0.2
 
+SHARED = "/dev/shm"
+NO_SHARED_MEMORY = ("No space left on device", "Bus error", "shared memory")  # the system's words and torch's
 GONE = ("DataLoader worker (pid", "Pin memory thread exited")  # torch's words
 
 
@@ -165,7 +168,7 @@ class Pairs:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         labelled, unlabelled = self.datasets.values()
         streams = ["labelled", "unlabelled"] if self.views else ["labelled"]
-        with signals.starting_loaders():
+        with signals.starting_loaders(), _sharing_memory():
             loaders = [iter(self.loaders[stream]) for stream in streams]
         while batches := _batches(loaders):
             pair = {"labelled": labelled.finished(batches[0], self.device), "unlabelled": {}}
@@ -197,13 +200,32 @@ def _batches(streams: Sequence[Iterator[dict[str, Tensor]]]) -> list[dict[str, T
         InputError: a process that loads is gone.
     """
     try:
-        return [batch for stream in streams for batch in islice(stream, 1)]
+        with _sharing_memory():
+            return [batch for stream in streams for batch in islice(stream, 1)]
     except (RuntimeError, ConnectionError, EOFError) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith(GONE):
             raise
         raise InputError(
             "a process that loads slices was killed, or died: give the run more memory, or fewer --num_workers; the"
             " same command continues from what was saved last"
+        ) from error
+
+
+@contextmanager
+def _sharing_memory() -> Iterator[None]:
+    """Name the place where processes that load leave their slices, if it is full; the system does not.
+
+    Raises:
+        InputError: it is full.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if getattr(error, "filename", None) is not None or not any(words in str(error) for words in NO_SHARED_MEMORY):
+            raise
+        raise InputError(
+            f"{SHARED} is full, in which processes that load leave their slices: give --num_workers 0, or a larger one"
+            " (docker run --shm-size=1g); the same command continues from what was saved last"
         ) from error
 
 

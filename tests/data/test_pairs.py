@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import RandFlipd, RandGaussianNoised, RandRotated
 
+from acdc_semicycle.data import pairs
 from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.data.slices import Slices, as_dicts
@@ -208,6 +210,52 @@ def test_what_is_sent_to_the_whole_group_is_not_for_the_workers():
         return [*batches, *stream]
 
     assert same(half((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)), half(()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("unable to write to file </torch_7_9_0>: No space left on device (28)"),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"),
+    ],
+)
+def test_a_full_shared_memory_is_named_with_what_to_do(error):
+    """In a container it has 64 MB unless more is asked for."""
+    stream = iter(pairs.Pairs(slices(9), slices(9, mask=False), 1))
+    with pytest.raises(InputError, match=r"/dev/shm is full.*--num_workers 0, or a larger one \(docker run --shm-size"):
+        pairs._batches([iter(raising(error))])
+    assert next(stream)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "a.nii"), RuntimeError("shapes differ")])
+def test_any_other_fault_of_loading_is_what_it_was(error):
+    with pytest.raises(type(error)) as caught:
+        pairs._batches([iter(raising(error))])
+    assert caught.value is error
+
+
+def raising(error: Exception):
+    raise error
+    yield
+
+
+@pytest.mark.slow
+def test_where_shared_memory_is_tiny_a_training_with_processes_that_load_says_so(tmp_path, phantom_dir):
+    (tmp_path / "noise.yaml").write_text(
+        "train::random_transforms::noise: {_target_: RandGaussianNoised, keys: image, prob: 0.5}\n"
+    )
+    words = "--image_size [64,64] --filters 2 --blocks 1 --d_filters 2 --epochs 1 --steps_per_epoch 4 --num_workers 2"
+    command = f"train {tmp_path / 'noise.yaml'} {words} --dataset_dir {phantom_dir} --output_dir {tmp_path / 'run'}"
+    mount = f"mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 99; exec {sys.executable} -m acdc_semicycle {command}"
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare, which gives a command a /dev/shm of its own")
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", mount], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("this user cannot mount a /dev/shm")
+    assert done.returncode == 1 and "error: /dev/shm is full" in done.stderr.splitlines()[-1], done.stderr
 
 
 def test_workers_do_not_outlive_the_program_and_do_not_hold_it_up(tmp_path):
