@@ -30,12 +30,14 @@ from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.runtime import signals
 from acdc_semicycle.runtime.console import print_any_name
+from acdc_semicycle.runtime.environment import name_user
 from acdc_semicycle.runtime.errors import speak_in_turn
 
 
 def main() -> int:
     """Run the verb of ``sys.argv``; its exit code."""
     print_any_name()
+    name_user()
     verb, *rest = sys.argv[1:] or ["--help"]
     if _asks_for_help(verb, rest):
         print(__doc__)

@@ -10,12 +10,24 @@
 Readers do not look at them: :func:`acdc_semicycle.imageio.policy.from_environment` makes one object of them.
 """
 
+import getpass
 import os
 
 from acdc_semicycle.runtime.errors import InputError
 
 MAX_VOXELS, GEOMETRY, REPAIR = "SEMICYCLE_MAX_VOXELS", "SEMICYCLE_GEOMETRY", "SEMICYCLE_REPAIR"
 NAMES = (MAX_VOXELS, GEOMETRY, REPAIR)
+
+
+def name_user() -> None:
+    """Give a user whose number has no name one in the environment: importing MONAI fails without.
+
+    A container that is started with ``--user 1234`` has such a user.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user{os.getuid()}"
 
 
 def chosen() -> dict[str, str]:
