@@ -7,6 +7,7 @@ import json
 import os
 import re
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import documents
@@ -193,6 +194,19 @@ def test_no_table_of_figures_stands_without_its_command(name):
     assert tables
     command_or_link = r"\b(semicycle t(rain|able) |python benchmarks/)|\(\S*results/README\.md"
     assert [section for section in tables if not re.search(command_or_link, section)] == []
+
+
+WRITTEN = ("-o", "--output", "--output_dir", "--test", "--out")  # options before a folder that is written
+
+
+@each_page
+def test_what_a_command_of_a_page_writes_into_a_clone_is_ignored_by_git(page):
+    ignored = documents.text_of(ROOT / ".gitignore").splitlines()
+    for words in documents.commands(page):
+        if "semicycle" in words[0] or "acdc_semicycle" in words:
+            for option, folder in pairwise(words):
+                if option in WRITTEN and not folder.startswith(("/", "0")):
+                    assert f"/{folder.split('/')[0]}/" in ignored, words
 
 
 @each_page
