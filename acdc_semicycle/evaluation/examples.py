@@ -69,7 +69,8 @@ def example(case: Case, suffix: str = "") -> Example:
     """One slice of a case as a radiologist, or a photographer, sees it; ``suffix`` follows its name."""
     from acdc_semicycle.evaluation.figures import Example
 
-    title = f"{case.case} {case.phase}".strip() + suffix
+    name = f"{case.case} {case.phase}".strip()
+    title = name.encode(errors="replace").decode() + suffix  # fonts have no bytes that are no text
     if is_picture(case.image):
         picture = intensities(case.image, read_picture(case.image), 3)
         if picture.dtype != np.uint8:  # 16 bits: from its darkest to its brightest

@@ -53,7 +53,7 @@ def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours
         show(row[0], example.image, None, table)
         show(row[1], example.image, example.truth, table)
         show(row[2], example.image, example.prediction, table)
-        row[0].set_title(example.title, fontsize=8, loc="left")
+        row[0].set_title(example.title, fontsize=8, loc="left", parse_math=False)
         row[1].set_title("truth", fontsize=8, loc="right")
         row[2].set_title("prediction", fontsize=8, loc="right")
         masks += [example.truth, example.prediction]

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from acdc_semicycle.evaluation.model_scores import SCORES
 from acdc_semicycle.runtime.errors import many
@@ -61,7 +61,7 @@ def write_cases(
 ) -> None:
     """cases.csv: one row per volume or picture, which begins with the values ``about``."""
     columns = list(product(SCORES, ("mean", *structures)))
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, _opened(beside) as stream:
         writer = csv.writer(stream)
         writer.writerow([*about, *map("_".join, columns)])
         for row in cases:
@@ -71,9 +71,14 @@ def write_cases(
 
 def write_summary(path: Path, summary: dict[str, Any], structures: Sequence[str]) -> None:
     """summary.csv: one row per score and structure."""
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as beside, _opened(beside) as stream:
         writer = csv.writer(stream)
         writer.writerow(["score", "structure", "mean", "std"])
         for score, name in product(SCORES, ("mean", *structures)):
             mean, std = summary[score][name], summary[f"{score}_std"][name]
             writer.writerow([score, name, f"{mean:.6f}", f"{std:.6f}"])
+
+
+def _opened(path: Path) -> IO[str]:
+    """A file of a table, opened to be written; names of files need not be UTF-8."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")

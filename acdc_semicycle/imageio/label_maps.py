@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -95,7 +98,13 @@ def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
     image.SetOrigin([*affine[:3, 3].tolist(), 0.0][: voxels.ndim])
     image.SetDirection(direction.ravel().tolist())
     image.SetMetaData("Software", MARK)
-    sitk.WriteImage(image, str(path), useCompression=True)
+    if os.fsencode(path) == str(path).encode(errors="replace"):
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="semicycle-") as folder:  # SimpleITK writes no name that is not UTF-8
+        plain = Path(folder) / f"label_map{ending(target)}"
+        sitk.WriteImage(image, str(plain), useCompression=True)
+        shutil.move(plain, path)
 
 
 def ours(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from evaluated_images import CLASSES, NAMES, case
 from matplotlib.figure import Figure
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from PIL import Image
 
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.evaluation import examples, figures, model_report, model_tables, stored_report
+from acdc_semicycle.evaluation.model_scores import Case
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.provenance import plain, provenance
 
@@ -146,3 +149,16 @@ def test_csv_has_a_row_a_case(tmp_path):
         (row,) = csv.DictReader(stream)
     assert row["case"] == "p1" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
     json.dumps(plain(rows))
+
+
+def test_names_of_cases_need_not_be_utf_8_in_a_table_and_in_a_picture(tmp_path):
+    name = os.fsdecode(b"M\xfcller$_")
+    scores = {score: dict.fromkeys(("mean", *NAMES), 0.5) for score in ("dice", "iou")}
+    model_tables.write_cases(tmp_path / "cases.csv", [{"case": name, "patient": "p", "phase": "ED"} | scores], NAMES)
+    assert b"M\xfcller$_" in (tmp_path / "cases.csv").read_bytes()
+    labels = np.zeros((8, 8), np.uint8)
+    Image.fromarray(labels).save(tmp_path / "image.png")
+    counted = torch.zeros(4, 4)
+    shown = examples.example(Case(name, "p", "", tmp_path / "image.png", 0, labels, labels, counted, counted))
+    assert shown.title == "M?ller$_"
+    figures.examples_figure([shown], CLASSES, None).savefig(tmp_path / "examples.png")

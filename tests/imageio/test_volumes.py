@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import os
 import re
 
 import nibabel
@@ -262,3 +263,15 @@ def test_finite_numbers_beyond_single_precision_are_called_so(tmp_path, monkeypa
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2, 2, 8, 1])), tmp_path / "a.nii")
     with pytest.raises(InputError, match=r"a\.nii holds 2 finite numbers beyond 3\.4e\+38, which single precision"):
         volumes.read(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_names_and_folders_need_not_be_utf_8(tmp_path, ending):
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    target = folder / (os.fsdecode(b"H\xe9l\xe8ne_seg") + ending)
+    voxels = np.arange(120, dtype=np.uint8).reshape(4, 5, 6)
+    for _ in range(2):
+        volumes.save(target, voxels, volumes.Volume(voxels[..., None], np.eye(4)))
+    np.testing.assert_array_equal(volumes.read(target).voxels[..., 0], voxels)
+    assert volumes.ours(target) and list(folder.iterdir()) == [target]
