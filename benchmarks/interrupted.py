@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -37,6 +38,8 @@ CALLS = ("replace", "rename", "link", "unlink", "remove", "fsync")  # by which a
 STOP_SECONDS, STOP_CODE = 10.0, 75  # within which a process ends at SIGTERM, and its exit code then: EX_TEMPFAIL
 TINY = "--image_size [32,32] --filters 2 --blocks 1 --d_filters 2 --epochs 3 --steps_per_epoch 100 --num_workers 0"
 
+NO_LINKS = "without hard links"  # as on exFAT, many network file systems and cloud drives
+
 Saved = Callable[[int], None]  # is told each epoch whose save has returned
 
 
@@ -65,6 +68,7 @@ def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str, str]
         ("MONAI", "n_saved=1", partial(_monai, options=newest), _lost_monai),
         ("MONAI", "key metric", partial(_monai, options=best), _lost_monai),
         ("ours", "last and best", _ours, _lost_ours),
+        ("ours", NO_LINKS, _ours_without_links, _lost_ours),
     ]
     for tool, kind, save, lost in savers:
         for n in range(2 * each):
@@ -176,6 +180,16 @@ def _ours(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
         keeper.evaluator.state.metrics = {"dice": float(epoch)}
         keeper.save(engine)
         tell(epoch)
+
+
+def _ours_without_links(folder: Path, objects: dict[str, Any], tell: Saved) -> None:
+    """The same where the file system has no hard links."""
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    os.link = refuse  # type: ignore[assignment]
+    _ours(folder, objects, tell)
 
 
 def _lost_ours(folder: Path, objects: dict[str, Any], done: int) -> str:

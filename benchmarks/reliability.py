@@ -50,7 +50,7 @@ import odd_pictures
 import odd_series
 import SimpleITK as sitk
 import torch
-from interrupted import killed_savers, stopped_trainings
+from interrupted import NO_LINKS, killed_savers, stopped_trainings
 from measure import machine, table
 from monai.data import DataLoader, Dataset
 from monai.losses import DiceLoss
@@ -658,12 +658,16 @@ def _all(bench: Bench, segment: Any, folder: Path, scans: Sequence[Path]) -> tup
 
 def kills(bench: Bench) -> list[Row]:
     cells = {tool: Cell() for tool in ("MONAI", "ours")}
+    unlinked = {"ours": Cell()}
     safe: dict[str, Counter[str]] = {tool: Counter() for tool in cells}
     for tool, kind, name, lost in killed_savers(bench.folder / "kills", bench.few(100, 4)):
-        cells[tool].add(f"{kind}, {name}", not lost, lost)
+        (unlinked if kind == NO_LINKS else cells)[tool].add(f"{kind}, {name}", not lost, lost)
         safe[tool][kind] += not lost
     cells["MONAI"].note = ", ".join(f"{kind} {n}" for kind, n in safe["MONAI"].items())
-    return [("killed while saving: a whole checkpoint is there, none that was done is lost", cells)]
+    return [
+        ("killed while saving: a whole checkpoint is there, none that was done is lost", cells),
+        ("the same on a file system without hard links", unlinked),
+    ]
 
 
 def trainings(bench: Bench) -> list[Row]:
