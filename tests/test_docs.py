@@ -26,7 +26,7 @@ from tests.test_security import offline
 
 CONFIGS = ROOT / "bundles" / "semicycle" / "configs"
 OTHERS = {"--config_file", "--logdir", "--nproc_per_node", "--short", "--KEY", "--levers", "--batches", "--sizes"}
-OTHERS |= {"--process-time", "--fp32"}
+OTHERS |= {"--process-time", "--fp32", "--shm-size", "--user"}
 MEASURED = ("predict", "performance", "reliability", "results/README")
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
