@@ -281,7 +281,7 @@ def test_a_users_word_repairs_images_and_never_masks(tmp_path, monkeypatch):
 
 def test_numbers_too_large_for_single_precision_are_infinite(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.full(SHAPE, 1e300), AFFINE), tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match="60 NaN or infinite"):
+    with pytest.raises(InputError, match="60 finite numbers beyond"):
         volumes.read(tmp_path / "a.nii.gz")
 
 

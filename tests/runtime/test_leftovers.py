@@ -48,13 +48,13 @@ def test_a_process_that_writes_in_a_folder_removes_what_killed_ones_left_of_any_
     [
         (f"{leftovers.MACHINE}-{DEAD}-a.txt", 0, True),
         (f"{leftovers.MACHINE}-{2**70}-a.txt", 0, True),
-        (f"{leftovers.MACHINE}-{os.getppid()}-a.txt", 9e6, False),
+        (f"{leftovers.MACHINE}-PARENT-a.txt", 9e6, False),
         (f"{leftovers.MACHINE}-1-a.txt", 9e6, False),
-        (f"{leftovers.MACHINE}-{os.getpid()}-a.txt", 0, False),
-        (f"{leftovers.MACHINE}-{os.getpid()}-a.txt", 9e6, True),  # an earlier one: containers number from 1
+        (f"{leftovers.MACHINE}-SELF-a.txt", 0, False),
+        (f"{leftovers.MACHINE}-SELF-a.txt", 9e6, True),  # an earlier one: containers number from 1
         (f"0123abcd-{DEAD}-a.txt", 3600, False),
         (f"0123abcd-{DEAD}-a.txt", 9e6, True),
-        (f"0123abcd-{os.getppid()}-a.txt", 9e6, True),
+        (f"0123abcd-PARENT-a.txt", 9e6, True),
         (f"{DEAD}-a.txt", 0, False),
         (f"{DEAD}-a.txt", 9e6, True),
         ("of the manual.txt", 9e6, False),
@@ -62,6 +62,7 @@ def test_a_process_that_writes_in_a_folder_removes_what_killed_ones_left_of_any_
     ],
 )
 def test_a_part_is_left_if_its_process_is_gone_or_it_is_another_machines_of_yesterday(tmp_path, name, age, left):
+    name = name.replace("PARENT", str(os.getppid())).replace("SELF", str(os.getpid()))  # each worker has its own
     part = tmp_path / "below" / f".part-{name}"
     part.parent.mkdir()
     part.touch()
