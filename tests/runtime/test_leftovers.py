@@ -54,7 +54,7 @@ def test_a_process_that_writes_in_a_folder_removes_what_killed_ones_left_of_any_
         (f"{leftovers.MACHINE}-SELF-a.txt", 9e6, True),  # an earlier one: containers number from 1
         (f"0123abcd-{DEAD}-a.txt", 3600, False),
         (f"0123abcd-{DEAD}-a.txt", 9e6, True),
-        (f"0123abcd-PARENT-a.txt", 9e6, True),
+        ("0123abcd-PARENT-a.txt", 9e6, True),
         (f"{DEAD}-a.txt", 0, False),
         (f"{DEAD}-a.txt", 9e6, True),
         ("of the manual.txt", 9e6, False),
