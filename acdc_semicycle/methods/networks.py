@@ -18,7 +18,12 @@ from acdc_semicycle.methods.shapes import Image, Logits, Mask, Score
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """Start the weights at N(0, 0.02), batch norm's at N(1, 0.02), all biases at 0; returns the network."""
+    """Start the weights at N(0, 0.02), batch norm's at N(1, 0.02), all biases at 0; returns the network.
+
+    On meta there is nothing to start, and torch would load its compiler for it.
+    """
+    if any(weight.is_meta for weight in network.parameters()):
+        return network
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

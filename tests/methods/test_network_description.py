@@ -52,6 +52,29 @@ def test_a_network_and_its_description_are_one(name):
     assert size_multiple(description) == multiple
 
 
+def test_the_papers_generator_is_found_to_fit_without_a_pass(monkeypatch):
+    """Torch would load its compiler, in every command that opens a network."""
+    monkeypatch.setattr(ResidualGenerator, "forward", lambda *_: pytest.fail("a pass on meta"))
+    monkeypatch.setattr(torch.nn.init, "normal_", lambda *_: pytest.fail("weights were drawn"))
+    check_shapes(RESIDUAL, 1, 4, (8, 12))
+    check_shapes(describe(ResidualGenerator, {"in_channels": 4, "out_channels": 1, "activation": "tanh"}), 4, 1, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("more", "size", "words"),
+    [
+        ({"in_channels": 3}, (32, 32), r"does not take images of \[2, 1, 32, 32\]"),
+        ({"out_channels": 3}, (32, 32), r"makes \[2, 3, 32, 32\] of \[2, 1, 32, 32\], expected \[2, 4, 32, 32\]"),
+        ({"activation": "geglu"}, (32, 64), r"images of \[2, 1, 32, 64\] .*f32\[2,4,32,32\]"),  # it halves the columns
+        ({}, (4, 32), r"does not take images of \[2, 1, 4, 32\] .*at least 8 x 8"),
+    ],
+)
+def test_a_generator_that_does_not_fit_is_refused(more, size, words):
+    description = describe(ResidualGenerator, RESIDUAL["arguments"] | {"filters": 2, "blocks": 1} | more)
+    with pytest.raises(InputError, match=words):
+        check_shapes(description, 1, 4, size)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_size_that_is_no_multiple_is_refused(name):
     network_class, arguments, multiple = SMALL[name]
