@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ["monai.bundle", "torch.utils.tensorboard", "SimpleITK", "matplotlib.figure", "rich.progress", "jinja2"]
-LIBRARIES += ["fire"]
+LIBRARIES += ["fire", "torch._dynamo"]  # which torch loads for its first optimiser
 LEFT_OUT = ("ACDC_DIR", "VOC_DIR", "CITYSCAPES_DIR", "SEMICYCLE_CACHE")  # a user's own settings reach no test
 
 
