@@ -10,7 +10,7 @@ import platform
 import re
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _remove_if_left(parts: Iterable[Path]) -> None:
+def _remove_if_left(parts: Iterator[Path]) -> None:
     """Remove those parts that no process is still writing."""
     for part in parts:
         with suppress(OSError):  # another process was faster, or the folder cannot be written
