@@ -534,7 +534,7 @@ def _value(value: float) -> Callable[[NDArray], NDArray]:
 
 
 FLIP, MOVE = np.diag([-1.0, 1, 1, 1]), np.eye(4)
-FLIP[0, 3], MOVE[0, 3] = 31, 10  # onto itself; by ten voxels, 15 mm and more
+FLIP[0, 3], MOVE[0, 3] = 21, 10  # to ten voxels beside itself, 15 mm and more; by as much
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 PAIRS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # which file, what should be said, and what is done
     "mask flipped in its header": ("mask", "fault", lambda p: _again(p, move=FLIP)),

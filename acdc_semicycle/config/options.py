@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 NULLS = ("null", "none", "None")
-OF_MONAI = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
 
 
 class Option(NamedTuple):

@@ -17,7 +17,7 @@ from acdc_semicycle.config import former
 from acdc_semicycle.config.failures import show_errors_in_a_line
 from acdc_semicycle.config.locations import PATHS
 from acdc_semicycle.config.networks import check_classes, check_networks
-from acdc_semicycle.config.options import OF_MONAI, options_of
+from acdc_semicycle.config.options import options_of
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
@@ -69,9 +69,7 @@ def take_words(parser: ConfigParser, arguments: Sequence[str]) -> None:
     """
     values = {option.key: option.value for option in options_of(arguments)}  # the last one wins, as to MONAI
     for key, text in values.items():
-        if key is None or key in OF_MONAI or text not in WORDS:
-            continue
-        if text != "None" and key not in parser:
+        if key is None or text not in WORDS or key not in parser:
             continue
         if key in PATHS and WORDS[text] is not None:  # a folder may be called so
             continue
