@@ -15,10 +15,11 @@ from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.methods.network_description import layers_of_classes
 from acdc_semicycle.methods.objective import Objective
-from acdc_semicycle.runtime.errors import InputError, some
+from acdc_semicycle.runtime.errors import InputError, many, some
 
 log = logging.getLogger("semicycle")
 
+STATES = ("last.pt", "previous.pt")  # of a training that continues; one killed before the first begins again
 Weights = Mapping[str, Tensor]
 
 
@@ -39,8 +40,8 @@ def start_from(
     Raises:
         InputError: no network, a folder of folds, or a network that differs in more than its classes.
     """
-    states = Path(ckpt_dir).glob("*.pt")
-    if source is None or str(source).lower() == "none" or any(states):
+    states = [Path(ckpt_dir) / name for name in STATES]
+    if source is None or source == "none" or any(map(Path.exists, states)):
         return
     model = open_model(source)
     if model.members:
@@ -125,7 +126,7 @@ def _warn_of_known_patients(model: Model, card: Mapping[str, Any], split: Split)
     known = sorted(set(load_split(model.split).labelled) & {*split.validation, *split.test})
     if known:
         log.warning(
-            "%d patients to be scored were trained on there: %s. Their scores say nothing of new patients",
-            len(known),
+            "trained on there: %s to be scored, %s. These scores say nothing of new patients",
+            many(len(known), "patient"),
             some(known),
         )

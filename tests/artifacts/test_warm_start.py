@@ -57,15 +57,24 @@ def test_the_segmenter_and_its_teacher_start_with_the_weights_of_the_run(tmp_pat
     assert caplog.messages[-1] == f"starts from {source / 'models' / 'model.pt'}"
 
 
-@pytest.mark.parametrize("source", [None, "none", "None"])
+@pytest.mark.parametrize("source", [None, "none"])
 def test_without_a_source_the_weights_stay_as_they_are(tmp_path, source):
     objective, twin = objective_of(card_of()), objective_of(card_of())
     start_from(source, objective, card_of(), SPLIT, tmp_path)
     torch.testing.assert_close(objective.state_dict(), twin.state_dict(), rtol=0, atol=0)
 
 
-def test_a_training_that_continues_does_not_read_its_source(tmp_path):
-    (tmp_path / "last.pt").touch()
+def test_a_training_that_was_killed_before_its_first_state_starts_from_its_source_again(tmp_path):
+    source, state = run_of(tmp_path / "run", card_of())
+    objective = objective_of(card_of())
+    weights.save(tmp_path / "models" / "model.pt", objective.G_IS.state_dict())
+    start_from(source, objective, card_of(), SPLIT, tmp_path / "models")
+    torch.testing.assert_close(dict(objective.G_IS.state_dict()), dict(state), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "previous.pt"])
+def test_a_training_that_continues_does_not_read_its_source(tmp_path, name):
+    (tmp_path / name).touch()
     start_from(tmp_path / "gone", objective_of(card_of()), card_of(), SPLIT, tmp_path)
 
 
@@ -128,7 +137,7 @@ def test_of_a_folder_of_folds_one_is_to_be_chosen(tmp_path):
 def test_patients_to_be_scored_that_were_trained_on_are_named(tmp_path, caplog, dataset, warned):
     source, _ = run_of(tmp_path / "run", card_of() | {"dataset": dataset}, split=Split(("p3", "p9"), ("p4",), (), ()))
     start_from(source, objective_of(card_of()), card_of(), SPLIT, tmp_path / NONE)
-    assert ("1 patients to be scored were trained on there: p3" in caplog.text) == warned
+    assert ("trained on there: 1 patient to be scored, p3." in caplog.text) == warned
 
 
 def test_images_of_another_kind_are_said(tmp_path, caplog):
