@@ -201,9 +201,6 @@ SECTIONS: dict[str, list[Setting]] = {
             "from",
             "a run's folder, model.pt or zip, whose network's weights [this one starts from](train.md#a-warm-start);"
             " null or `none`: random weights",
-            rule=Rule(
-                "a path, or null", lambda value: value is None or (isinstance(value, str) and value.strip() != "")
-            ),
         ),
         Setting(
             "weights",

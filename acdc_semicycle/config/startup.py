@@ -17,7 +17,7 @@ from acdc_semicycle.config import former
 from acdc_semicycle.config.failures import show_errors_in_a_line
 from acdc_semicycle.config.locations import PATHS
 from acdc_semicycle.config.networks import check_classes, check_networks
-from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.options import NULLS, options_of
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
 from acdc_semicycle.config.validate import check, check_paths
@@ -29,7 +29,7 @@ from acdc_semicycle.runtime.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
 
-WORDS = {"true": True, "false": False, "null": None, "none": None, "None": None}
+WORDS = {"true": True, "false": False} | dict.fromkeys(NULLS)
 
 
 def begin() -> None:
