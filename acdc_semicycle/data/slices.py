@@ -183,12 +183,17 @@ class Slices(Dataset):
     @cached_property
     def boxes(self) -> NDArray:
         """The box of what the masks of each volume segment [volumes, 4]: first and last row, first and last column."""
-        return label_boxes(self.stored["label"], self.stored["record"], IGNORED)
+        return label_boxes(self._structure_boxes, self.stored["label"].shape[-2:])
+
+    @cached_property
+    def _structure_boxes(self) -> list[list[int] | None]:
+        """The same; None where the masks segment nothing."""
+        return structure_boxes(self.stored["label"], self.stored["record"], IGNORED)
 
     def warn_of_large(self) -> None:
         """Warn of structures in the masks that are larger than the windows, if windows are drawn."""
         if isinstance(self.augment, Windows):
-            warn_of_large(structure_boxes(self.stored["label"], self.stored["record"], IGNORED), self.augment.size)
+            warn_of_large(self._structure_boxes, self.augment.size)
 
     def where(self, index: Tensor) -> list[str]:
         """The files and slices (from 1) of some indices."""

@@ -188,23 +188,20 @@ def _largest_box(structure: NDArray) -> NDArray:
     return np.array([rows.start, rows.stop - 1, columns.start, columns.stop - 1])
 
 
-def label_boxes(labels: NDArray, records: NDArray, ignored: int) -> NDArray:
-    """The box [R, 4] of the structures in each record's masks; all of a slice where a record has none.
+def label_boxes(boxes: Sequence[Sequence[int] | None], shape: Sequence[int]) -> NDArray:
+    """The boxes [R, 4] of records' structures (:func:`structure_boxes`); all of a slice [H, W] for those without."""
+    height, width = shape
+    return np.array([[0, height - 1, 0, width - 1] if box is None else box for box in boxes])
+
+
+def structure_boxes(labels: NDArray, records: NDArray, ignored: int) -> list[list[int] | None]:
+    """The box of the structures in each record's masks: first and last row, first and last column; None without any.
 
     Args:
         labels: class indices [N, 1, H, W] of slices.
         records: number of each slice's record [N], from 0.
         ignored: class index that is no structure.
     """
-    height, width = labels.shape[-2:]
-    boxes = []
-    for box in structure_boxes(labels, records, ignored):
-        boxes.append([0, height - 1, 0, width - 1] if box is None else box)
-    return np.array(boxes)
-
-
-def structure_boxes(labels: NDArray, records: NDArray, ignored: int) -> list[list[int] | None]:
-    """The same boxes; None where a record has no structure."""
     boxes: list[list[int] | None] = []
     for record in range(records.max(initial=-1) + 1):
         structure = np.zeros(labels.shape[-2:], bool)

@@ -174,7 +174,7 @@ def test_boxes_of_masks_span_all_slices_of_a_volume():
     labels[1, 0, 8:12, 3:5] = 2
     labels[2, 0, 0, 0] = 255  # not annotated
     labels[4, 0, 2, 3] = 1
-    boxes = label_boxes(labels, np.array([0, 0, 0, 1, 2]), 255)
+    boxes = label_boxes(structure_boxes(labels, np.array([0, 0, 0, 1, 2]), 255), (20, 30))
     assert boxes.tolist() == [[4, 11, 3, 8], [0, 19, 0, 29], [2, 2, 3, 3]]
 
 
