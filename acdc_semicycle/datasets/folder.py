@@ -64,8 +64,7 @@ def paired(images: str | Path | None, masks: str | Path | None, patient: str | N
         _check_not_above(images)
         masks = images
     pattern = _pattern(patient)
-    image_files, mask_files = _images_and_masks(images, masks)
-    unread_files = _unread(images, masks)
+    image_files, mask_files, unread_files = _images_and_masks(images, masks)
     if not image_files:
         hint = f"; {unread_files[0]} is {unread.advice(unread_files[0])}" if unread_files else ""
         raise InputError(
@@ -142,22 +141,30 @@ def _check_one_kind(files: list[Path]) -> None:
         raise InputError(f"{kinds[True]} is a scan and {kinds[False]} a picture: give folders of one kind")
 
 
-def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The images and the masks by name, also where the masks lie among the images."""
+def _images_and_masks(images: Path, masks: Path) -> tuple[dict[str, Path], dict[str, Path], list[Path]]:
+    """The images and the masks by name, also where the masks lie among the images; and files of unread formats."""
     image_root, mask_root = images.resolve(), masks.resolve()
     inside = mask_root.is_relative_to(image_root)
     if inside:
         masks = images / mask_root.relative_to(image_root)
     image_files = _files(images, mask_root)
     mask_files = [] if mask_root == image_root else _files(masks, image_root)
+    unread_files = [path for path in mask_files + image_files if _ends_in(path, unread.SCANS + unread.PICTURES)]
+    image_files = [path for path in image_files if _ends_in(path, SCANS + PICTURES)]
+    mask_files = [path for path in mask_files if _ends_in(path, SCANS + PICTURES)]
     if inside:
         mask_files += [path for path in image_files if MASK_ENDING.search(_stem(path.name))]
         image_files = [path for path in image_files if not MASK_ENDING.search(_stem(path.name))]
-    return _by_name(image_files, images), _by_name(mask_files, masks, images)
+    return _by_name(image_files, images), _by_name(mask_files, masks, images), unread_files
+
+
+def _ends_in(path: Path, endings: tuple[str, ...]) -> bool:
+    """Whether a file's name has one of these endings, in any case."""
+    return path.name.lower().endswith(endings)
 
 
 def _files(folder: Path, other: Path) -> list[Path]:
-    """The scans and pictures below a folder, sorted, without hidden ones; links are followed.
+    """The files below a folder, sorted, without hidden ones; links are followed.
 
     Args:
         other: the folder of the other side: what a link in this one leads to there, or lies there, is not of this one.
@@ -168,17 +175,7 @@ def _files(folder: Path, other: Path) -> list[Path]:
         """Whether a folder is the other side's."""
         return not around and path.resolve().is_relative_to(other)
 
-    return [path for path in files_below(folder, is_of_other) if path.name.lower().endswith(SCANS + PICTURES)]
-
-
-def _unread(images: Path, masks: Path) -> list[Path]:
-    """The files of images and of masks in formats that are not read, those of masks first."""
-    paths: list[Path] = []
-    for folder in (masks, images):
-        for path in files_below(folder):
-            if path not in paths and path.name.lower().endswith(unread.SCANS + unread.PICTURES):
-                paths.append(path)
-    return paths
+    return files_below(folder, is_of_other)
 
 
 def _stem(name: str) -> str:
