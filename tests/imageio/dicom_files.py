@@ -41,6 +41,9 @@ def value(lps, frame=0):
     return 10 * (100 + np.array([-1, -2, 3]) @ lps) + 1000 * frame
 
 
+BETWEEN = b"\x18\0\x88\0\x02\0\0\0"  # SpacingBetweenSlices, of two characters
+
+
 def write(path: Path, position, turn=STRAIGHT, frame=0, compressor=None, shape=(ROWS, COLUMNS), colour=False, **tags):
     """One slice; ``tags`` as g0020_0013="1", None leaves one out."""
     pixels = np.array([[value(place(r, c, position, turn), frame) for c in range(shape[1])] for r in range(shape[0])])
@@ -64,6 +67,8 @@ def write(path: Path, position, turn=STRAIGHT, frame=0, compressor=None, shape=(
         writer.UseCompressionOn()
         writer.SetCompressor(compressor)
     writer.Execute(image)
+    # once it has read or compressed any file, GDCM adds a distance of slices of 1 mm, whatever the tags say
+    path.write_bytes(path.read_bytes().replace(BETWEEN + b"1 ", b"").replace(b"\x18\0\x88\0DS\2\0001 ", b""))
 
 
 def words(numbers) -> str:

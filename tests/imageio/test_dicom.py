@@ -10,6 +10,7 @@ from acdc_semicycle.imageio import dicom_series, volumes
 from acdc_semicycle.inference.inputs import Scans
 from tests.imageio.dicom_files import (
     ACROSS,
+    BETWEEN,
     COLUMNS,
     CT,
     DOWN,
@@ -52,9 +53,9 @@ def test_a_tilted_gantry_is_kept_as_a_sheared_grid(tmp_path):
 @pytest.mark.parametrize("turn", [STRAIGHT, TILTED])
 def test_one_slice_takes_its_depth_from_the_header(tmp_path, turn):
     path = next(stack(tmp_path, n=1, turn=turn).iterdir())
-    between, thickness = b"\x18\0\x88\0\x02\0\0\0", b"\x18\0\x50\0\x02\0\0\0"
-    changes = [(between + b"1 ", between + b"12"), (between + b"12", between + b"-9")]
-    changes += [(between, b"\x18\0\x89\0\x02\0\0\0"), (thickness + b"8 ", thickness + b"0 ")]
+    thickness = b"\x18\0\x50\0\x02\0\0\0"
+    changes = [(thickness + b"8 ", thickness + b"8 " + BETWEEN + b"12"), (BETWEEN + b"12", BETWEEN + b"-9")]
+    changes += [(BETWEEN, b"\x18\0\x89\0\x02\0\0\0"), (thickness + b"8 ", thickness + b"0 ")]
     for depth, change in zip((12, 9, 8, 1), changes, strict=True):
         path.write_bytes(path.read_bytes().replace(*change))
         volume = read(tmp_path)

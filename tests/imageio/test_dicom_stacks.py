@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import COLUMNS, ORIGIN, ROWS, STRAIGHT, TILTED, expected, read, write
 
 from acdc_semicycle.artifacts.card import CARD
 from acdc_semicycle.imageio import dicom_series
 from acdc_semicycle.inference.inputs import Scans
-
-DEPTH = {"g0018_0088": "8"}  # given, as GDCM may write a 1 of its own once it has written other files
+from tests.imageio.dicom_files import COLUMNS, ORIGIN, ROWS, STRAIGHT, TILTED, expected, read, write
 
 
 def slices(folder: Path, heights=(0, 10, 20, 30), turn=STRAIGHT, times=(5, 20), own_folders=False, **tags) -> Path:
@@ -18,7 +16,7 @@ def slices(folder: Path, heights=(0, 10, 20, 30), turn=STRAIGHT, times=(5, 20), 
     for number, height in enumerate(heights, 3):
         place = folder / f"s{number}" if own_folders else folder
         place.mkdir(parents=True, exist_ok=True)
-        of_series = {"g0020_000e": f"1.2.3.{number}", "g0020_0011": str(number)} | DEPTH
+        of_series = {"g0020_000e": f"1.2.3.{number}", "g0020_0011": str(number)}
         for frame, time in enumerate(times):
             path = place / f"{number}_{frame}.dcm"
             position = ORIGIN + turn[:, 2] * height
@@ -58,9 +56,7 @@ def test_slices_that_may_be_no_scan_stay_apart(tmp_path, heights, tags):
 def test_slices_of_two_patients_kinds_or_thicknesses_are_two_scans(tmp_path, tag):
     slices(tmp_path, (0, 10))
     for name, height in (("c", 20), ("d", 30)):
-        about = {"g0020_000e": f"1.2.3.{name == 'c'}7", "g0020_0011": "9", tag: "7"} | DEPTH
-        if tag == "g0018_0050":
-            about["g0018_0088"] = "7"
+        about = {"g0020_000e": f"1.2.3.{name == 'c'}7", "g0020_0011": "9", tag: "7"}
         for frame in (0, 1):
             write(tmp_path / f"{name}{frame}.dcm", ORIGIN + height * STRAIGHT[:, 2], frame=frame, g0018_1060=str(frame),
                   **about)  # fmt: skip
