@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from acdc_semicycle.imageio.dicom_image import SAME_COSINE, Image, check_geometry, check_values
+from acdc_semicycle.imageio.dicom_image import SAME_COSINE, Image, check_geometry
 from acdc_semicycle.imageio.dicom_order import SAME_MM
+from acdc_semicycle.imageio.dicom_values import check_values
 from acdc_semicycle.runtime.errors import InputError
 
 

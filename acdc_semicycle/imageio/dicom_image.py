@@ -1,4 +1,4 @@
-"""One DICOM file as an image: what its header says of a slice, and its pixels.
+"""One DICOM file as an image: what its header says of a slice.
 
 Of the header only UIDs, the series' number, geometry, times and the pixels' form are read: never any text about the
 patient.
@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acdc_semicycle.imageio import dicom_file, dicom_pixels
-from acdc_semicycle.imageio.checks import COPY
+from acdc_semicycle.imageio import dicom_file
 from acdc_semicycle.imageio.dicom_file import Header
-from acdc_semicycle.imageio.dicom_pixels import Form
 from acdc_semicycle.runtime.errors import InputError
 
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
@@ -43,8 +40,6 @@ IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.([1237]|4(?=$|\.[134])|6|
 # derived objects that may lie beside scans: segmentations, doses and portal images of radiotherapy
 MADE_OF_SCANS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(66|481)(\.\d+)*")
 ENDINGS = (".dcm", ".ima")
-PACKED_MORE = 2**20  # bytes by which compressed pixels may exceed twice the plain ones
-UNKNOWN = f"truncated, damaged or compressed in an unknown way: {COPY}"
 DAMAGED = "is truncated, damaged or empty: copy it again from its source"
 
 
@@ -150,14 +145,14 @@ def _image(path: Path, header: Header) -> Image:
         reference=text(REFERENCE),
         acquisition=text(ACQUISITION),
         times=tuple(_time(header, tag) for tag in TIMES),
-        echoes=tuple(_number(text(tag)) for tag in ECHOES),
+        echoes=tuple(number_in(text(tag)) for tag in ECHOES),
     )
 
 
 def _thickness_mm(header: Header) -> float:
     """The spacing between slices, or else a slice's thickness, without its sign; 0 where neither is known."""
     for tag in THICKNESS:
-        thickness = _number(header.text(tag))
+        thickness = number_in(header.text(tag))
         if thickness:
             return abs(thickness)
     return 0.0
@@ -166,7 +161,7 @@ def _thickness_mm(header: Header) -> float:
 def _time(header: Header, tag: int) -> float | None:
     """One of the times; that of the clock in seconds."""
     text = header.text(tag)
-    return _seconds(text) if tag == CLOCK else _number(text)
+    return _seconds(text) if tag == CLOCK else number_in(text)
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
@@ -178,7 +173,7 @@ def _numbers(text: str, count: int) -> tuple[float, ...]:
     return values if len(values) == count and all(map(math.isfinite, values)) else ()
 
 
-def _number(text: str) -> float | None:
+def number_in(text: str) -> float | None:
     """The one finite number of a text, or None."""
     numbers = _numbers(text, 1)
     return numbers[0] if numbers else None
@@ -193,58 +188,6 @@ def _seconds(text: str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def check_values(image: Image) -> None:
-    """Refuse pixels whose class, scaling, bits or length cannot be trusted."""
-    header, name, kind = image.header, image.path.name, image.header.kind
-    if kind and not IMAGES.fullmatch(kind):
-        raise InputError(f"{name} is of a class that is not read here ({kind}): export it as MR or CT images")
-    if header.pixels is None or header.pixels.tag != dicom_file.PIXELS:
-        raise InputError(f"{name} has floating-point pixels, which are not read here: export it as whole numbers")
-    _check_scaling(name, header)
-    _check_bits(image)
-    _check_length(image)
-
-
-def _check_scaling(name: str, header: Header) -> None:
-    """Refuse pixels whose relation to what was measured is unknown."""
-    slope, intercept = header.text(SLOPE), header.text(INTERCEPT)
-    if slope and not _number(slope):
-        raise InputError(f"{name} has a RescaleSlope that is 0 or not a number: export the series again")
-    if intercept and _number(intercept) is None:
-        raise InputError(f"{name} has a RescaleIntercept that is not a number: export the series again")
-    if header.holds(TABLE):
-        raise InputError(
-            f"{name} has a table for its values (ModalityLUTSequence), which is not read here: export the series with"
-            " RescaleSlope and RescaleIntercept"
-        )
-
-
-def _check_bits(image: Image) -> None:
-    """Refuse pixels of other than 8, 16 or 32 bits, and those that do not use the lowest bits."""
-    form = form_of(image)
-    highest, sign = image.header.number(HIGHEST, form.used - 1), image.header.number(SIGN)
-    lowest_used = 1 <= form.used <= form.bits and highest == form.used - 1
-    if form.bits not in (8, 16, 32) or not lowest_used or sign not in (0, 1):
-        raise InputError(
-            f"{image.path.name} says that {form.used} of {form.bits} bits are used, the highest being {highest}: give"
-            " pixels of 8, 16 or 32 bits with the lowest in use (HighBit one less than BitsStored)"
-        )
-
-
-def _check_length(image: Image) -> None:
-    """Refuse unknown compression, too few bytes, and far more bytes than compressed pixels can need."""
-    header, needed = image.header, form_of(image).size
-    pixels, syntax = header.pixels, header.text(dicom_file.SYNTAX)
-    assert pixels
-    packed = pixels.length == dicom_file.UNTIL_END
-    if not dicom_pixels.can_read(syntax) or packed == (syntax in dicom_pixels.PLAIN):
-        raise InputError(f"{image.path.name} is {UNKNOWN}")
-    if not packed and pixels.length < needed:
-        raise InputError(f"{image.path.name} has fewer than the {needed:,} bytes of its pixels: {COPY}")
-    if packed and stored_bytes(image) > 2 * needed + PACKED_MORE:
-        raise InputError(f"{image.path.name} has more than twice the {needed:,} bytes of its pixels: {COPY}")
-
-
 def check_geometry(image: Image) -> None:
     """Refuse an image without a position, an orientation or a spacing, or with impossible ones."""
     for word in ("position", "orientation", "spacing"):
@@ -253,66 +196,3 @@ def check_geometry(image: Image) -> None:
     axes = np.array(image.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=10 * SAME_COSINE) or min(image.spacing) <= 0:
         raise InputError(f"{image.path.name} has an impossible orientation or spacing: export the series again")
-
-
-def form_of(image: Image) -> Form:
-    """How the pixels are stored, and what they mean."""
-    header = image.header
-    return Form(
-        rows=image.size[1],
-        columns=image.size[0],
-        bits=header.number(BITS),
-        used=header.number(USED, header.number(BITS)),
-        signed=header.number(SIGN) == 1,
-        inverse=header.text(MEANING).upper() == dicom_pixels.INVERSE,
-        slope=_number(header.text(SLOPE)) or 1.0,
-        intercept=_number(header.text(INTERCEPT)) or 0.0,
-        padding=_padding(header),
-    )
-
-
-def _padding(header: Header) -> tuple[int, int] | None:
-    """The lowest and the highest number of pixels that are padding; they have the sign that pixels have."""
-    ends = []
-    for tag in (PADDING, PADDING_LIMIT):
-        value = header.values.get(tag)
-        if value:
-            ends.append(int.from_bytes(value, header.order, signed=header.number(SIGN) == 1))
-    return (min(ends), max(ends)) if header.values.get(PADDING) else None
-
-
-def stored_bytes(image: Image) -> int:
-    """The number of bytes of the pixels in the file."""
-    header = image.header
-    if header.deflated is not None:
-        return image.path.stat().st_size
-    if header.parts:
-        return sum(length for _, length in header.parts)
-    return header.pixels.length if header.pixels else 0
-
-
-def reread_image(path: Path) -> Image:
-    """Read the header of a file again that was an image when the series was found.
-
-    Raises:
-        InputError: it is not an image any more, or its pixels cannot be trusted.
-    """
-    image = read_image(path)
-    if not isinstance(image, Image):
-        raise InputError(f"{path} {image.reason if image else DAMAGED}")
-    check_values(image)
-    return image
-
-
-def read_pixels(image: Image) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Read the pixels of one file, slope and intercept applied, and where they are padding; both [columns, rows]."""
-    header, form = image.header, form_of(image)
-    assert header.pixels
-    parts = header.parts[1:] if header.parts else [(header.pixels.start, form.size)]
-    try:
-        content = b"".join(dicom_file.stored(image.path, header, *part) for part in parts)
-        return dicom_pixels.decoded(content, header.text(dicom_file.SYNTAX), form, header.order)
-    except OSError as error:
-        raise InputError(f"{image.path} cannot be read ({error.strerror}): {COPY}") from error
-    except dicom_pixels.DamagedPixels:
-        raise InputError(f"{image.path} is {UNKNOWN}") from None

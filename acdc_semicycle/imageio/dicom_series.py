@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.imageio.checks import check_size
 from acdc_semicycle.imageio.dicom_alike import check_alike, check_kinds, each_has_its_own_study
-from acdc_semicycle.imageio.dicom_image import (
-    ENDINGS,
-    DamagedFile,
-    Image,
-    form_of,
-    read_image,
-    read_pixels,
-    reread_image,
-    stored_bytes,
-)
+from acdc_semicycle.imageio.dicom_image import ENDINGS, DamagedFile, Image, read_image
 from acdc_semicycle.imageio.dicom_order import arranged
 from acdc_semicycle.imageio.dicom_stacks import stacks
+from acdc_semicycle.imageio.dicom_values import form_of, read_pixels, reread_image, stored_bytes
 from acdc_semicycle.imageio.policy import ReadingPolicy
 from acdc_semicycle.runtime.errors import InputError
 
