@@ -1,6 +1,7 @@
 """All that the bundle's configurations call in ``$`` expressions: a configuration imports this one module."""
 
-from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, newest_model, open_model
+from acdc_semicycle.artifacts.chosen_model import model_for, newest_model
+from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, open_model
 from acdc_semicycle.artifacts.warm_start import start_from
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
@@ -58,6 +59,7 @@ __all__ = [
     "is_picture",
     "linear_decay",
     "load_split",
+    "model_for",
     "network_card",
     "newest_model",
     "open_model",

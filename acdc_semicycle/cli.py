@@ -134,8 +134,8 @@ def predict(arguments: list[str]) -> int:
         "--model",
         "--checkpoint",
         type=Path,
-        help="model.pt, a run's folder, a folder of folds, or a zip of export; by default the newest below runs/, one"
-        " of real data first",
+        help="model.pt, a run's folder, a folder of folds, or a zip of export; by default that of the output folder,"
+        " else the only one below runs/ that fits",
     )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"
@@ -202,7 +202,7 @@ def export(arguments: list[str]) -> int:
     parser = _parser(
         "export", "TorchScript, ONNX and a zip of the bundle, each compared with the network on real slices."
     )
-    parser.add_argument("--model", type=Path, help="model.pt or a run's folder; by default the newest below runs/")
+    parser.add_argument("--model", type=Path, help="model.pt or a run's folder; by default the only one below runs/")
     parser.add_argument("-o", "--output_dir", type=Path, required=True)
     parser.add_argument("--scans", type=Path, nargs="+", default=[], help="to compare on; by default the phantom's")
     given = parser.parse_args(arguments)

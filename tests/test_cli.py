@@ -197,7 +197,8 @@ def test_help_version_and_where_answer_without_loading_torch():
 def test_the_help_of_predict_tells_which_network_is_taken(semicycle, capsys):
     with pytest.raises(SystemExit):
         semicycle("predict", "--help")
-    assert "by default the newest below runs/, one of real data first" in " ".join(capsys.readouterr().out.split())
+    words = "by default that of the output folder, else the only one below runs/ that fits"
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_evaluation_with_failures_is_exit_code_1(semicycle, tmp_path):

@@ -9,6 +9,7 @@
     intensity_range  what becomes -1 and 1, or null for each volume's percentiles
     classes, colours names and RGB of the classes, background first
     pictures         whether it was trained on pictures instead of scans
+    epoch            of which the network is, and ``epochs``, ``steps`` of the whole training: a short one is a trial
 
 Cards of versions before 0.2 have ``filters``, ``blocks`` and ``dropout`` of a residual generator instead of the first
 two.
@@ -38,6 +39,11 @@ RESIDUAL_ARGUMENTS: dict[str, Any] = {"filters": 64, "blocks": 9, "dropout": 0.0
 def _is_size(value: Any, least: int = 1) -> bool:
     """Whether a value is a whole number that fits in memory; larger ones would fill it, or hang."""
     return type(value) is int and least <= value <= 1 << 14
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 0 on."""
+    return type(value) is int and value >= 0
 
 
 def _is_number(value: Any) -> bool:
@@ -76,6 +82,8 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "intensity_range": ("a lowest and a highest number, or null", lambda value: value is None or _is_range(value)),
     "classes": ("a list of names", _are_classes),
     "pictures": ("true or false", lambda value: isinstance(value, bool)),
+    "epochs": ("a whole number", _is_count),
+    "steps": ("a whole number", _is_count),
 }
 
 

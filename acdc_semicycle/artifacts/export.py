@@ -15,8 +15,9 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from acdc_semicycle.artifacts.bundle_folder import describe, lay_out, name_of, pack
+from acdc_semicycle.artifacts.chosen_model import model_for
 from acdc_semicycle.artifacts.conversion import Check, compare, to_onnx, to_torchscript
-from acdc_semicycle.artifacts.model import newest_model, open_model
+from acdc_semicycle.artifacts.model import open_model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.config.locations import folder as place_of
 from acdc_semicycle.data.windows import whole_slices
@@ -93,8 +94,8 @@ def _check_room(folder: str, needed: int) -> None:
 
 
 def main(source: str | Path | None, folder: str | Path, scans: Sequence[str | Path] = ()) -> str:
-    """Export a network, by default the newest below ``runs``; the lines that the command prints."""
-    exported = export(source or newest_model(place_of("bundles/semicycle")), folder, scans)
+    """Export a network, by default the only one below ``runs``; the lines that the command prints."""
+    exported = export(source or model_for(place_of("bundles/semicycle"), list(scans)), folder, scans)
     return "\n".join(map(str, (*exported.checks, *exported.files)))
 
 

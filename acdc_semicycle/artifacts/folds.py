@@ -9,7 +9,7 @@ from typing import Any
 
 from acdc_semicycle.runtime.errors import InputError
 
-OF_EACH = ("epoch", "validation")  # what the cards of folds may differ in
+OF_EACH = ("epoch", "epochs", "steps", "validation")  # what the cards of folds may differ in
 FINISHED = "folds.json"  # in the folder, once all folds are trained
 
 
@@ -37,7 +37,7 @@ def _number(network: Path) -> int | None:
 
 
 def common_card(cards: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[str, Any]:
-    """The card of all folds: what they agree in, and how many they are. It has no image generator.
+    """The card of all folds: what they agree in, the fewest steps, and how many they are. It has no image generator.
 
     Raises:
         InputError: they differ in more than ``OF_EACH``.
@@ -51,7 +51,9 @@ def common_card(cards: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[
                     f"{path} has {name} {other.get(name)!r}, and {paths[0]} {first.get(name)!r}: folds of one training"
                     " agree, give one network (--model) or train all folds again"
                 )
-    return first | {"image_generator": None, "members": len(cards)}
+    steps = [card["steps"] for card in cards if "steps" in card]
+    shortest = {"steps": min(steps)} if steps else {}
+    return first | shortest | {"image_generator": None, "members": len(cards)}
 
 
 def _shared(card: Mapping[str, Any]) -> dict[str, Any]:

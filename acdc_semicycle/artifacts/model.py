@@ -25,7 +25,6 @@ from acdc_semicycle.artifacts.exported_zip import check_zip, read_member
 from acdc_semicycle.artifacts.folds import (
     FINISHED,
     common_card,
-    folder_of_folds,
     joined_sha256,
     joined_weights,
     networks_within,
@@ -34,7 +33,6 @@ from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.search import folders_below
 
 log = logging.getLogger("semicycle")
 
@@ -198,25 +196,6 @@ def build_image_generator(model: Model, device: str | torch.device) -> nn.Module
     if description is None or model.image_generator_file()[1] is None:
         return None
     return build(description).to(device)
-
-
-def newest_model(bundle_root: str | Path, runs: str | Path = "runs") -> Path:
-    """The model.pt that a training run below ``runs`` wrote last, or its folder of folds; else the bundle's own.
-
-    A network trained on the phantom comes after all others. Where there are several, a line tells which one it is.
-    """
-
-    def rank(path: Path) -> tuple[bool, float]:
-        return card(path).get("dataset") != "phantom", path.stat().st_mtime
-
-    folders = folders_below(Path(runs))[0]
-    files = [folder / "model.pt" for folder in folders if folder.name == "models"]
-    models = sorted(filter(Path.is_file, files), key=rank)
-    if len(models) > 1:
-        log.info("newest of %d networks: %s", len(models), folder_of_folds(models[-1]) or models[-1])
-    if not models:
-        return Path(bundle_root) / "models" / "model.pt"
-    return folder_of_folds(models[-1]) or models[-1]
 
 
 def bundle_root() -> str:

@@ -30,7 +30,7 @@ IMPORTS = {  # what expressions could call before all calls went through one mod
     "distributed": "$import acdc_semicycle.runtime.distributed as distributed",
     "from_engine": "$from monai.handlers import from_engine",
     "history": "$import acdc_semicycle.methods.image_pool as history",
-    "models": "$import acdc_semicycle.artifacts.model as models",
+    "models": "$import acdc_semicycle.bundle as models",
     "os": "$import os",
     "pairs": "$import acdc_semicycle.data.pairs as pairs",
     "places": "$import acdc_semicycle.config.locations as places",

@@ -46,6 +46,7 @@ class Manifest:
             "failures": [],
         } | provenance()
         before = self._before()
+        self.former_model: dict[str, Any] = before.get("model") or {}
         self.owners: dict[str, str] = {}  # the scan of each label map
         self.former: list[dict[str, Any]] = before.get("cases", [])  # of any settings, to know renamed scans by
         self._own(self.former)

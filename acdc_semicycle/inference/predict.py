@@ -121,11 +121,24 @@ def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manife
     """The manifest in the first process, a journal in the others."""
     if distributed.rank() == 0:
         manifest = Manifest(folder, model, settings)
+        _warn_of_another_network(folder, manifest)
         manifest.enter_journals(failures=False)
         distributed.wait()  # the others read it
         return manifest
     distributed.wait()
     return Journal(folder, model, settings, distributed.rank())
+
+
+def _warn_of_another_network(folder: Path, manifest: Manifest) -> None:
+    """Say that the label maps in a folder are of other weights than those that are used now."""
+    former, model = manifest.former_model, manifest.model
+    if not former or former.get("sha256") == model.sha256:
+        return
+    path = former.get("path")
+    name = "earlier weights of it" if path == str(model.path) else path
+    log.warning(
+        "%s so far holds label maps of %s: this network makes them again, and those of other scans stay", folder, name
+    )
 
 
 def _is_done(manifest: Manifest, scan: Scan) -> bool:

@@ -114,7 +114,9 @@ class Checkpoints:
             if distributed.rank() == 0:
                 if not self.last.exists():
                     write_text(self._begun, "")
-                self.best.save(validation.key_metric_name)
+                epochs = engine.state.max_epochs or 0
+                length = {"epochs": epochs, "steps": epochs * (engine.state.epoch_length or 0)}
+                self.best.save(validation.key_metric_name, length)
         self._save_last(engine, engine.state.epoch, 0)
         exit_code = distributed.largest(signals.asked())
         if exit_code:

@@ -17,6 +17,7 @@ from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts.card import CARD as PAPER
 from acdc_semicycle.artifacts.card import CLASSES
 from acdc_semicycle.artifacts.checkpoint import check_network
+from acdc_semicycle.artifacts.chosen_model import model_for
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
@@ -379,24 +380,6 @@ def test_a_card_whose_network_is_none_of_the_list_or_does_not_fit_is_refused(mod
         assert "\n" not in str(caught.value)
 
 
-def test_a_network_of_the_phantom_comes_last_and_the_newest_of_the_others_first(tmp_path):
-    assert model_files.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
-    for age, name in enumerate(("old", "new", "phantom")):
-        path = tmp_path / name / "models" / "model.pt"
-        weights.save(path, {"weight": torch.zeros(1)})
-        path.with_suffix(".json").write_text(json.dumps({"dataset": name}))
-        os.utime(path, (age, age))
-    assert model_files.newest_model("bundle", tmp_path).parts[-3] == "new"
-
-
-def test_the_newest_network_may_lie_in_a_linked_run(tmp_path):
-    for age, folder in enumerate(("runs/own", "store/linked")):
-        weights.save(tmp_path / folder / "models" / "model.pt", {"weight": torch.zeros(1)})
-        os.utime(tmp_path / folder / "models" / "model.pt", (age, age))
-    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "store" / "linked")
-    assert model_files.newest_model("bundle", tmp_path / "runs").parts[-3] == "linked"
-
-
 def test_a_network_that_is_not_there_is_named(tmp_path, model):
     with pytest.raises(InputError, match=r"did you mean .*models/model.pt\?"):
         check_network(model.parent.parent)
@@ -501,10 +484,22 @@ def test_a_strangers_card_cannot_ask_for_members(model):
     assert "members" not in model_files.open_model(model).card
 
 
-def test_the_newest_network_of_finished_folds_is_all_of_them(folds, tmp_path):
-    assert model_files.newest_model("bundle", tmp_path) == folds
+def test_the_only_network_of_finished_folds_is_all_of_them(folds, tmp_path):
+    assert model_for("bundle", runs=tmp_path) == folds
     (folds / "folds.json").unlink()
-    assert model_files.newest_model("bundle", tmp_path).name == "model.pt"
+    with pytest.raises(
+        InputError, match=r"and [23] of [23] networks below .* fit: .*fold_1 .*: give one, such as --model"
+    ):
+        model_for("bundle", runs=tmp_path)
+
+
+def test_folds_of_which_one_is_a_trial_are_not_taken_unasked(folds, tmp_path):
+    for card in folds.glob("fold_*/models/model.json"):
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"epochs": 8, "steps": 400}))
+    assert model_for("bundle", runs=tmp_path) == folds and model_files.card(folds)["steps"] == 400
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"epochs": 1, "steps": 9}))
+    with pytest.raises(InputError, match=r"0 of 1 network below .*/folds \(a trial of 9 steps; acdc"):
+        model_for("bundle", runs=tmp_path)
 
 
 def test_a_folder_of_folds_is_not_exported(folds, tmp_path):

@@ -241,11 +241,19 @@ def test_with_another_setting_a_scan_is_segmented_again(tmp_path, model, setting
     assert found == pytest.approx(expected)
 
 
-def test_with_another_network_a_scan_is_segmented_again(tmp_path, model):
+def test_with_another_network_a_scan_is_segmented_again(tmp_path, model, caplog):
     scan = volume(tmp_path / "a.nii.gz")
     run(scan, tmp_path / "out", model)
+    copy = shutil.copytree(model.parent, tmp_path / "copy") / model.name
+    run(scan, tmp_path / "out", copy)
+    assert "holds label maps of" not in caplog.text, "the same weights elsewhere"
     weight_files.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
     run(scan, tmp_path / "out", model)
+    words = "this network makes them again, and those of other scans stay"
+    assert f"{tmp_path / 'out'} so far holds label maps of {copy}: {words}" in caplog.text
+    weight_files.save(model, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+    run(scan, tmp_path / "out", model)
+    assert f"{tmp_path / 'out'} so far holds label maps of earlier weights of it: {words}" in caplog.text
     run(scan, tmp_path / "new", model)
     found, expected = (np.asarray(nibabel.load(tmp_path / name / "a_seg.nii.gz").dataobj) for name in ("out", "new"))
     np.testing.assert_array_equal(found, expected)

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import shutil
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -13,8 +12,7 @@ import SimpleITK as sitk
 import torch
 from predicting import OBLIQUE, in_the_patient, made, run, segmented, volume
 
-from acdc_semicycle.artifacts import model as model_files
-from acdc_semicycle.artifacts import weights as weight_files
+from acdc_semicycle.artifacts.chosen_model import model_for
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.methods.networks import ResidualGenerator
@@ -83,14 +81,14 @@ def test_an_odd_header_is_carried_over_as_it_is(tmp_path, model):
     assert int(made.header["qform_code"]) == 0
 
 
-def test_a_network_of_the_phantom_comes_last_and_is_named(tmp_path, model, caplog):
+def test_a_network_of_the_phantom_comes_after_all_others_and_is_named(tmp_path, model, caplog):
     for age, name in enumerate(("real", "phantom")):
         path = tmp_path / "runs" / name / "models" / "model.pt"
         shutil.copytree(model.parent, path.parent)
         card = json.loads(model.with_suffix(".json").read_text()) | {"dataset": name}
         path.with_suffix(".json").write_text(json.dumps(card))
         os.utime(path, (age, age))
-    assert model_files.newest_model("bundle", tmp_path / "runs").parts[-3] == "real"
+    assert model_for("bundle", runs=tmp_path / "runs").parts[-3] == "real"
     run(volume(tmp_path / "scan.nii"), tmp_path / "out", path)
     assert "trained on the phantom" in caplog.text
 
@@ -99,17 +97,6 @@ def test_nothing_of_the_inputs_text_is_copied(tmp_path, model):
     run(volume(tmp_path / "scan.nii"), tmp_path / "out", model)
     header = nibabel.load(tmp_path / "out" / "scan_seg.nii.gz").header
     assert b"Jane" not in header.binaryblock
-
-
-def test_the_newest_model_below_runs_is_taken(tmp_path, caplog):
-    assert model_files.newest_model("bundle", tmp_path) == Path("bundle/models/model.pt")
-    for age, name in enumerate(("old", "new")):
-        path = tmp_path / name / "models" / "model.pt"
-        weight_files.save(path, {"weight": torch.zeros(1)})
-        os.utime(path, (age, age))
-    with caplog.at_level("INFO", "semicycle"):
-        newest = model_files.newest_model("bundle", tmp_path)
-    assert newest.parts[-3] == "new" and caplog.messages == [f"newest of 2 networks: {newest}"]
 
 
 @pytest.mark.slow
