@@ -2,7 +2,7 @@
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
 semicycle train ... --folds 3 (or leave-one-out)     each labelled patient scored by one not trained on them
-semicycle evaluate [OVERLAY ...] [--KEY VALUE ...]   the trained network; the same overlays and keys as in training
+semicycle evaluate --model RUN [--KEY VALUE ...]     a run's network, on the data that it set aside in training
 semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
 semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tree, DICOM folders; --help for more
 semicycle report OUT                                 report.html, figures, CSV and JSON of what predict left in OUT
@@ -92,14 +92,17 @@ def train(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """Evaluate the trained network, or label maps of any tool."""
-    if not any(argument.split("=")[0] in ("--pred", "--truth", "-h", "--help") for argument in arguments):
+    names = {argument.split("=")[0] for argument in arguments}
+    if names.isdisjoint(("--pred", "--truth", "-h", "--help")):
+        if "--model" in names:
+            return _evaluate_run(arguments)
         overlays, options = overlays_and_options(arguments)
         return become("evaluating", ["train.json", *overlays, "evaluate.json"], options)
     parser = _parser(
         "evaluate",
         "Dice, IoU, HD95 and ASSD of label maps, and the clinical indices that follow, as evaluation.json and three CSV"
-        " files. Without --pred and --truth: semicycle evaluate [OVERLAY ...] [--KEY VALUE ...], the trained network on"
-        " its test patients, with the overlays and keys of the training.",
+        " files. Without --pred and --truth: semicycle evaluate --model RUN, a run's network on its test patients. For"
+        " one without config.yaml: semicycle evaluate [OVERLAY ...] [--KEY VALUE ...], as in its training.",
     )
     parser.add_argument("--pred", type=Path, required=True, action="append", help="a folder of label maps; twice: two")
     parser.add_argument("--truth", type=Path, help="masks: an ACDC tree, or a folder of files of the same names")
@@ -121,13 +124,35 @@ def evaluate(arguments: list[str]) -> int:
     return 1 if content["failures"] else 0
 
 
+def _evaluate_run(arguments: list[str]) -> int:
+    """Evaluate the network of a run's folder on the data of its own configuration."""
+    from acdc_semicycle.config import run_config
+
+    given = list(options_of(arguments))
+    overlays = [option.word for option in given if option.key is None]
+    if overlays:
+        raise ValueError(
+            f"{overlays[0]!r} and --model are given: the run has its own configuration, remove one of them"
+        )
+    model = [option.value for option in given if option.key == "model"][-1]
+    if model is None:
+        raise ValueError("--model has no value: give --model FOLDER, a run's folder")
+    run = run_config.run_folder(model)
+    own = [f"--{option.key}={option.value}" for option in given if option.key != "model"]
+    files = ["train.json", str(run / run_config.FILE), "evaluate.json"]
+    return become("evaluating", files, [*run_config.options_for(run), *own])
+
+
 def predict(arguments: list[str]) -> int:
     """Segment scans."""
     parser = _parser(
         "predict", "Segment scans, each on its own grid; any key of inference.json can follow as --KEY VALUE."
     )
     parser.add_argument(
-        "scans", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, DICOM folders, pictures, folders of all"
+        "scans",
+        nargs="*",
+        type=Path,
+        help="NIfTI, NRRD, MetaImage, DICOM folders, pictures, folders of all; by default what --model was trained on",
     )
     parser.add_argument("-o", "--output_dir", type=Path, default=Path("predictions"), help="by default predictions/")
     parser.add_argument(
@@ -146,11 +171,21 @@ def predict(arguments: list[str]) -> int:
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
     given, more = parser.parse_known_args(arguments)
     values = vars(given)
-    settings: dict[str, Any] = {"input": values.pop("scans"), "output_dir": values.pop("output_dir")}
+    scans = values.pop("scans") or [_images_of(given.model)]
+    settings: dict[str, Any] = {"input": scans, "output_dir": values.pop("output_dir")}
     if (model := values.pop("model")) is not None:
         settings["checkpoint"] = model
     settings |= {key: value for key, value in values.items() if value is not None}
     return run_here(None, ["inference.json"], settings, settings_of(more, SWITCHES))
+
+
+def _images_of(model: Path | None) -> Path:
+    """The images that a run was trained on, for a prediction that names no others."""
+    from acdc_semicycle.config import run_config
+
+    if model is None:
+        raise ValueError("no scans are given: give SCANS, or --model, a run's folder: see semicycle predict --help")
+    return run_config.images_of(run_config.run_folder(model))
 
 
 def report(arguments: list[str]) -> int:

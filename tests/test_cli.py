@@ -149,6 +149,34 @@ def test_a_data_set_of_any_name_is_trained_on_evaluated_and_predicted(semicycle,
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([data, out, scratch, "@other"])
 
 
+def test_a_run_is_evaluated_by_its_own_configuration(semicycle, tmp_path):
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    files = json.dumps([str(CONFIGS / "train.json"), str(run / "config.yaml"), str(CONFIGS / "evaluate.json")])
+    (run / "config.yaml").write_text("dataset_dir: data\nckpt_dir: $str(@output_dir) + '#'\n")
+    for words in (["--model", str(run)], [f"--model={run / 'models'}"]):
+        _, command = semicycle("evaluate", *words, "--seed", "1")
+        assert command[2:] == ["run", "evaluating", "--config_file", files, f"--output_dir={run}", "--seed=1"]
+
+
+def test_a_path_of_a_runs_configuration_that_monai_would_misread_is_handed_over_as_a_path(
+    semicycle, tmp_path, monkeypatch
+):
+    ran = []
+    monkeypatch.setattr(startup, "run", lambda *given: ran.append(given))
+    (tmp_path / "config.yaml").write_text("images: 'a#b'\n")
+    assert semicycle("evaluate", "--model", str(tmp_path)) == (0, None)
+    assert ran[0][1:] == ({"images": Path("a#b"), "output_dir": str(tmp_path)}, "evaluating")
+
+
+def test_a_prediction_without_scans_takes_those_that_the_run_was_trained_on(semicycle, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(startup, "run", lambda *given: ran.append(given))
+    (tmp_path / "config.yaml").write_text("dataset: own_scans\nimages: MY/images\n")
+    semicycle("predict", "--model", str(tmp_path), "-o", "OUT")
+    assert ran[0][1] == {"input": [Path("MY/images")], "output_dir": Path("OUT"), "checkpoint": tmp_path}
+
+
 def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, command = semicycle("train")
@@ -167,7 +195,11 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
         (["train", "--output_dir"], "--output_dir has no value: give --output_dir VALUE"),
         (["train", "--output_dir", "--seed", "1"], "--output_dir has no value"),
         (["train", "--output_dir="], "--output_dir has no value"),
-        (["predict"], "scan"),
+        (["predict"], "no scans are given: give SCANS, or --model"),
+        (["predict", "--model", "nowhere"], "nowhere has no config.yaml"),
+        (["evaluate", "--model", "nowhere"], "nowhere has no config.yaml"),
+        (["evaluate", "--model"], "--model has no value: give --model FOLDER"),
+        (["evaluate", "small", "--model", "nowhere"], "'small' and --model are given"),
         (["check", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["evaluate", "--pred", "nowhere"], "nowhere"),

@@ -16,7 +16,7 @@ from documents import CONTRIBUTING, NOT_PROSE, PAGES, README, ROOT, name_of
 
 from acdc_semicycle import __version__, cli
 from acdc_semicycle.config import command as bundle_command
-from acdc_semicycle.config import locations
+from acdc_semicycle.config import locations, run_config
 from acdc_semicycle.config import overlays as overlay_files
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.experiments import command as table_command
@@ -60,6 +60,8 @@ def understood(monkeypatch, tmp_path):
         check("training", ["train.json", *overlays], others)
 
     monkeypatch.setattr(cli, "become", check)
+    (tmp_path / run_config.FILE).write_text("seed: 0\n")
+    monkeypatch.setattr(run_config, "run_folder", lambda model: tmp_path)
     monkeypatch.setattr(folds, "train", check_folds)
     monkeypatch.setattr(grid, "data_folder", lambda dataset, path: path)
     monkeypatch.chdir(tmp_path)

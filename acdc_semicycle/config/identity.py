@@ -110,7 +110,7 @@ def _described(parser: ConfigParser, name: str, value: Any) -> Any:
         return [_described(parser, f"{name}::{number}", item) for number, item in enumerate(value)]
     if _begins_with(value, ("@",)):
         return _described_reference(parser, value)
-    if _begins_with(value, ("$",)) and _is_a_value(parser, value):
+    if _begins_with(value, ("$",)) and is_a_value(parser, value):
         return _plain(parser.get_parsed_content(name), value)
     return _plain(value, str(value))
 
@@ -151,7 +151,7 @@ def _begins_with(value: Any, marks: tuple[str, ...]) -> bool:
     return isinstance(value, str) and value.startswith(marks)
 
 
-def _is_a_value(parser: ConfigParser, expression: str) -> bool:
+def is_a_value(parser: ConfigParser, expression: str) -> bool:
     """Whether an expression can be evaluated without making anything: it leads to no component and to no data."""
     seen: set[str] = set()
     waiting = set(REFERENCES.findall(expression))

@@ -13,7 +13,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from acdc_semicycle.config import sizing
+from acdc_semicycle.config import run_config, sizing
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets import case_patients, phantom
 from acdc_semicycle.datasets.records import Record
@@ -30,17 +30,20 @@ def claim(
 ) -> None:
     """Hold the run's folder and refuse what is in the way, before anything is written or prepared.
 
-    The split is written, and of ``data`` the patient of each case, by which a prediction finds the parts of the split.
+    The split and the configuration are written, and of ``data`` the patient of each case, by which a prediction finds
+    the parts of the split.
     """
     if split.validation or checkpoints.keep == "best":
         report.check_validation()
     checkpoints.claim()
     checkpoints.check()
+    run_config.check(Path(str(output_dir)))
     if split.validation:
         report.check()
     split.save(Path(str(output_dir)) / "split.json")
     if distributed.rank() == 0:
         sizing.save(Path(str(output_dir)))
+        run_config.save(Path(str(output_dir)))
     if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
         case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
 
