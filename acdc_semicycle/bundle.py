@@ -6,6 +6,7 @@ from acdc_semicycle.artifacts.warm_start import start_from
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
 from acdc_semicycle.config.networks import network_card
+from acdc_semicycle.config.run_name import run_name
 from acdc_semicycle.config.startup import begin, prepare
 from acdc_semicycle.config.tasks import (
     chosen,
@@ -71,6 +72,7 @@ __all__ = [
     "read_acdc",
     "records_of",
     "required",
+    "run_name",
     "scored",
     "shipped",
     "start_from",

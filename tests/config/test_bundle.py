@@ -279,6 +279,7 @@ def test_without_data_it_says_where_it_looked_and_takes_the_phantom(tmp_path, ca
 
 def test_the_small_preset_keeps_the_phantom_out_of_a_real_runs_folder(monkeypatch, tmp_path):
     small = ROOT / "configs" / "small.yaml"
+    monkeypatch.setattr(sys, "argv", ["semicycle", "train", "small"])
     assert workflow(small).parser.get_parsed_content("output_dir") == "runs/phantom-small"
     monkeypatch.setenv("ACDC_DIR", str(tmp_path))
     assert workflow(small).parser.get_parsed_content("output_dir") == "runs/acdc-small"

@@ -104,8 +104,11 @@ def test_by_default_there_is_a_fold_for_each_core_that_the_memory_holds_or_for_e
 
 def test_without_an_output_folder_it_is_the_configurations_with_an_ending(children, tmp_path, phantom_dir, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert train("few", "--dataset_dir", phantom_dir, "--labelled", "3", "--folds", "2") == 0
-    assert children[0][1][0][-1] == str(Path("runs", "acdc-few-folds", "fold_1"))
+    for words, name in ([], "acdc-few-folds"), (["--labelled", "3"], "acdc-few-labelled_3-folds"):
+        given = ["few", "--dataset_dir", str(phantom_dir), *words, "--folds", "2"]
+        monkeypatch.setattr(sys, "argv", ["semicycle", "train", *given])
+        assert train(*given) == 0
+        assert children[0][1][0][-1] == str(Path("runs", name, "fold_1"))
 
 
 def test_a_fold_that_fails_lets_the_others_finish_and_gives_its_exit_code_and_last_lines(

@@ -1,0 +1,54 @@
+"""The name of a run's folder: what was trained, so that another method, part of labels or seed has another folder."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+
+from acdc_semicycle.config import overlays
+from acdc_semicycle.config.locations import folder, overlay
+from acdc_semicycle.config.options import options_of
+from acdc_semicycle.runtime.errors import InputError
+
+
+def run_name(dataset: str, command: Sequence[str] | None = None) -> str:
+    """Data set, overlays, and ``labelled`` and ``seed`` where the command gives them: ``acdc-few-labelled_7-seed_1``.
+
+    An overlay of a data set has the data set's name. Seed 0 is what a command without a seed has.
+
+    Args:
+        command: the words of ``semicycle train`` or ``evaluate``, or of MONAI's ``run``; by default this process's own.
+    """
+    words = sys.argv if command is None else command
+    values = {option.key: option.value for option in options_of(words)}
+    names = [dataset]
+    for file in _overlay_files(words, values.get("config_file")):
+        if "dataset" not in overlays.read(file):
+            names.append(Path(file).stem)
+    if values.get("labelled"):
+        names.append(f"labelled_{values['labelled']}")
+    if values.get("seed") not in (None, "0"):
+        names.append(f"seed_{values['seed']}")
+    return "-".join(re.sub(r"[^\w.-]+", "_", name) for name in names)
+
+
+def _overlay_files(words: Sequence[str], config_file: str | None) -> list[str]:
+    """The overlays of a command: words after the verb, or the files that are not the bundle's own."""
+    if config_file is None:
+        if words[1:2] not in (["train"], ["evaluate"]):
+            return []
+        names = list(takewhile(lambda word: not word.startswith("-"), words[2:]))
+        with suppress(InputError):  # of another program's words
+            return [overlay(name) for name in names]
+        return []
+    files = config_file
+    with suppress(ValueError, SyntaxError):
+        files = ast.literal_eval(config_file)
+    own = (folder("bundles/semicycle") / "configs").resolve()
+    given = [files] if isinstance(files, str) else list(files)
+    return [file for file in given if Path(file).resolve().parent != own]
