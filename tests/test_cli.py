@@ -267,3 +267,36 @@ def test_a_prediction_that_failed_is_no_exit_code_0(semicycle, tmp_path, capsys)
     given = ("predict", str(tmp_path / "a.nii"), "-o", str(tmp_path / "out"), "--model", str(model))
     code, _ = semicycle(*given)
     assert code != 0 and "a.nii" in capsys.readouterr().err
+
+
+def test_without_a_model_scans_are_segmented_only_where_one_network_can_be_meant(
+    semicycle, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    scan = nibabel.Nifti1Image(np.random.default_rng(0).integers(0, 900, (24, 32, 4)).astype(np.int16), np.eye(4))
+    nibabel.save(scan, "HEART.nii.gz")
+
+    def trained(name: str, **card) -> None:
+        network = Path("runs", name, "models", "model.pt")
+        weights.save(network, ResidualGenerator(1, 4, filters=2, blocks=1).state_dict())
+        stored = {"filters": 2, "blocks": 1, "image_size": [24, 32], "dataset": "acdc", "epoch": 1} | card
+        network.with_suffix(".json").write_text(json.dumps(stored))
+
+    def predicted_by(*words) -> tuple[int, str]:
+        code = semicycle("predict", "HEART.nii.gz", *words)[0]
+        return code, json.loads(Path(words[1], "predictions.json").read_text())["model"]["path"]
+
+    trained("trial", epochs=1, steps=2)
+    assert semicycle("predict", "HEART.nii.gz", "-o", "OUT") == (2, None)
+    assert semicycle("export", "-o", "EXPORT") == (2, None)
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and all("runs/trial (a trial of 2 steps; acdc: RV, MYO, LV)" in line for line in errors)
+    trained("first")
+    assert predicted_by("-o", "OUT") == (0, "runs/first/models/model.pt")
+    trained("second")
+    assert semicycle("predict", "HEART.nii.gz", "-o", "OTHER") == (2, None)
+    assert "2 of 3 networks below runs fit" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["HEART.nii.gz", "OUT", "runs"]
+    assert predicted_by("-o", "OUT") == (0, "runs/first/models/model.pt")
+    assert predicted_by("-o", "OUT", "--model", "runs/second") == (0, "runs/second/models/model.pt")
+    assert predicted_by("-o", "OUT") == (0, "runs/second/models/model.pt")

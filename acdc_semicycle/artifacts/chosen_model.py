@@ -168,10 +168,7 @@ def _looked_at(source: Any, output_dir: Any) -> Input:
     output = None if output_dir is None else Path(str(output_dir)).resolve()
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += visible(folders_below(path, lambda folder: folder.resolve() == output)[0])
-        else:
-            files.append(path)
+        files += _files_of(path, output)
     has_pictures = any(map(is_picture, files))
     has_scans = any(file.name.lower().endswith((*SCANS, ".dcm")) for file in files)
     return Input(
@@ -179,6 +176,13 @@ def _looked_at(source: Any, output_dir: Any) -> Input:
         heart=any((file.parent / "Info.cfg").is_file() for file in files),
         phantom=any(map(_is_in_the_phantom, paths)),
     )
+
+
+def _files_of(path: Path, output: Path | None) -> list[Path]:
+    """A file, or all files in a folder and below it but for those in the output folder."""
+    if not path.is_dir():
+        return [path]
+    return list(visible(folders_below(path, lambda folder: folder != path and folder.resolve() == output)[0]))
 
 
 def _is_in_the_phantom(path: Path) -> bool:

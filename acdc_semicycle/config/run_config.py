@@ -113,16 +113,13 @@ def _resolved(parser: ConfigParser) -> dict[str, Any]:
     from acdc_semicycle.config.settings import SECTIONS
 
     pinned = {"dataset", *(setting.name for settings in SECTIONS.values() for setting in settings)} - {"cache_dir"}
-    config = {}
-    for key, value in parser.get().items():
-        if key == "_meta_":
-            continue
-        is_expression = isinstance(value, str) and value.startswith("$")
-        if key in pinned and is_expression and is_a_value(parser, value):
-            evaluated = parser.get_parsed_content(key)
-            value = evaluated if _is_plain(evaluated) else value
-        config[key] = _writable(value)
-    return config
+    config = {key: value for key, value in parser.get().items() if key != "_meta_"}
+    for key in pinned.intersection(config):
+        text = config[key]
+        if isinstance(text, str) and text.startswith("$") and is_a_value(parser, text):
+            value = parser.get_parsed_content(key)
+            config[key] = value if _is_plain(value) else text
+    return dict(_writable(config))
 
 
 def _is_plain(value: Any) -> bool:

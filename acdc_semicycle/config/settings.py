@@ -95,11 +95,7 @@ A_PART = Rule(f"a part of the split: {', '.join(PARTS)}", lambda value: value in
 SECTIONS: dict[str, list[Setting]] = {
     "Data": [
         Setting("dataset_dir", "the data set's folder; without one the phantom", "`ACDC_DIR` of the environment"),
-        Setting(
-            "output_dir",
-            "folder of a run's files; a run continues in the folder it began in",
-            "`runs/`, and the names of data set and overlays, `labelled` and `seed` where given",
-        ),
+        Setting("output_dir", "the folder of a run", "`runs/` and [a name](train.md#presets-and-overlays)"),
         Setting(
             "cache_dir",
             "prepared slices; can be deleted, and shared by runs",

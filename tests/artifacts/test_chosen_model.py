@@ -106,6 +106,7 @@ def test_pictures_take_a_network_of_pictures_and_scans_one_of_scans():
             chosen(*source)
     touched("b/OUT/x_seg.png")
     assert chosen("b", output_dir="b/OUT") == liver, "label maps of earlier predictions are no input"
+    assert chosen("a", output_dir="a") == cells
 
 
 @pytest.mark.parametrize("structure", ["LV", "left ventricle", "Myocardium", "heart", "lv_myo", "left-atrium"])
