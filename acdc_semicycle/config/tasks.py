@@ -30,8 +30,8 @@ def claim(
 ) -> None:
     """Hold the run's folder and refuse what is in the way, before anything is written or prepared.
 
-    The split and the configuration are written, and of ``data`` the patient of each case, by which a prediction finds
-    the parts of the split.
+    The split and the configuration are written, and of ``data`` the patient of each case and the digests of the images,
+    by which a prediction finds the parts of the split.
     """
     if split.validation or checkpoints.keep == "best":
         report.check_validation()
@@ -46,6 +46,7 @@ def claim(
         run_config.save(Path(str(output_dir)))
     if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
         case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
+        case_patients.save_images(checkpoints.data or {}, Path(str(output_dir)) / case_patients.IMAGES)
 
 
 def train(trainer: Any, checkpoints: Any, report: Any) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from acdc_semicycle.data.splits import Split
+from acdc_semicycle.datasets.case_patients import IMAGE_OF
 from acdc_semicycle.datasets.cines import file_case
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import nifti, nrrd_meta, volumes
@@ -70,13 +71,13 @@ def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
     for part in ("labelled", "validation", "unlabelled"):
         for record in split.records(part, records):
             name = file_case(record)
-            names.setdefault(record.image, f"image of {name}")
+            names.setdefault(record.image, f"{IMAGE_OF}{name}")
             if record.label is not None and part != "unlabelled":
                 names.setdefault(record.label, f"mask of {name}")
             if record.frame is not None:
                 frames.setdefault(f"{FRAMES_OF}{name}", set()).add(record.frame + 1)
     with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(names.values(), pool.map(_hash_with_voxels, names), strict=True))
+        hashes = dict(zip(names.values(), pool.map(image_digest, names), strict=True))
     for name, numbers in frames.items():
         hashes[name] = ", ".join(map(str, sorted(numbers)))
     return hashes
@@ -111,8 +112,8 @@ def voxels_of(path: Path) -> list[Path]:
     return [nifti.voxels_file(path)] if path.suffix.lower() == ".hdr" else []
 
 
-def _hash_with_voxels(path: Path) -> str:
-    """The hashes of a file and of those that hold its voxels, one after the other."""
+def image_digest(path: Path) -> str:
+    """The hashes of an image, or a mask, and of the files that hold its voxels, one after the other."""
     return "".join(map(_hash, [path, *voxels_of(path)]))
 
 

@@ -1,7 +1,8 @@
-"""Which case of a training run belongs to which patient: patients.json, beside the run's split.json.
+"""Which case of a training run belongs to which patient: patients.json and images.json, beside its split.json.
 
 A prediction does not know the expression by which a training found the patients of its images. The names of the cases
-lead to the same patients, and no expression of a stranger is run.
+lead to the same patients, and no expression of a stranger is run. The digests of the images tell copies under other
+names.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json, write_text
 
 PATIENTS = "patients.json"
+IMAGES = "images.json"
+IMAGE_OF = "image of "  # the start of what an image is called among the contents of a training
 
 
 def save(records: Iterable[Record], path: Path) -> None:
@@ -27,6 +30,26 @@ def save(records: Iterable[Record], path: Path) -> None:
             case = case.removesuffix(f"_frame{record.frame + 1:02d}")
         patients[case] = record.patient
     write_text(path, json.dumps(patients, indent=1) + "\n")
+
+
+def save_images(contents: Mapping[str, str], path: Path) -> None:
+    """Write the digest of each case's image, of all contents that a training has read."""
+    images = {}
+    for name, digest in contents.items():
+        if name.startswith(IMAGE_OF):
+            images[name.removeprefix(IMAGE_OF)] = digest
+    write_text(path, json.dumps(images, indent=1) + "\n")
+
+
+def load_images(split: str | Path) -> dict[str, str]:
+    """The digest of each image that the training run of a split.json has read; empty where the run kept none."""
+    path = Path(split).with_name(IMAGES)
+    if not path.is_file():
+        return {}
+    images = read_json(path)
+    if not all(isinstance(digest, str) for digest in images.values()):
+        raise InputError(f"{path} is damaged (a digest is no text): restore it, or train again")
+    return images
 
 
 def load(split: str | Path | None) -> dict[str, str]:

@@ -10,8 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.data.digests import voxels_of
+from acdc_semicycle.data.digests import image_digest, voxels_of
+from acdc_semicycle.data.parts import strongest
 from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.previews import Frame
@@ -44,6 +46,32 @@ def content_of(scan: Scan) -> str:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def digest_of(scan: Scan) -> str | None:
+    """The digest by which a training knows an image; None of a DICOM series, and of what cannot be read."""
+    if not isinstance(scan.source, Path):
+        return None
+    with suppress(InputError, OSError):  # reading it says what is wrong
+        return image_digest(scan.path)
+    return None
+
+
+def part_of(scan: Scan, known: KnownPatients, digest: str | None) -> str | None:
+    """The part of the network's split that a scan's patient is in; None where no split is known."""
+    names = names_of({"patient": scan.patient, "case": scan.case})
+    return known.part_of({*names, scan.shared_name, scan.training_case}, digest)
+
+
+def remarks_on_name(scan: Scan, known: KnownPatients, digest: str | None) -> list[str]:
+    """A remark where a scan has the name of an image that was seen, and may be another patient's."""
+    if not known.differs(scan.training_case, digest):
+        return []
+    part = part_of(scan, known, digest)
+    return [
+        f"its name is that of the training's {scan.training_case}, its contents are not: it counts as {part}; rename it"
+        " if it is another patient's"
+    ]
 
 
 def is_gone(case: Case) -> bool:
@@ -185,6 +213,7 @@ def _indices(patient: str, frames: Mapping[str, tuple[Case, int]], doubt: str | 
     for case, _ in frames.values():
         withheld = withheld or case["withheld"]
     row = {"patient": patient, "ed": frames["ED"][0]["case"], "es": frames["ES"][0]["case"], "withheld": withheld}
+    row["part"] = strongest(case.get("part") for case, _ in frames.values())
     if withheld:
         return row | clinical.indices({}, {})
     return row | clinical.indices(_of_frame(*frames["ED"]), _of_frame(*frames["ES"]))

@@ -42,6 +42,9 @@ class Scans:
         part: only patients of this part of ``split``.
         split: a training run's split.json; by the patients.json beside it each scan of that training has its patient.
 
+    Attributes:
+        asked_for: where ``part`` is given: ``parts``, the part alone, and its ``patients`` and ``cases``.
+
     Raises:
         InputError: no source, nothing there, or no scan in it.
     """
@@ -71,8 +74,10 @@ class Scans:
         for path in paths:
             scans += self._below(path)
         scans = by_folder(_once(scans))
+        self.asked_for = None
         if part is not None:
             scans = _of_part(scans, part, split)
+            self.asked_for = _asked_for(part, split, self.patients)
         _check_any_without_fault(scans)
         self.listed = told_apart(scans)
 
@@ -267,6 +272,13 @@ def _check_one_each(scans: Sequence[Scan], part: str, split: str | Path | None) 
                 f"{other.path} and {scan.path} are both of a {part} patient {scan.shared_name} of {split}, which has"
                 " one: give the data set of that training alone"
             )
+
+
+def _asked_for(part: str, split: str | Path | None, patients: Mapping[str, str]) -> dict[str, list[str]]:
+    """A part of a split, its patients, and their cases by the ``patients`` of the training's cases."""
+    of_part = _patients(part, split)
+    cases = [case for case, patient in patients.items() if patient in of_part]
+    return {"parts": [part], "patients": sorted(of_part), "cases": sorted(cases)}
 
 
 def _patients(part: str, split: str | Path | None) -> set[str]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.score_names import current_case, current_predictions
-from acdc_semicycle.evaluation import quality_fit
+from acdc_semicycle.evaluation import post_processing, quality_fit
 from acdc_semicycle.inference.entries import is_gone, known_as, patients_of, stamp
 from acdc_semicycle.inference.label_maps import ours
 from acdc_semicycle.inference.scan import Scan
@@ -31,15 +32,24 @@ class Manifest:
 
     A scan whose cases are here, unchanged, segmented by the same network with the same settings, is not segmented
     again. Where several processes predict, the first one writes the manifest and the others a :class:`Journal` each.
+
+    Args:
+        settings: all that decides what the label maps are.
+        asked_for: the part of the split that is asked for (:attr:`acdc_semicycle.inference.inputs.Scans.asked_for`);
+            None where all scans are.
     """
 
-    def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
-        self.path, self.model = folder / MANIFEST, model
+    def __init__(
+        self, folder: Path, model: Model, settings: Mapping[str, Any], asked_for: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path, self.model, self.known = folder / MANIFEST, model, KnownPatients.of(model)
         self.content: dict[str, Any] = {
             "model": {"path": str(model.path), "sha256": model.sha256} | model.card,
             "classes": list(model.card["classes"]),
             "colours": model.card["colours"],
             "settings": dict(settings),
+            "postprocessing": post_processing.of_settings(settings),
+            "asked_for": asked_for,
             "quality": model.quality,
             "cases": [],
             "patients": [],
@@ -51,10 +61,18 @@ class Manifest:
         self.former: list[dict[str, Any]] = before.get("cases", [])  # of any settings, to know renamed scans by
         self._own(self.former)
         if self._same_settings(before):
-            for case in self.former:
-                if all((folder / name).is_file() for name in case["files"]):
-                    case["quality"] = quality_fit.lowest(model.quality, case["frame_scores"])  # fitted by now, perhaps
-                    self.content["cases"].append(case)
+            self._continue(before)
+
+    def _continue(self, before: Mapping[str, Any]) -> None:
+        """Take over the cases of an earlier run whose label maps are there, and what it was asked for."""
+        for case in self.former:
+            if all((self.path.parent / name).is_file() for name in case["files"]):
+                case["quality"] = quality_fit.lowest(self.model.quality, case["frame_scores"])  # fitted by now, perhaps
+                if "part" not in case:  # of an earlier version
+                    case["part"] = self.known.part_of(names_of(case))
+                self.content["cases"].append(case)
+        if self.content["cases"] and "asked_for" in before:
+            self.content["asked_for"] = _of_both(before["asked_for"], self.content["asked_for"])
 
     def enter_journals(self, failures: bool) -> None:
         """Enter the journals of other processes, of this run or of one that was killed, and remove them.
@@ -207,6 +225,13 @@ def _lines(journal: Path) -> list[dict[str, Any]]:
 def _settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides what a label map is: the network, but for its path, and the settings."""
     return {**(content.get("model") or {}), **(content.get("settings") or {}), "path": ""}
+
+
+def _of_both(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> dict[str, list[str]] | None:
+    """What two runs into one folder are asked for together; None where either is asked for all scans."""
+    if before is None or now is None:
+        return None
+    return {key: sorted({*before[key], *now[key]}) for key in ("parts", "patients", "cases")}
 
 
 def _was_moved(case: Mapping[str, Any], *contents: str | None) -> bool:

@@ -140,6 +140,11 @@ class Refined(MapTransform):
         super().__init__(keys)
         self.largest, self.adjacent, self.holes = largest, adjacent, holes
 
+    @property
+    def settings(self) -> dict[str, bool]:
+        """What is refined, as the settings of predict name it."""
+        return {"largest": self.largest, "holes": self.holes}
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with refined label maps."""
         result = dict(data)

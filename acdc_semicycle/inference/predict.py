@@ -52,7 +52,7 @@ def run(
     _load_weights(network, image_generator, model)
     _claim(scans.folder)
     _log_network(model, len(scans.listed))
-    manifest = _manifest(scans.folder, model, {**settings, "frames": scans.frames, "format": scans.ending})
+    manifest = _manifest(scans, model, {**settings, "frames": scans.frames, "format": scans.ending})
     collector = Collector(network, image_generator)
     collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # each error is a line of the manifest and at the end
@@ -117,16 +117,16 @@ def _share(scans: Sequence[Scan]) -> list[Scan]:
     return share
 
 
-def _manifest(folder: Path, model: Model, settings: Mapping[str, Any]) -> Manifest:
+def _manifest(scans: Scans, model: Model, settings: Mapping[str, Any]) -> Manifest:
     """The manifest in the first process, a journal in the others."""
     if distributed.rank() == 0:
-        manifest = Manifest(folder, model, settings)
-        _warn_of_another_network(folder, manifest)
+        manifest = Manifest(scans.folder, model, settings, scans.asked_for)
+        _warn_of_another_network(scans.folder, manifest)
         manifest.enter_journals(failures=False)
         distributed.wait()  # the others read it
         return manifest
     distributed.wait()
-    return Journal(folder, model, settings, distributed.rank())
+    return Journal(scans.folder, model, settings, distributed.rank())
 
 
 def _warn_of_another_network(folder: Path, manifest: Manifest) -> None:

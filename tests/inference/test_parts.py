@@ -1,0 +1,90 @@
+"""What a prediction writes of the parts of its network's split: of each case, and of what it was asked for."""
+
+import json
+import shutil
+
+import pytest
+from predicting import manifest_of, run, volume
+
+from acdc_semicycle.data.digests import image_digest
+from acdc_semicycle.inference.postprocessing import Refined
+
+SPLIT = {"labelled": ["p1"], "unlabelled": ["p2"], "validation": ["p3"], "test": ["p4"]}
+
+
+@pytest.fixture
+def scans(tmp_path, model):
+    """Scans of five patients, the first four of them those of the network's split; each of other voxels."""
+    (tmp_path / "split.json").write_text(json.dumps(SPLIT))
+    (tmp_path / "patients.json").write_text(json.dumps({f"p{n}_scan": f"p{n}" for n in range(1, 5)}))
+    for n in range(1, 6):
+        volume(tmp_path / "in" / f"p{n}_scan.nii.gz", (20, 20 + n, 5))
+    seen = {f"p{n}_scan": image_digest(tmp_path / "in" / f"p{n}_scan.nii.gz") for n in range(1, 4)}
+    (tmp_path / "images.json").write_text(json.dumps(seen))
+    return tmp_path / "in"
+
+
+def parts_in(folder) -> dict:
+    return {case["case"]: case["part"] for case in manifest_of(folder)["cases"]}
+
+
+def test_each_case_has_the_part_of_its_patient(tmp_path, model, scans):
+    run(scans, tmp_path / "out", model, cycle=False)
+    assert list(parts_in(tmp_path / "out").values()) == ["labelled", "unlabelled", "validation", "test", "new"]
+    assert manifest_of(tmp_path / "out")["asked_for"] is None
+
+
+def test_a_scan_of_the_training_is_known_under_another_name(tmp_path, model, scans, caplog):
+    caplog.set_level("INFO", "semicycle")
+    (tmp_path / "others").mkdir()
+    shutil.copy(scans / "p1_scan.nii.gz", tmp_path / "others" / "anonymous.nii.gz")
+    volume(tmp_path / "others" / "p2_scan.nii.gz", (20, 29, 5))  # of another patient, perhaps
+    run(tmp_path / "others", tmp_path / "out", model, cycle=False)
+    assert parts_in(tmp_path / "out") == {"anonymous": "labelled", "p2_scan": "unlabelled"}
+    copy, namesake = manifest_of(tmp_path / "out")["cases"]
+    assert "its name is" not in " ".join(copy["remarks"])
+    remark = namesake["remarks"][-1]
+    assert remark.startswith(
+        "its name is that of the training's p2_scan, its contents are not: it counts as unlabelled"
+    )
+    assert remark in caplog.text
+
+
+def test_a_network_without_a_split_knows_nothing(tmp_path, model):
+    run(volume(tmp_path / "a.nii.gz"), tmp_path / "out", model, cycle=False)
+    assert parts_in(tmp_path / "out") == {"a": None}
+
+
+def test_the_parts_that_were_asked_for_are_kept_together(tmp_path, model, scans):
+    for part in ("test", "validation"):
+        run(scans, tmp_path / "out", model, cycle=False, part=part)
+    assert manifest_of(tmp_path / "out")["asked_for"] == {
+        "parts": ["test", "validation"], "patients": ["p3", "p4"], "cases": ["p3_scan", "p4_scan"],
+    }  # fmt: skip
+    run(scans, tmp_path / "out", model, cycle=False)
+    run(scans, tmp_path / "out", model, cycle=False, part="test")
+    assert manifest_of(tmp_path / "out")["asked_for"] is None, "all were asked for once, and are still there"
+    run(scans, tmp_path / "out", model, cycle=False, part="test", holes=True)
+    assert manifest_of(tmp_path / "out")["asked_for"]["parts"] == ["test"], "with other settings all begins anew"
+
+
+def test_a_case_of_an_earlier_version_gets_its_part(tmp_path, model, scans):
+    run(scans, tmp_path / "out", model, cycle=False)
+    content = manifest_of(tmp_path / "out")
+    for case in content["cases"]:
+        del case["part"]
+    del content["asked_for"], content["postprocessing"]
+    (tmp_path / "out" / "predictions.json").write_text(json.dumps(content))
+    run(scans, tmp_path / "out", model, cycle=False)
+    assert list(parts_in(tmp_path / "out").values()) == ["labelled", "unlabelled", "validation", "test", "new"]
+
+
+def test_the_manifest_names_the_post_processing(tmp_path, model, scans):
+    run(scans / "p5_scan.nii.gz", tmp_path / "out", model, cycle=False, largest=True, holes=True)
+    words = "the network's label maps with largest component of each structure (largest), holes filled (holes)"
+    assert manifest_of(tmp_path / "out")["postprocessing"] == words
+
+
+def test_refinement_tells_its_settings():
+    assert Refined("pred", largest=True).settings == {"largest": True, "holes": False}
+    assert Refined("pred").settings == {"largest": False, "holes": False}
