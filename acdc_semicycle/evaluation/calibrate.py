@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from acdc_semicycle.artifacts.known_patients import names_of
 from acdc_semicycle.artifacts.score_names import current_predictions
+from acdc_semicycle.data.parts import TRAINED_ON
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.quality import SCORES
 from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, fit, nothing_found, with_structures
@@ -142,8 +144,7 @@ def _check_not_trained_on(folder: Path, cases: Sequence[Case], split: Path) -> N
     patients = {*parts.get("labelled", ()), *parts.get("unlabelled", ())}
     trained_on = []
     for case in cases:
-        names = {case["patient"], case["case"], *Path(case["patient"]).parts, *Path(case["case"]).parts}
-        if not patients.isdisjoint(names):
+        if case.get("part") in TRAINED_ON or not patients.isdisjoint(names_of(case)):
             trained_on.append(case["case"])
     if trained_on:
         raise InputError(

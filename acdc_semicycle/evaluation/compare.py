@@ -13,12 +13,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from acdc_semicycle.evaluation import label_maps
+from acdc_semicycle.data.parts import in_words, strongest
+from acdc_semicycle.evaluation import headline, label_maps
 from acdc_semicycle.evaluation.case_names import case_patient_and_phase, frame_of, shared_names
 from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.label_order import order_note
+from acdc_semicycle.evaluation.manifests import Manifest, notes_on_postprocessing
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
 from acdc_semicycle.runtime.errors import InputError, many
@@ -37,7 +39,8 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
 
     Returns:
         The content of evaluation.json: ``cases``, ``summary`` by tool, ``patients``, ``agreement`` (and
-        ``agreement_cases``), ``missing``, ``failures``, ``notes``, and how it was made.
+        ``agreement_cases``), ``missing``, ``failures``, ``warnings``, ``notes``, and how it was made. Means are over
+        the cases of patients who are new to the network, where there are any.
 
     Raises:
         InputError: nothing there, nothing paired, more than two tools, or classes that contradict each other.
@@ -48,13 +51,16 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     predicted, truths, notes = _label_maps(roots, truth_roots)
     names, class_notes = class_names(classes, predicted, truths)
     run = _Run(names)
+    manifests = {tool: Manifest(root) for tool, root in zip(tools, roots, strict=True)}
     if truth_roots:
         for tool, maps in zip(tools, predicted, strict=True):
-            run.add(tool, maps, truths)
-    agreement = run.agreement(tools, predicted) if len(tools) == 2 else []
+            run.add(tool, maps, truths, manifests[tool])
+    agreement = run.agreement(tools, predicted, manifests[tools[1]]) if len(tools) == 2 else []
     run.check_any(agreement)
+    postprocessing = {tool: manifest.postprocessing for tool, manifest in manifests.items()}
+    notes = class_notes + notes_on_postprocessing(postprocessing) + notes
     head = {"truth": None if truth is None else str(truth), "tools": tools, "classes": names, "structures": names[1:]}
-    return plain(head | run.content(agreement, class_notes + notes) | provenance())
+    return plain(head | {"postprocessing": postprocessing} | run.content(agreement, notes) | provenance())
 
 
 def _tools(roots: Sequence[Path], truth_roots: Sequence[Path]) -> list[str]:
@@ -122,22 +128,32 @@ class _Run:
         self.matrices: dict[str, Any] = {}  # of each tool, the sum of its confusion matrices
         self.missing: list[dict[str, str]] = []
         self.failures: list[dict[str, str]] = []
+        self.notes: list[str] = []  # on truths that are not expected
         self.names: dict[LabelMap, tuple[str, str, str | None]] = {}
 
-    def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap]) -> None:
-        """Pair a tool's predictions with the truths and score them."""
-        pairs, unmatched, ambiguous = paired(predictions, truths)
+    def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap], manifest: Manifest) -> None:
+        """Pair a tool's predictions with the truths and score them; its manifest tells which truths are expected."""
+        pairs, unmatched, ambiguous = paired(predictions, truths, manifest.expects)
+        self._note_not_expected(tool, [truth for _, truth in pairs], truths, manifest)
         for reason in unmatched:
             self.missing.append({"tool": tool} | reason)
         for reason in ambiguous:
             self.failures.append({"tool": tool} | reason)
         self._score(tool, pairs)
 
-    def agreement(self, tools: Sequence[str], predicted: Sequence[list[LabelMap]]) -> list[Row]:
-        """Score the second tool against the first: what has one truth, or one name where there is no truth."""
+    def _note_not_expected(self, tool: str, scored: list[LabelMap], truths: list[LabelMap], manifest: Manifest) -> None:
+        """Note how many truths are left out because the prediction was asked for other parts of the data."""
+        others = [truth for truth in truths if truth not in scored and not manifest.expects(truth)]
+        if others and manifest.asked_for:
+            patients = f"{in_words(manifest.asked_for['parts'])} patients"
+            number = many(len(others), "truth")
+            self.notes.append(f"{tool} was asked for the {patients} (--part): {number} of other patients not expected")
+
+    def agreement(self, tools: Sequence[str], predicted: Sequence[list[LabelMap]], manifest: Manifest) -> list[Row]:
+        """Score the second tool, of this manifest, against the first: what has one truth, or else one name."""
         tool = pair_name(tools)
         if not self.scored:
-            self.add(tool, predicted[1], predicted[0])
+            self.add(tool, predicted[1], predicted[0], manifest)
             return self.rows.pop(tool)
         first, second = self.scored[tools[0]], self.scored[tools[1]]
         pairs = []
@@ -162,6 +178,7 @@ class _Run:
             about: Row = {"tool": tool, "case": case, "patient": patient, "phase": phase}
             about["frame"] = frame_of(prediction, truth)
             about["predicted_case"] = (prediction.listed or {}).get("case")
+            about["part"] = strongest((label_map.listed or {}).get("part") for label_map in (prediction, truth))
             rows.append(about | scores)
             self.matrices[tool] = self.matrices.get(tool, 0) + matrix
             scored[truth] = prediction
@@ -183,23 +200,26 @@ class _Run:
         """All that was collected, as evaluation.json has it; ``agreement`` has the rows of one tool against another."""
         structures = self.classes[1:]
         rows: list[Row] = []
-        summaries = {}
-        for tool, tool_rows in self.rows.items():
+        for tool_rows in self.rows.values():
             rows += tool_rows
-            summaries[tool] = summary(tool_rows, structures)
+        seen = headline.seen_cases(rows or agreement)
+        case_parts = headline.parts_by_case(rows or agreement)
+        summaries = {tool: summary(tool_rows, structures, seen) for tool, tool_rows in self.rows.items()}
         patients, patient_notes = patient_indices(rows, structures)
         reference = "truth" if rows else "first tool"
         order_notes: list[str] = []
         for tool, matrix in self.matrices.items():
             against = "first tool" if tool not in self.rows else reference
             order_notes += order_note(tool, against, matrix, self.classes)
+        other_notes = unit_notes(rows or agreement, reference) + patient_notes
         return {
             "summary": summaries,
             "cases": rows,
             "patients": patients,
-            "agreement": summary(agreement, structures) if agreement else None,
+            "agreement": summary(agreement, structures, seen) if agreement else None,
             "agreement_cases": agreement,
             "missing": self.missing,
             "failures": self.failures,
-            "notes": notes + order_notes + unit_notes(rows or agreement, reference) + patient_notes,
+            "warnings": headline.warnings(case_parts),
+            "notes": [*notes, *self.notes, *headline.notes(case_parts), *order_notes, *other_notes],
         }

@@ -22,7 +22,7 @@ OURS = (  # each file with what marks it as written here
     ("summary.csv", "tool,phase,score,structure,"),
     ("patients.csv", "tool,patient,truth_"),
 )
-CASE = ("tool", "case", "patient", "phase", "unit")  # the first columns of cases.csv
+CASE = ("tool", "case", "patient", "phase", "unit", "part")  # the first columns of cases.csv
 
 
 def check_current(folder: Path, content: dict[str, Any]) -> None:
@@ -98,19 +98,25 @@ def _case_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[list[A
 
 
 def _summary_rows(content: dict[str, Any], names: Sequence[str]) -> Iterable[list[Any]]:
-    """summary.csv: the head, then a row per tool, phase, score and structure."""
-    yield ["tool", "phase", "score", "structure", "mean", "std", "n", "unit"]
+    """summary.csv: the head, then a row per tool, phase, score and structure, and the same of each part.
+
+    The rows without a part have all cases that count.
+    """
+    yield ["tool", "phase", "score", "structure", "mean", "std", "n", "unit", "part"]
     for tool, summary in summaries_by_tool(content).items():
-        for phase, part in {"": summary, **summary["by_phase"]}.items():
+        groups = [("", "", summary)]
+        groups += [(phase, "", statistics) for phase, statistics in summary["by_phase"].items()]
+        groups += [("", part, statistics) for part, statistics in summary["by_part"].items()]
+        for phase, part, statistics in groups:
             for score, name in product(SCORES, names):
-                unit = part["unit"] if score in DISTANCES else ""
-                statistics = part[score][name], part[f"{score}_std"][name], part[f"{score}_n"][name]
-                yield [tool, phase, score, name, *statistics, unit]
+                unit = statistics["unit"] if score in DISTANCES else ""
+                numbers = [statistics[f"{score}{end}"][name] for end in ("", "_std", "_n")]
+                yield [tool, phase, score, name, *numbers, unit, part]
 
 
 def _patient_rows(content: dict[str, Any]) -> Iterable[list[Any]]:
     """patients.csv: the head, then a row per tool and patient with the true and the predicted indices."""
     indices = list(clinical.indices({}, {}))
-    yield ["tool", "patient", *map("_".join, product(SIDES, indices))]
+    yield ["tool", "patient", *map("_".join, product(SIDES, indices)), "part"]
     for row in content["patients"]:
-        yield [row["tool"], row["patient"], *row["truth"].values(), *row["prediction"].values()]
+        yield [row["tool"], row["patient"], *row["truth"].values(), *row["prediction"].values(), row["part"]]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from acdc_semicycle.data.parts import in_words
 from acdc_semicycle.evaluation.summaries import DISTANCES, OVERLAPS, summaries_by_tool
 from acdc_semicycle.runtime.errors import many
 
@@ -16,10 +17,12 @@ def table(content: dict[str, Any]) -> str:
     """What to print: scores by tool and phase, how many label maps have no partner, failures and notes."""
     lines: list[str] = []
     for tool, summary in summaries_by_tool(content).items():
-        lines.append(f"{tool}: {many(summary['volumes'], 'volume')}")
+        of_parts = f" of {in_words(summary['parts'])} patients" if summary["parts"] else ""
+        lines.append(f"{tool}: {many(summary['volumes'], 'volume')}{of_parts}")
         lines += _score_lines(summary, ("mean", *content["structures"]))
     lines += _missing_lines(content["missing"], name_tools=len(content["tools"]) > 1)
     lines += _failure_lines(content["failures"])
+    lines += [f"warning: {text}" for text in content["warnings"]]
     return "\n".join([*lines, *content["notes"]])
 
 
@@ -54,6 +57,8 @@ def _score_lines(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
     parts = [("Dice", "dice", summary)]
     for phase, part in summary["by_phase"].items():
         parts.append((f"Dice, {phase}", "dice", part))
+    for name, part in summary["by_part"].items():
+        parts.append((f"Dice, {name}", "dice", part))
     parts.append(("IoU", "iou", summary))
     for score in DISTANCES:
         parts.append((f"{score.upper()}, {summary['unit']}", score, summary))

@@ -10,7 +10,7 @@ Files are paired by name, the relative folder only where a name is there twice::
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from acdc_semicycle.evaluation.case_names import FRAME, PHASE, phase_of
@@ -22,9 +22,14 @@ Reason = dict[str, str]  # a case, and why it has no partner
 
 
 def paired(
-    predictions: Sequence[LabelMap], truths: Sequence[LabelMap]
+    predictions: Sequence[LabelMap],
+    truths: Sequence[LabelMap],
+    expects: Callable[[LabelMap], bool] = lambda truth: True,
 ) -> tuple[list[Pair], list[Reason], list[Reason]]:
     """Find each prediction's truth: first by folder and name, then by a name that occurs once, then by folders' ends.
+
+    Args:
+        expects: whether a truth without a prediction is among those without a partner.
 
     Returns:
         The pairs, sorted by truth; the label maps without a partner; the predictions that could belong to several
@@ -40,7 +45,7 @@ def paired(
         claims.update(partners)
     pairs, unmatched, ambiguous = _sorted_out(candidates, claims)
     for truth in truths:
-        if truth not in claims:
+        if truth not in claims and expects(truth):
             unmatched.append(_reason(truth, "has no prediction"))
     if not pairs and not ambiguous:
         raise InputError(_nothing_in_common(predictions[0], truths[0]))

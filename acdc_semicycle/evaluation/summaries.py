@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.data.parts import strongest
 from acdc_semicycle.datasets import acdc
-from acdc_semicycle.evaluation import clinical
+from acdc_semicycle.evaluation import clinical, headline
 from acdc_semicycle.evaluation.means import score_statistics
 from acdc_semicycle.runtime.errors import many
 
@@ -20,17 +21,30 @@ SIDES = ("truth", "prediction")
 Row = dict[str, Any]  # a case, as in evaluation.json, but with NaN for null
 
 
-def summary(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
+def summary(rows: Sequence[Row], structures: Sequence[str], seen: Collection[str] = ()) -> dict[str, Any]:
     """Means over cases of each structure, ``mean`` over structures; standard deviations (ddof 1) and numbers of cases.
 
     A case without the structure does not count. Where only some cases have millimetres, distances are theirs.
+    The means leave out the cases ``seen``, of patients whom the network knows, unless there are no others.
+
+    Returns:
+        The statistics, ``parts`` (those of the cases that count), and statistics ``by_phase`` of these and ``by_part``
+        of all rows.
     """
+    counted = headline.counted(rows, seen)
     by_phase = {}
     for phase in acdc.PHASES:
-        part = [row for row in rows if row["phase"] == phase]
-        if part:
-            by_phase[phase] = _statistics(part, structures)
-    return _statistics(rows, structures) | {"by_phase": by_phase}
+        of_phase = [row for row in counted if row["phase"] == phase]
+        if of_phase:
+            by_phase[phase] = _statistics(of_phase, structures)
+    by_part = {}
+    for part, of_part in headline.rows_by_part(rows).items():
+        by_part[part] = _statistics(of_part, structures)
+    return _statistics(counted, structures) | {
+        "parts": headline.parts_of(counted),
+        "by_phase": by_phase,
+        "by_part": by_part,
+    }
 
 
 def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
@@ -61,7 +75,8 @@ def patient_indices(rows: Sequence[Row], structures: Sequence[str]) -> tuple[lis
             apart.add(patient)
         elif ed[0]["volumes_ml"] and es[0]["volumes_ml"]:
             indices = {side: clinical.indices(ed[0]["volumes_ml"][side], es[0]["volumes_ml"][side]) for side in SIDES}
-            result.append({"tool": tool, "patient": patient} | indices)
+            part = strongest((ed[0].get("part"), es[0].get("part")))
+            result.append({"tool": tool, "patient": patient, "part": part} | indices)
     notes = _notes_on(incomplete, "without one ED and one ES")
     return result, notes + _notes_on(apart, "whose ED and ES lie in two folders, as they may be two patients'")
 
