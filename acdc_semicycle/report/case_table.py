@@ -23,6 +23,8 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     """The columns for which any case has something."""
     present, unit = _present(cases, structures), unit_of(cases)
     columns = [Column("case", "", "Case"), Column("patient", "", "Patient"), Column("phase", "", "Phase")]
+    if "part" in present:
+        columns.append(Column("part", "", "Part"))
     if "quality" in present:
         columns.append(Column("quality", "", "Quality", 3))
     if "scores" in present:
@@ -57,6 +59,8 @@ def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:
     """Which groups of columns any case has something for."""
     present = set()
     for case in cases:
+        if case.part is not None:
+            present.add("part")
         if case.quality is not None:
             present.add("quality")
         if case.scored:
@@ -73,7 +77,7 @@ def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:
 
 def row_of(case: Case, structures: Sequence[str]) -> dict[str, Any]:
     """The values of a case under the keys of all columns; None where there is none."""
-    row = {"case": case.name, "quality": case.quality, "seconds": case.seconds}
+    row = {"case": case.name, "part": case.part, "quality": case.quality, "seconds": case.seconds}
     for key in ("patient", "phase", "unit"):
         row[key] = case.about(key) or None
     for name in ("mean", *structures):

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from acdc_semicycle.data.parts import strongest
+
 
 @dataclass(frozen=True)
 class Case:
@@ -25,6 +27,11 @@ class Case:
     def about(self, key: str) -> str:
         """A text of any of its entries, the evaluated one first."""
         return str(self.scored.get(key) or self.predicted.get(key) or self.second.get(key) or "")
+
+    @property
+    def part(self) -> str | None:
+        """The part of the split that the patient is in, to the network that knows most of them; None where unknown."""
+        return strongest(entry.get("part") for entry in (self.scored, self.predicted, self.second))
 
     def score(self, measure: str, name: str = "mean", tool: str = "scored") -> float | int | None:
         """One score of the first tool (``scored``) or of the ``second``."""

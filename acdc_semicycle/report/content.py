@@ -9,7 +9,9 @@ from typing import Any
 
 from matplotlib.colors import to_hex
 
+from acdc_semicycle.data.parts import PARTS, in_words
 from acdc_semicycle.datasets import acdc
+from acdc_semicycle.evaluation import headline, post_processing
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.figures import colours_of
 from acdc_semicycle.evaluation.quality import SCORES
@@ -35,6 +37,7 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
     structures = structures_of(classes)
     sources = list(filter(None, (predicted, evaluated)))
     missing = evaluated.get("missing") or []
+    case_parts = [case.part for case in cases]
     unpredicted = [entry for entry in missing if str(entry["reason"]).endswith(" has no prediction")]
     return {
         "title": folder.resolve().name,
@@ -57,11 +60,22 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
         "failures": _failures(sources),
         "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
         "missing": missing,
+        "warnings": headline.warnings(case_parts),
+        "postprocessing": _postprocessing(predicted, evaluated),
         "unpredicted": unpredicted,
         "score_meanings": SCORES,
         **_scores(evaluated, tools),
         **_quality(predicted.get("quality") or {}, cases),
     }
+
+
+def _postprocessing(predicted: Mapping[str, Any], evaluated: Mapping[str, Any]) -> dict[str, str]:
+    """What was made of each tool's label maps, in words, where that is known."""
+    words = dict(evaluated.get("postprocessing") or {})
+    settings = predicted.get("settings")
+    if not words and settings:
+        words["predict"] = post_processing.of_settings(settings)
+    return {tool: text for tool, text in words.items() if text}
 
 
 def _failures(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,32 +127,36 @@ def _add_truth(patients: dict[Any, dict[str, Any]], entry: dict[str, Any]) -> No
 
 
 def _scores(evaluated: dict[str, Any], tools: Sequence[str]) -> dict[str, Any]:
-    """Mean scores of each tool, and of the second against the first: over all cases and by phase."""
+    """Mean scores of each tool, and of the second against the first: over the cases that count, by phase and part."""
     summaries = evaluated.get("summary") or {}
     if len(tools) > 1:
         summaries = summaries | {pair_name(tools): evaluated.get("agreement")}
         tools = [*tools, pair_name(tools)]
-    by_tool, phases = {}, set()
+    by_tool, phases, parts = {}, set(), set()
     for tool in tools:
         summary = summaries.get(tool)
         if summary:
             by_phase = summary.get("by_phase") or {}
-            by_tool[tool] = {"all": summary} | by_phase
+            by_part = summary.get("by_part") or {}
+            by_tool[tool] = {"all": summary} | by_phase | by_part
             phases |= set(by_phase)
+            parts |= set(by_part)
     first = summaries.get(tools[0]) or {}
     return {
         "summary": by_tool,
-        "phases": ["all", *sorted(phases - {"all"})],
+        "phases": ["all", *sorted(phases - {"all"}), *(part for part in PARTS if part in parts)],
+        "mean_dice_of": in_words(first.get("parts") or []),
         "mean_dice": (first.get("dice") or {}).get("mean"),
     }
 
 
 def _quality(quality: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
-    """How the quality was made, its mean, and how many cases it flags."""
+    """How the quality was made, its mean over new patients where there are any, and how many cases it flags."""
     values, flagged = [], 0
+    counted_parts = headline.counted_parts([case.part for case in cases])
     for case in cases:
         flagged += is_flagged(case, quality)
-        if case.quality is not None:
+        if case.quality is not None and case.part in counted_parts:
             values.append(case.quality)
     mean = sum(values) / len(values) if values else None
     return {"quality": quality, "mean_quality": mean, "flagged": flagged}

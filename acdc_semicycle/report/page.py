@@ -158,7 +158,17 @@ def _number(value: Any, digits: int = 3) -> str:
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
     """What report.json keeps: the tables of the page, and how it was made."""
     result: dict[str, Any] = {}
-    for key in ("title", "written", "tools", "patients", "summary", "failures", "missing"):
+    for key in (
+        "title",
+        "written",
+        "tools",
+        "warnings",
+        "postprocessing",
+        "patients",
+        "summary",
+        "failures",
+        "missing",
+    ):
         result[key] = content[key]
     result["cases"] = []
     for row in content["rows"]:

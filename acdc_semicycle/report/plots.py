@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from acdc_semicycle.data.parts import SEEN
+
 DPI = 130
 INK, GREY = "#0b6b75", "#59656f"
 INDICES = {
@@ -36,9 +38,11 @@ def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _patients_by_tool(evaluated: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """The entries of patients in evaluation.json by tool, then by name."""
+    """The entries of patients in evaluation.json by tool, then by name; of new patients alone, if there are any."""
     patients_of: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in evaluated.get("patients") or []:
+    entries = evaluated.get("patients") or []
+    seen = {entry["patient"] for entry in entries if entry.get("part") in SEEN}
+    for entry in [entry for entry in entries if entry["patient"] not in seen] or entries:
         patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
     return patients_of
 
