@@ -21,7 +21,7 @@ from acdc_semicycle.artifacts.model import stored_card
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.slices import read
 from acdc_semicycle.datasets.records import Record
-from acdc_semicycle.evaluation import examples
+from acdc_semicycle.evaluation import examples, post_processing
 from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.metrics import confusion
 from acdc_semicycle.evaluation.model_scores import SCORES, Case, case_scores, summary, trivial
@@ -76,6 +76,7 @@ class Report:
         part: which part of the split was evaluated.
         card: how the network is used here; model.json beside ``checkpoint`` must say the same.
         notes: what a reader of each part's scores must know.
+        postprocessing: the evaluator's transforms, which are named beside the scores.
         about: anything else the reader must know: data set, method, weights, seed, split.
     """
 
@@ -91,6 +92,7 @@ class Report:
     card: dict[str, Any] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    postprocessing: Any = None
 
     @property
     def folder(self) -> Path:
@@ -198,7 +200,7 @@ class Report:
         """The content of report.json."""
         rows = []
         for case in cases:
-            about = {"case": case.case, "patient": case.patient, "phase": case.phase}
+            about = {"case": case.case, "patient": case.patient, "phase": case.phase, "part": self.part}
             rows.append(about | case_scores(case, structures_of(self.classes)))
         by_phase = {}
         for phase in sorted({case.phase for case in cases if case.phase}):
@@ -217,6 +219,7 @@ class Report:
         return {
             "part": self.part,
             "note": self.notes.get(self.part),
+            "postprocessing": self._label_maps_in_words(),
             **_plain_about(self.about),
             "main": self.main,
             "classes": list(self.classes),
@@ -225,6 +228,11 @@ class Report:
             "checkpoint_sha256": digest,
             "versions": provenance()["versions"],
         }
+
+    def _label_maps_in_words(self) -> str:
+        """Which label maps are scored."""
+        transforms = getattr(self.postprocessing, "transforms", ())
+        return post_processing.of_evaluator(getattr(self.evaluator, "inferer", None), transforms)
 
     def _summary(self, cases: Sequence[Case]) -> dict[str, Any]:
         """The scores of a set of cases."""

@@ -23,6 +23,8 @@ def table(content: dict[str, Any], structures: Sequence[str]) -> str:
 def notes(content: dict[str, Any]) -> list[str]:
     """What a reader of the scores must know, below them."""
     lines = [content[key] for key in ("note", "protocol") if content.get(key)]
+    if content.get("postprocessing"):
+        lines.append(f"scores of {content['postprocessing']}: predict may make more of them, and then scores others")
     if content.get("dataset") == "phantom":
         lines.append("of the embedded phantom: a demonstration, no result")
     return lines
@@ -57,7 +59,7 @@ def write_cases(
     path: Path,
     cases: Sequence[dict[str, Any]],
     structures: Sequence[str],
-    about: Sequence[str] = ("case", "patient", "phase"),
+    about: Sequence[str] = ("case", "patient", "phase", "part"),
 ) -> None:
     """cases.csv: one row per volume or picture, which begins with the values ``about``."""
     columns = list(product(SCORES, ("mean", *structures)))

@@ -32,7 +32,7 @@ def content_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     summary: dict[str, Any] = {"patients": len(rows), "volumes": len(cases)}
     for score in SCORES:
         summary |= score_statistics(score, [row[score] for row in rows.values()], structures_of(classes))
-    kept = {key: first.get(key) for key in ("note", "protocol", "dataset", "method", "seed", "main")}
+    kept = {key: first.get(key) for key in ("note", "postprocessing", "protocol", "dataset", "method", "seed", "main")}
     return kept | {"folds": len(reports), "classes": classes, "summary": summary, "cases": cases}
 
 

@@ -141,20 +141,22 @@ def test_a_damaged_report_is_not_taken(tmp_path, text):
 
 def test_csv_has_a_row_a_case(tmp_path):
     rows = [
-        {"case": "p1", "patient": "p", "phase": "ED"}
+        {"case": "p1", "patient": "p", "phase": "ED", "part": "test"}
         | {score: {"mean": 0.5, "RV": float("nan"), "MYO": 0.25, "LV": 0.75} for score in ("dice", "iou")}
     ]
     model_tables.write_cases(tmp_path / "cases.csv", rows, NAMES)
     with (tmp_path / "cases.csv").open() as stream:
         (row,) = csv.DictReader(stream)
-    assert row["case"] == "p1" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
+    assert row["case"] == "p1" and row["part"] == "test" and float(row["dice_MYO"]) == 0.25 and row["dice_RV"] == "nan"
     json.dumps(plain(rows))
 
 
 def test_names_of_cases_need_not_be_utf_8_in_a_table_and_in_a_picture(tmp_path):
     name = os.fsdecode(b"M\xfcller$_")
     scores = {score: dict.fromkeys(("mean", *NAMES), 0.5) for score in ("dice", "iou")}
-    model_tables.write_cases(tmp_path / "cases.csv", [{"case": name, "patient": "p", "phase": "ED"} | scores], NAMES)
+    model_tables.write_cases(
+        tmp_path / "cases.csv", [{"case": name, "patient": "p", "phase": "ED", "part": "test"} | scores], NAMES
+    )
     assert b"M\xfcller$_" in (tmp_path / "cases.csv").read_bytes()
     labels = np.zeros((8, 8), np.uint8)
     Image.fromarray(labels).save(tmp_path / "image.png")
