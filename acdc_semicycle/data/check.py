@@ -72,7 +72,7 @@ def check(
     counts.enter(records)
     for record in progress(records):
         cases.check(record)
-    cases.check_classes()
+    cases.finish()
     return sorted(cases.findings, key=lambda finding: (finding.severity, str(finding.path)))
 
 
@@ -147,7 +147,7 @@ def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
     """The warnings; all faults are raised at once."""
     for record in bar(records):
         cases.check(record)
-    cases.check_classes()
+    cases.finish()
     texts: dict[str, list[str]] = {"fault": [], "warning": []}
     for finding in cases.findings:
         texts[finding.severity].append(finding.text)

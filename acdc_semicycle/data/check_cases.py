@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from acdc_semicycle.data import check_values
 from acdc_semicycle.data.check_findings import Counts, Finding, Rules
-from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.labels import CheckLabeld, UnknownValues
 from acdc_semicycle.data.transforms import LoadCheckedd, check_range
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
@@ -51,6 +52,9 @@ class Cases:
         self._grids: dict[Path, tuple[Path, Any, Any]] = {}
         self._hearts: dict[str, NDArray] = {}  # the last patient's mask
         self._drawn: dict[int, Path] = {}  # the classes that occur, each with a mask
+        self._unknown: dict[
+            str, dict[Path, UnknownValues]
+        ] = {}  # masks whose values are no classes, by what they expect
 
     def add(self, severity: str, path: Path, text: str) -> None:
         """Keep a finding."""
@@ -58,7 +62,9 @@ class Cases:
 
     def fault(self, path: Path, error: Exception) -> None:
         """Keep an error as a fault."""
-        if isinstance(error, InputError):
+        if isinstance(error, UnknownValues):
+            self._unknown.setdefault(error.expected, {})[path] = error
+        elif isinstance(error, InputError):
             self.add("fault", path, str(error))
         else:
             reason = getattr(error, "strerror", None) or error
@@ -86,7 +92,15 @@ class Cases:
         if twin:
             self._add_twin(record, *twin)
 
-    def check_classes(self) -> None:
+    def finish(self) -> None:
+        """Find what only all masks together tell."""
+        classes = None if self.rules.values or not self.rules.classes else len(self.rules.classes)
+        for masks in self._unknown.values():
+            for path, text in check_values.texts(masks, self._drawn, classes):
+                self.add("fault", path, text)
+        self._check_classes()
+
+    def _check_classes(self) -> None:
         """Find classes that occur in no mask and so cannot be learnt."""
         if not (self.rules.own and self._drawn):
             return

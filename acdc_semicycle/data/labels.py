@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,23 @@ from torch import Tensor
 from acdc_semicycle.data.transforms import BY_COLOUR
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError
+
+MOST_VALUES = 300  # of a mask that are kept for a message: an image that stands in for a mask has thousands
+
+
+class UnknownValues(InputError):
+    """A mask holds values that are no classes.
+
+    Attributes:
+        path: of the mask.
+        values: all that it holds, sorted; the first of very many.
+        unknown: those of them that are no classes.
+        expected: what it may hold, in words.
+    """
+
+    def __init__(self, path: str, values: Sequence[float | int], unknown: Sequence[float | int], expected: str) -> None:
+        super().__init__(f"{path} holds the label {unknown[0]:g}: expected {expected}")
+        self.path, self.values, self.unknown, self.expected = path, values, unknown, expected
 
 
 class CheckLabeld(MapTransform):
@@ -100,10 +117,9 @@ def _looked_up(name: str, stored: Tensor, class_of: Mapping[int, int]) -> Tensor
     in_table = (stored >= lowest) & (stored <= highest) & (stored == stored.round())
     classes = table[torch.where(in_table, stored - lowest, highest + 1 - lowest).long()]
     if (classes < 0).any():
-        raise InputError(
-            f"{name} holds the label {stored[classes < 0].min():g}: expected {_words(list(class_of))}, or mask_values"
-            " that say which class each value is"
-        )
+        expected = f"{_words(list(class_of))}, or mask_values that say which class each value is"
+        values, unknown = (voxels.unique()[:MOST_VALUES].tolist() for voxels in (stored, stored[classes < 0]))
+        raise UnknownValues(name, values, unknown, expected)
     return classes.to(torch.uint8)
 
 

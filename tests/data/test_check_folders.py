@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acdc_semicycle.data import check, check_findings, check_layout, check_report
+from acdc_semicycle.data import check, check_findings, check_layout, check_report, check_values
 from acdc_semicycle.datasets import folder as pictures_of
 from acdc_semicycle.datasets import voc
 from acdc_semicycle.runtime.errors import InputError
@@ -92,6 +92,37 @@ def test_a_class_that_is_in_no_mask_is_a_warning_at_a_trainings_start_too(tmp_pa
     rules = {"classes": classes, "colours": None, "values": None, "intensity_range": (0, 255)}
     check.before_training(records, tmp_path / "kept", "own_pictures", **rules)
     assert said in caplog.text
+
+
+def test_masks_of_0_and_255_are_one_line_with_the_option_to_paste(tmp_path):
+    folder = pictures(tmp_path, {f"p{n}": np.roll(drawn(1), n) * 255 for n in range(6)})
+    counts = check_findings.Counts()
+    found = check.check(folder / "images", folder / "masks", ["background", "cell"], None, iter, counts)
+    masks = [folder / "masks" / f"p{n}.png" for n in range(6)]
+    words = f"6 masks hold the label 255 (all values: 0, 255), e.g. {masks[0]}, {masks[1]}, {masks[2]} and 3 more:"
+    words += " expected whole numbers 0 to 1, or mask_values that say which class each value is. Give"
+    words += """ --mask_values "{'0':0,'255':1}" if that is their order"""
+    assert [(finding.severity, finding.text) for finding in found] == [(FAULT, words)]
+    assert "1 fault" in check_report.report(found, counts)
+    records = pictures_of.records(folder / "images", folder / "masks")
+    with pytest.raises(InputError) as caught:
+        check.before_training(records, tmp_path / "kept", classes=["background", "cell"])
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "option"),
+    [
+        ({0, 255}, 2, """--mask_values "{'0':0,'255':1}" if that is their order"""),
+        ({0, 100, 200}, 3, """--mask_values "{'0':0,'100':1,'200':2}" if that is their order"""),
+        ({0, 1, 255}, 2, """--mask_values "{'0':0,'1':1,'255':255}" if 255 means not annotated"""),
+        ({0, 7, 9}, 2, None),
+        ({0, 1.5}, 2, None),
+        ({0, 1, 2}, 2, None),
+    ],
+)
+def test_mask_values_are_suggested_where_the_values_tell_them(values, classes, option):
+    assert check_values.suggested(values, classes) == option
 
 
 def test_values_of_masks_are_read_as_in_a_training(tmp_path):
