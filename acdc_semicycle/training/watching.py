@@ -23,17 +23,20 @@ class Balance:
     """Warn when a discriminator has won or has died: its opponent then learns nothing from it.
 
     The term of a discriminator that recognises every fake is close to 0. That of one that gives one answer to all is at
-    the level of chance. Each is logged once it has lasted some epochs, and again when it is over.
+    the level of chance. Each is logged once it has lasted some epochs and steps, and again when it is over. Masks of a
+    network that has just begun are easily told from the real, so a few short epochs mean nothing.
 
     Args:
         log: has the terms' means of the epoch.
         objective: says the level of chance of each term.
         weights: of the terms; a discriminator that does not learn is not judged.
-        epochs: that it must last.
+        epochs, steps: that it must last.
     """
 
-    def __init__(self, log: TermsLog, objective: Objective, weights: Mapping[str, float], epochs: int = 3) -> None:
-        self.log, self.epochs = log, epochs
+    def __init__(
+        self, log: TermsLog, objective: Objective, weights: Mapping[str, float], epochs: int = 3, steps: int = 500
+    ) -> None:
+        self.log, self.epochs, self.steps = log, epochs, steps
         self.chance_level = {name: value for name, value in objective.chance_level.items() if weights[name]}
         self.lasted = dict.fromkeys(self.chance_level, ("", 0))
 
@@ -48,13 +51,14 @@ class Balance:
             state, (former_state, former_epochs) = _state_of(value, chance), self.lasted[name]
             epochs = former_epochs + 1 if state == former_state else 1
             self.lasted[name] = state, epochs
+            needed_epochs = max(self.epochs, math.ceil(self.steps / (engine.state.epoch_length or self.steps)))
             discriminator, term = f"D_{name.removeprefix('disc_')}", f"{name} {value:.3f}, {chance:.3g} is chance"
-            if state and epochs == self.epochs:
+            if state and epochs == needed_epochs:
                 log.warning(
                     "%s %s since epoch %d (%s): the generators learn nothing from it",
                     *(discriminator, STATES[state], engine.state.epoch - epochs + 1, term),
                 )
-            elif former_state and not state and former_epochs >= self.epochs:
+            elif former_state and not state and former_epochs >= needed_epochs:
                 log.info("%s is in the game (%s)", discriminator, term)
 
 

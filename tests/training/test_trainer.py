@@ -503,8 +503,8 @@ class Judging(Objective):
     chance_level = {"disc_S": 0.5}
 
 
-def judged_epochs(*values: float, weight: float = 0.5) -> list[str]:
-    """What is said after each epoch of a discriminator's term."""
+def judged_epochs(*values: float, weight: float = 0.5, steps: int = 200) -> list[str]:
+    """What is said after each epoch, of so many steps, of a discriminator's term."""
     engine, said = Engine(lambda *_: None), []
     log = TermsLog(["disc_S"], engine, "nowhere", None)
     balance = Balance(log, Judging(), {"disc_S": weight, "gen_S": 1.0})
@@ -515,6 +515,7 @@ def judged_epochs(*values: float, weight: float = 0.5) -> list[str]:
     try:
         for epoch, value in enumerate(values, start=1):
             engine.state.epoch, log.means["disc_S"] = epoch, value
+            engine.state.epoch_length = steps
             balance(engine)
     finally:
         logger.removeHandler(handler)
@@ -534,6 +535,13 @@ def test_a_discriminator_that_has_won_or_died_is_said_once_it_has_lasted_and_whe
     assert over.startswith("5: D_S is in the game")
     assert judged_epochs(0.001, 0.001, 0.001, 0.001, weight=0.0) == []
     assert judged_epochs(0.015, 0.015, 0.015, 0.015) == [], "two hundredths of chance, not of 1"
+
+
+def test_short_epochs_must_last_for_as_many_steps():
+    assert judged_epochs(*[0.001] * 33, steps=15) == []
+    [won] = judged_epochs(*[0.001] * 40, steps=15)
+    assert won.startswith("34: D_S tells every fake from the real since epoch 1")
+    assert judged_epochs(*[0.001] * 33, 0.3, steps=15) == [], "what was not said is not over"
 
 
 @pytest.fixture
