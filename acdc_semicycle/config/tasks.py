@@ -18,11 +18,12 @@ from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets import case_patients, phantom
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime import distributed
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, many
 
 log = logging.getLogger("semicycle")
 
 STARTED = time.monotonic()
+FEW = 3  # patients: a mean of fewer hangs on each of them
 
 
 def claim(
@@ -41,12 +42,32 @@ def claim(
     if split.validation:
         report.check()
     split.save(Path(str(output_dir)) / "split.json")
+    if not Path(str(output_dir)).name.startswith("fold_"):  # a fold leaves out as few as its command asks for
+        warn_of_few(split, checkpoints.keep)
     if distributed.rank() == 0:
         sizing.save(Path(str(output_dir)))
         run_config.save(Path(str(output_dir)))
     if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
         case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
         case_patients.save_images(checkpoints.data or {}, Path(str(output_dir)) / case_patients.IMAGES)
+
+
+def warn_of_few(split: Split, keep: str) -> None:
+    """Say in a line that very few patients choose the epoch, or are tested, and what to do."""
+    validated, tested = len(split.validation), len(split.test)
+    facts = []
+    if keep == "best" and 0 < validated < FEW:
+        facts.append(
+            f"only {many(validated, 'validation patient')} {'chooses' if validated == 1 else 'choose'} the epoch"
+        )
+    if 0 < tested < FEW:
+        facts.append(f"only {many(tested, 'test patient')} will tell how good it is")
+    if facts:
+        log.warning(
+            "%s: give --folds leave-one-out to score every labelled patient, or choose the patients with --train_list,"
+            " --validation_list and --test_list",
+            " and ".join(facts),
+        )
 
 
 def train(trainer: Any, checkpoints: Any, report: Any) -> None:

@@ -1,0 +1,43 @@
+"""What the bundle's tasks say before they begin."""
+
+import pytest
+
+from acdc_semicycle.config import tasks
+from acdc_semicycle.data.splits import Split
+
+
+def warned(validation: int, test: int, keep: str, caplog) -> list[str]:
+    """The warnings at the start of a training with so many patients."""
+    caplog.clear()
+    names = [f"p{n}" for n in range(20)]
+    split = Split(tuple(names[:4]), (), tuple(names[4 : 4 + validation]), tuple(names[10 : 10 + test]))
+    tasks.warn_of_few(split, keep)
+    return caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "keep", "words"),
+    [
+        (
+            1,
+            1,
+            "best",
+            "only 1 validation patient chooses the epoch and only 1 test patient will tell how good it is: ",
+        ),
+        (
+            2,
+            3,
+            "best",
+            "only 2 validation patients choose the epoch: give --folds leave-one-out to score every labelled",
+        ),
+        (1, 2, "last", "only 2 test patients will tell how good it is: give --folds leave-one-out"),
+    ],
+)
+def test_few_patients_to_choose_the_epoch_are_one_line(validation, test, keep, words, caplog):
+    [line] = warned(validation, test, keep, caplog)
+    assert line.startswith(words) and line.endswith("with --train_list, --validation_list and --test_list")
+
+
+def test_many_patients_or_none_need_no_line(caplog):
+    for validation, test, keep in ((3, 3, "best"), (0, 0, "last"), (1, 0, "last")):
+        assert warned(validation, test, keep, caplog) == []
