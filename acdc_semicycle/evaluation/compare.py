@@ -20,7 +20,7 @@ from acdc_semicycle.evaluation.class_names import class_names
 from acdc_semicycle.evaluation.file_matching import Pair, paired
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.label_order import order_note
-from acdc_semicycle.evaluation.manifests import Manifest, notes_on_postprocessing
+from acdc_semicycle.evaluation.manifests import Manifest, notes_of
 from acdc_semicycle.evaluation.pair_scores import score_pair
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
 from acdc_semicycle.runtime.errors import InputError, many
@@ -58,7 +58,7 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     agreement = run.agreement(tools, predicted, manifests[tools[1]]) if len(tools) == 2 else []
     run.check_any(agreement)
     postprocessing = {tool: manifest.postprocessing for tool, manifest in manifests.items()}
-    notes = class_notes + notes_on_postprocessing(postprocessing) + notes
+    notes = class_notes + notes_of(manifests) + notes
     head = {"truth": None if truth is None else str(truth), "tools": tools, "classes": names, "structures": names[1:]}
     return plain(head | {"postprocessing": postprocessing} | run.content(agreement, notes) | provenance())
 

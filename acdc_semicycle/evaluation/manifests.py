@@ -21,6 +21,7 @@ class Manifest:
     Attributes:
         postprocessing: what was made of the network's label maps, in words; None where that is not known.
         asked_for: parts, patients and cases of the split, where the prediction was asked for some of its parts.
+        parts_unknown: whether the network had no split beside it, as in a zip.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,9 +29,11 @@ class Manifest:
         content: Mapping[str, Any] = read_json(path) if path.is_file() else {}
         settings = content.get("settings")
         self.postprocessing = post_processing.of_settings(settings) if isinstance(settings, dict) else None
-        asked_for = content.get("asked_for") or {}
-        complete = all(isinstance(asked_for.get(key), list) for key in ("parts", "patients", "cases"))
+        asked_for = content.get("asked_for")
+        keys = ("parts", "patients", "cases")
+        complete = isinstance(asked_for, dict) and all(isinstance(asked_for.get(key), list) for key in keys)
         self.asked_for: dict[str, list[str]] | None = asked_for if complete else None
+        self.parts_unknown = all("part" in case and case["part"] is None for case in content.get("cases") or [{}])
 
     def expects(self, truth: LabelMap) -> bool:
         """Whether a prediction of this truth was asked for."""
@@ -45,10 +48,15 @@ class Manifest:
         return not names.isdisjoint(self.asked_for["patients"])
 
 
-def notes_on_postprocessing(postprocessing: Mapping[str, str | None]) -> list[str]:
-    """What the scores of each tool are of, where its predictions.json tells: others may be of other label maps."""
+def notes_of(manifests: Mapping[str, Manifest]) -> list[str]:
+    """What the scores of each tool are of, and whether its network may know the patients, where that is not known."""
     notes = []
-    for tool, words in postprocessing.items():
-        if words:
-            notes.append(f"{tool}: scores of {words}")
+    for tool, manifest in manifests.items():
+        if manifest.postprocessing:
+            notes.append(f"{tool}: scores of {manifest.postprocessing}")
+        if manifest.parts_unknown:
+            notes.append(
+                f"{tool}: its network has no split.json of a training beside it, so whether it knows these patients"
+                " cannot be told"
+            )
     return notes
