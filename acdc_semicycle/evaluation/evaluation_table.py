@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from acdc_semicycle.data.parts import in_words
 from acdc_semicycle.evaluation.summaries import DISTANCES, OVERLAPS, summaries_by_tool
-from acdc_semicycle.runtime.errors import many
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.runtime.errors import many, some
 
 SHOWN = 10  # lines of failures in the table
+FEW = 3  # failures of one reason that have a line each
+FILE = re.compile(rf"^.*?({'|'.join(map(re.escape, volumes.SCANS))}) ")
 
 
 def table(content: dict[str, Any]) -> str:
@@ -41,15 +45,35 @@ def _missing_lines(missing: Sequence[dict[str, str]], name_tools: bool) -> list[
 
 
 def _failure_lines(failures: Sequence[dict[str, str]]) -> list[str]:
-    """The first failures, and how many more there are."""
+    """The first failures, those of one reason in one line where they are many, and how many more there are."""
     if not failures:
         return []
     lines = [f"failures: {len(failures)}"]
-    for failure in failures[:SHOWN]:
-        lines.append(f"  {failure['case']}: {failure['reason']}")
-    if len(failures) > SHOWN:
-        lines.append(f"  and {len(failures) - SHOWN} more, in evaluation.json")
+    shown = 0
+    for alike in _alike(failures)[:SHOWN]:
+        cases = [failure["case"] for failure in alike]
+        reason = alike[0]["reason"] if len(alike) == 1 else _without_path(alike[0])
+        lines.append(f"  {some(cases, 3)}: {reason}")
+        shown += len(alike)
+    if len(failures) > shown:
+        lines.append(f"  and {len(failures) - shown} more, in evaluation.json")
     return lines
+
+
+def _alike(failures: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """The failures in groups of one reason; those of a few stay by themselves."""
+    by_reason: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for failure in failures:
+        by_reason[_without_path(failure)].append(failure)
+    result = []
+    for group in by_reason.values():
+        result += [group] if len(group) > FEW else [[failure] for failure in group]
+    return result
+
+
+def _without_path(failure: dict[str, str]) -> str:
+    """The reason of a failure without the file that it begins with."""
+    return FILE.sub("", failure["reason"])
 
 
 def _score_lines(summary: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -112,6 +112,22 @@ def test_the_scores_name_the_post_processing(tmp_path):
     assert "A: scores of the network's label maps as they are" in table(content)
 
 
+def test_failures_of_one_reason_are_one_line(tmp_path):
+    """Masks of 0 and 255, and one of another fault."""
+    for n in range(6):
+        save(tmp_path / "truth" / f"a{n}_gt.nii.gz", GOOD)
+        save(tmp_path / "A" / f"a{n}_seg.nii.gz", GOOD * (7 if n else 1))
+    save(tmp_path / "truth" / "b_gt.nii.gz", box((1, 1, 1), shape=(6, 6, 4)))
+    save(tmp_path / "A" / "b_seg.nii.gz", GOOD)
+    lines = table(compare.compare([tmp_path / "A"], tmp_path / "truth", ["b", "x"])).splitlines()
+    start = lines.index("failures: 6")
+    assert (
+        lines[start + 1]
+        == "  a1, a2, a3 and 2 more: holds the label 7: give names for more than 2 classes, or correct it"
+    )
+    assert lines[start + 2].startswith(f"  b: {tmp_path}") and len(lines) == start + 3
+
+
 def test_parts_that_count_are_those_of_new_patients_or_all():
     assert headline.counted_parts(["labelled", "test", None]) == [None, "test"]
     assert headline.counted_parts(["labelled", "validation"]) == ["labelled", "validation"]
