@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from acdc_semicycle.artifacts.known_patients import KnownPatients
 from acdc_semicycle.data import digests, splits
 from acdc_semicycle.data.check import before_training, check
+from acdc_semicycle.data.digests import image_digest
 from acdc_semicycle.data.slices import Slices, as_dicts, read
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd
@@ -261,6 +263,13 @@ def test_the_bundle_trains_on_them_and_reports_each_frame(cines, tmp_path):
     assert {case["patient"] for case in report["cases"]} == {patient}
     cases = json.loads((tmp_path / "run" / "patients.json").read_text())
     assert cases == {f"p{number}_sa": f"p{number}" for number in range(7)}
+    assert report["postprocessing"] == "the network's label maps as they are"
+    assert report["cases"][0]["part"] == "validation"
+    known = KnownPatients([tmp_path / "run" / "split.json"])
+    for number in range(7):
+        part = known.parts[f"p{number}"]
+        digest = image_digest(cines / "images" / f"p{number}_sa.nii.gz")
+        assert known.part_of_image.get(digest) == (None if part == "test" else part)
     check_panel(tmp_path / "run" / "validation" / "panel.npz", cines, patient)
 
 

@@ -217,6 +217,7 @@ class Report:
         with open(self.checkpoint, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return {
+            "report_of": "a network, which segments whole images (semicycle train, semicycle evaluate)",
             "part": self.part,
             "note": self.notes.get(self.part),
             "postprocessing": self._label_maps_in_words(),

@@ -24,7 +24,9 @@ def notes(content: dict[str, Any]) -> list[str]:
     """What a reader of the scores must know, below them."""
     lines = [content[key] for key in ("note", "protocol") if content.get(key)]
     if content.get("postprocessing"):
-        lines.append(f"scores of {content['postprocessing']}: predict may make more of them, and then scores others")
+        lines.append(
+            f"scores of {content['postprocessing']}; those of what predict writes may differ (--largest, --holes)"
+        )
     if content.get("dataset") == "phantom":
         lines.append("of the embedded phantom: a demonstration, no result")
     return lines

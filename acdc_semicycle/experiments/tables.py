@@ -68,7 +68,9 @@ def notes_of(runs: Sequence[Finished]) -> list[str]:
 def _remarks(runs: Sequence[Finished], notes: Sequence[str]) -> list[str]:
     """The lines below the tables: why they are not comparable, how the runs were evaluated, and their notes."""
     on_test_images = all(run.report.get("part") == "test" and not run.report.get("protocol") for run in runs)
-    return [INCOMPARABLE, HERE, *notes] if on_test_images else [INCOMPARABLE, *notes]
+    here = [HERE] if on_test_images else []
+    label_maps = {str(run.report["postprocessing"]) for run in runs if run.report.get("postprocessing")}
+    return [INCOMPARABLE, *here, *(f"Scores of {words}." for words in sorted(label_maps)), *notes]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

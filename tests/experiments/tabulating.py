@@ -27,6 +27,7 @@ def finish(out, dataset, labels, method, seed, cases, scores=None, note=None):
         ],
         "note": note,
         "part": "test",
+        "postprocessing": "the network's label maps as they are",
         "classes": ["background", "a", "b"],
         "colours": [[0, 0, 0], [255, 0, 0], [0, 0, 255]],
     }

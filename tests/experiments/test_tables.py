@@ -146,6 +146,7 @@ def test_below_the_tables_stands_what_they_are_not_and_every_command(tmp_path):
     finish(tmp_path, "acdc", "20", "semicycle", 1, {"a": 0.2}, note="chosen on these")
     tables.write(tmp_path)
     text = (tmp_path / "table.md").read_text()
+    assert text.count("Scores of the network's label maps as they are.") == 1
     assert text.count(tables.INCOMPARABLE) == 1 and text.count("chosen on these") == 1
     assert "the command of semicycle 0\n" in text and "the command of semicycle 1\n" in text
 
