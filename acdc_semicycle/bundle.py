@@ -2,7 +2,7 @@
 
 from acdc_semicycle.artifacts.chosen_model import model_for, newest_model
 from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, open_model
-from acdc_semicycle.artifacts.warm_start import start_from
+from acdc_semicycle.artifacts.warm_start import remember_source, start_from
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
 from acdc_semicycle.config.networks import network_card
@@ -71,6 +71,7 @@ __all__ = [
     "probe",
     "read_acdc",
     "records_of",
+    "remember_source",
     "required",
     "run_name",
     "scored",

@@ -1,7 +1,8 @@
 """Which patients a network knows from its training, by the splits of its run, or of the runs of its folds.
 
 The part of a patient is the word that split.json has for it. A patient in no split is ``new``. Of a network without a
-split, as of a zip, nothing is known.
+split, as of a zip, nothing is known. A training that started from another network knows that one's patients, too, which
+are in earlier.json.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from acdc_semicycle.runtime.files import read_json
 
 log = logging.getLogger("semicycle")
 
+EARLIER = "earlier.json"  # beside split.json: the parts of ``patients`` and of ``images``, by name and by digest
 SLICE = re.compile(r"_slice\d{3}$")  # of a split by slice, whose patients are slices
 
 
@@ -69,14 +71,26 @@ class KnownPatients:
                 self._enter_part(part, map(str, names))
         for case, digest in images.items():
             part = self.part_of([case, SLICE.sub("", case), patients.get(case)]) or NEW
-            self.part_of_image[digest] = strongest([part, self.part_of_image.get(digest)]) or part
+            _add(self.part_of_image, {digest: part})
             self.digests[case] = digest
+        earlier = split.with_name(EARLIER)
+        if earlier.is_file():
+            content = read_json(earlier)
+            _add(self.parts, content.get("patients"))
+            _add(self.part_of_image, content.get("images"))
 
     def _enter_part(self, part: str, names: Iterable[str]) -> None:
         """Add the patients of a part; of slices the images that they are of, too."""
         for name in names:
-            for known_name in {name, SLICE.sub("", name)}:
-                self.parts[known_name] = strongest([part, self.parts.get(known_name)]) or part
+            _add(self.parts, dict.fromkeys((name, SLICE.sub("", name)), part))
+
+
+def _add(parts: dict[str, str], others: Any) -> None:
+    """Add other parts to those by name, or by digest; of two the one that knows more stays."""
+    for name, part in dict(others or {}).items():
+        strongest_part = strongest([part, parts.get(name)])
+        if strongest_part is not None:
+            parts[name] = strongest_part
 
 
 def names_of(case: Mapping[str, Any]) -> set[str]:

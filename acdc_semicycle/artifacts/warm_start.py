@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
+from acdc_semicycle.artifacts.known_patients import EARLIER, KnownPatients
 from acdc_semicycle.artifacts.model import Model, open_model
 from acdc_semicycle.artifacts.weights import not_finite
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.methods.network_description import layers_of_classes
 from acdc_semicycle.methods.objective import Objective
+from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, many, some
+from acdc_semicycle.runtime.files import write_text
 
 log = logging.getLogger("semicycle")
 
@@ -60,6 +64,28 @@ def start_from(
     log.info("starts from %s%s", model.path, anew)
     _warn_of_other_images(model, card)
     _warn_of_known_patients(model, card, split)
+
+
+def remember_source(
+    source: str | Path | None, card: Mapping[str, Any], ckpt_dir: str | Path, output_dir: str | Path
+) -> None:
+    """Write beside the split whom the network that a training started from knows: this training's network does, too.
+
+    The file is earlier.json (:mod:`acdc_semicycle.artifacts.known_patients`). A training that continues has it. Names
+    are kept where the data set is the same, digests of images of any.
+    """
+    states = [Path(ckpt_dir) / name for name in STATES]
+    if distributed.rank() or any(map(Path.exists, states)):
+        return
+    path = Path(str(output_dir)) / EARLIER
+    path.unlink(missing_ok=True)  # of a training that was here before
+    if source is None or source == "none":
+        return
+    model = open_model(source)
+    known = KnownPatients.of(model)
+    patients = known.parts if model.card.get("dataset") == card["dataset"] else {}
+    if patients or known.part_of_image:
+        write_text(path, json.dumps({"patients": patients, "images": known.part_of_image}, indent=1) + "\n")
 
 
 def fitted(

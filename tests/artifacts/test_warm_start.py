@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.artifacts.warm_start import start_from
+from acdc_semicycle.artifacts.known_patients import KnownPatients
+from acdc_semicycle.artifacts.warm_start import remember_source, start_from
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.methods.configured import configured
 from acdc_semicycle.methods.network_description import NETWORKS, build, layers_of_classes
@@ -173,3 +174,30 @@ def test_a_training_starts_from_another_one(tmp_path, phantom_dir):
     few_runs.train(tmp_path / "second", phantom_dir, "partial", **settings)
     first, second = (weights.load(tmp_path / name / "models" / "model.pt") for name in ("first", "second"))
     torch.testing.assert_close(second, first, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dataset", "parts"), [("acdc", ["labelled", "test"]), ("phantom", ["test", "test"])])
+def test_patients_of_the_network_that_a_training_started_from_are_known(tmp_path, dataset, parts):
+    """Also of the one that this one started from; and an image of another data set by its contents."""
+    oldest, _ = run_of(tmp_path / "oldest", card_of() | {"dataset": dataset}, split=Split(("t1",), (), (), ("t2",)))
+    (oldest / "patients.json").write_text(json.dumps({"t1_scan": "t1"}))
+    (oldest / "images.json").write_text(json.dumps({"t1_scan": "ff"}))
+    older, _ = run_of(tmp_path / "older", card_of() | {"dataset": dataset})
+    remember_source(oldest, card_of() | {"dataset": dataset}, older / NONE, older)
+    newest, _ = run_of(tmp_path / "newest", card_of(), split=Split(("p9",), (), (), ("t1", "t2")))
+    remember_source(older, card_of(), newest / NONE, newest)
+    known = KnownPatients([newest / "split.json"])
+    assert [known.part_of({name}) for name in ("t1", "t2")] == parts
+    assert known.part_of({"stranger"}, "ff") == "labelled"
+
+
+def test_what_was_known_stays_in_a_training_that_continues_alone(tmp_path):
+    source, _ = run_of(tmp_path / "source", card_of())
+    run, _ = run_of(tmp_path / "run", card_of(), split=Split(("p4",), (), (), ("p1",)))
+    remember_source(source, card_of(), run / "models", run)
+    (run / "models" / "last.pt").touch()
+    remember_source(None, card_of(), run / "models", run)
+    assert KnownPatients([run / "split.json"]).part_of({"p1"}) == "labelled"
+    (run / "models" / "last.pt").unlink()
+    remember_source("none", card_of(), run / "models", run)
+    assert KnownPatients([run / "split.json"]).part_of({"p1"}) == "test"
