@@ -63,7 +63,7 @@ def warnings(parts: Collection[str | None]) -> list[str]:
     if not parts or not set(parts) <= set(SEEN):
         return []
     return [
-        f"no patient is new to the network: of {many(len(parts), 'case')} {_seen_in_words(parts)}. These scores do not"
+        f"no patient is new to the network: of {many(len(parts), 'case')} {seen_in_words(parts)}. These scores do not"
         " tell how good it is on others: predict new patients, or --part test"
     ]
 
@@ -75,11 +75,11 @@ def notes(parts: Collection[str | None]) -> list[str]:
         return []
     return [
         f"the means leave out {seen} of {many(len(parts), 'case')}, as the network knows their patients:"
-        f" {_seen_in_words(parts)}"
+        f" {seen_in_words(parts)}"
     ]
 
 
-def _seen_in_words(parts: Iterable[str | None]) -> str:
+def seen_in_words(parts: Iterable[str | None]) -> str:
     """How many cases are of each part that the network has seen, and what that means."""
     counts = Counter(parts)
     return ", ".join(f"{counts[part]} {part} ({MEANINGS[part]})" for part in SEEN if counts[part])

@@ -13,6 +13,8 @@ from torch import nn
 
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.weights import load_network
+from acdc_semicycle.data.parts import SEEN
+from acdc_semicycle.evaluation import headline
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Collector
 from acdc_semicycle.inference.label_maps import save_legend
@@ -149,6 +151,15 @@ def _is_done(manifest: Manifest, scan: Scan) -> bool:
         return False
 
 
+def _log_known_patients(manifest: Manifest) -> None:
+    """Log how many cases are of patients whom the network knows: it is better on them than on others."""
+    parts = [case.get("part") for case in manifest.content["cases"]]
+    words = headline.seen_in_words(parts)
+    if words:
+        seen = sum(part in SEEN for part in parts)
+        log.info("%d of %s are of patients whom the network knows: %s", seen, many(len(parts), "case"), words)
+
+
 def _finish(manifest: Manifest, scans: Scans) -> None:
     """Write the whole manifest, and a legend of label maps of pictures.
 
@@ -159,6 +170,7 @@ def _finish(manifest: Manifest, scans: Scans) -> None:
     manifest.write()
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
+    _log_known_patients(manifest)
     log.info("%s", manifest.path)
     failures = manifest.content["failures"]
     if failures:

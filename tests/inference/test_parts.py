@@ -28,10 +28,13 @@ def parts_in(folder) -> dict:
     return {case["case"]: case["part"] for case in manifest_of(folder)["cases"]}
 
 
-def test_each_case_has_the_part_of_its_patient(tmp_path, model, scans):
+def test_each_case_has_the_part_of_its_patient(tmp_path, model, scans, caplog):
+    caplog.set_level("INFO", "semicycle")
     run(scans, tmp_path / "out", model, cycle=False)
     assert list(parts_in(tmp_path / "out").values()) == ["labelled", "unlabelled", "validation", "test", "new"]
     assert manifest_of(tmp_path / "out")["asked_for"] is None
+    words = "1 labelled (trained on with masks), 1 unlabelled (trained on without masks), 1 validation (may have chosen"
+    assert f"3 of 5 cases are of patients whom the network knows: {words} its epoch)" in caplog.messages
 
 
 def test_a_scan_of_the_training_is_known_under_another_name(tmp_path, model, scans, caplog):
