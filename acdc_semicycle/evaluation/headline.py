@@ -51,7 +51,11 @@ def rows_by_part(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any
     parts = parts_of(rows)
     if len(parts) < 2:
         return {}
-    return {part: [row for row in rows if row.get("part") == part] for part in parts}
+    result: dict[str, list[dict[str, Any]]] = {part: [] for part in parts}
+    for row in rows:
+        if row.get("part") in result:
+            result[row["part"]].append(row)
+    return result
 
 
 def warnings(parts: Collection[str | None]) -> list[str]:
