@@ -78,6 +78,7 @@ class Objective(nn.Module):
             unlabelled image. The bundle says how each is augmented (``train::views``).
         chance_level: the discriminators' terms, and the value of each for a discriminator that gives one answer to
             all.
+        start: steps after which a step takes longer, as some terms begin only then; None where all are alike.
     """
 
     G_IS: nn.Module
@@ -86,6 +87,7 @@ class Objective(nn.Module):
     terms: tuple[str, ...]
     views: tuple[str, ...] = ("u",)
     chance_level: ClassVar[Mapping[str, float]] = {}
+    start: int | None = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """One iteration, in the order it promises; and training that reduces to what it must reduce to."""
 
 import logging
+import time
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,6 @@ from acdc_semicycle.methods.objective import Objective, joint_forward
 from acdc_semicycle.methods.schedules import linear_decay
 from acdc_semicycle.methods.semicycle import SemiCycle, softmax
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.training import terms_log
 from acdc_semicycle.training.terms_log import TermsLog, read_curve, terms_of
 from acdc_semicycle.training.trainer import SemiCycleTrainer, prepare_pairs
 from acdc_semicycle.training.watching import Balance, StopAtNonFinite
@@ -549,7 +549,7 @@ def slow_trainer(tmp_path, caplog, monkeypatch) -> Engine:
     """Logs its terms; each of its steps takes 20 seconds by the clock."""
     caplog.set_level("INFO", "semicycle")
     now = [1000.0]
-    monkeypatch.setattr(terms_log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def step(*_):
         now[0] += 20.0
