@@ -43,6 +43,7 @@ class BidirectionalCopyPaste(Objective):
     """
 
     T: Teacher
+    start: int
     terms = ("gen_S", "pseudo_u")
     views = ("weak", "strong")
 

@@ -174,7 +174,7 @@ class TermsLog:
     def _log_epoch(self, engine: Engine, metrics: Mapping[str, float]) -> None:
         """Log the line of an epoch."""
         shown = {name: value for name, value in self.means.items() if not name.endswith(OF_IMAGES)}
-        key_metric = getattr(self.evaluator.state, "key_metric_name", None)
+        key_metric = str(getattr(self.evaluator.state, "key_metric_name", ""))
         if key_metric in metrics:
             shown[key_metric] = metrics[key_metric]
         values = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
