@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config.command import become, run_here, settings_of
+from acdc_semicycle.config.command import VERBOSE, become, run_here, settings_of, verbose_logging, with_notices
 from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.runtime import signals
@@ -82,8 +82,10 @@ def where(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     """Train a network: the bundle's ``training``; with ``--folds`` several."""
     signals.hold_back()  # importing takes seconds, in which Python would just end
-    overlays, options = overlays_and_options(arguments)
+    overlays, options = overlays_and_options(with_notices(arguments))
     if any(option.key == "folds" for option in options_of(options)):
+        if not set(VERBOSE).isdisjoint(arguments):
+            raise ValueError("-v is for one training: with --folds each fold's output is in its run.log, remove -v")
         from acdc_semicycle.experiments import folds
 
         return folds.train(overlays, options)
@@ -94,6 +96,7 @@ def evaluate(arguments: list[str]) -> int:
     """Evaluate the trained network, or label maps of any tool."""
     names = {argument.split("=")[0] for argument in arguments}
     if names.isdisjoint(("--pred", "--truth", "-h", "--help")):
+        arguments = with_notices(arguments)
         if "--model" in names:
             return _evaluate_run(arguments)
         overlays, options = overlays_and_options(arguments)
@@ -169,12 +172,15 @@ def predict(arguments: list[str]) -> int:
     parser.add_argument("--part", help="only patients of this part of the network's own split, such as test")
     for name, words in SWITCHES.items():
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+    parser.add_argument(*VERBOSE, action="store_true", help="with MONAI's own notices")
     given, more = parser.parse_known_args(arguments)
     values = vars(given)
     scans = values.pop("scans") or [_images_of(given.model)]
     settings: dict[str, Any] = {"input": scans, "output_dir": values.pop("output_dir")}
     if (model := values.pop("model")) is not None:
         settings["checkpoint"] = model
+    if values.pop("verbose"):
+        settings["logging_file"] = verbose_logging()
     settings |= {key: value for key, value in values.items() if value is not None}
     return run_here(None, ["inference.json"], settings, settings_of(more, SWITCHES))
 

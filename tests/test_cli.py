@@ -110,6 +110,46 @@ def test_predict_hands_files_over_as_paths_and_prints_the_bundles_command(semicy
     )
 
 
+@pytest.mark.parametrize("switch", ["-v", "--verbose"])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_monais_own_notices_are_asked_for_by_a_switch_at_any_place(semicycle, monkeypatch, switch, place):
+    words = ["small", "--seed", "1"]
+    words.insert(place, switch)
+    for verb in ("train", "evaluate"):
+        _, command = semicycle(verb, *words)
+        assert command[-4:] == ["--seed", "1", "--logging_file", "configs/verbose.conf"]
+        assert "--logging_file" not in semicycle(verb, "small", "--seed", "1")[1]
+    ran = []
+    monkeypatch.setattr(startup, "run", lambda *given: ran.append(given[1]))
+    semicycle("predict", "a.nii", switch), semicycle("predict", "a.nii")
+    assert ran[0].pop("logging_file") == "configs/verbose.conf" and "verbose" not in ran[0] and ran[0] == ran[1]
+
+
+NOTICES = """
+import logging, sys
+from logging.config import fileConfig
+
+loggers = [logging.getLogger(f"monai.bundle.{name}") for name in ("workflows", "scripts")]
+for logger in loggers:  # as monai.apps.utils.get_logger
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+fileConfig(sys.argv[1], disable_existing_loggers=False)
+for logger in loggers:
+    logger.info("notice of MONAI"), logger.warning("warning of MONAI")
+logging.getLogger("semicycle").info("line of ours")
+"""
+
+
+@pytest.mark.parametrize(("conf", "notices"), [(CONFIGS / "logging.conf", 0), ("configs/verbose.conf", 2)])
+def test_monais_own_notices_are_logged_only_where_they_are_asked_for(conf, notices):
+    command = [sys.executable, "-c", NOTICES, str(conf)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    output = done.stdout + done.stderr
+    assert output.count("notice of MONAI") == notices
+    assert output.count("warning of MONAI") == 2 and output.count("line of ours") == 1
+
+
 @pytest.mark.parametrize("name", ["$HOME x", "@a", "%b", "a#b"])
 @pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "images", "train_list"])
 def test_a_path_that_monai_would_read_as_code_reaches_a_training_as_a_path(
@@ -193,6 +233,7 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
         (["train", "--lr", "-1", "-2"], "'-2' is not understood"),
         (["train", "-o", "out"], "'-o' is not understood"),
         (["train", "--output_dir"], "--output_dir has no value: give --output_dir VALUE"),
+        (["train", "-v", "--folds", "3"], "each fold's output is in its run.log, remove -v"),
         (["train", "--output_dir", "--seed", "1"], "--output_dir has no value"),
         (["train", "--output_dir="], "--output_dir has no value"),
         (["predict"], "no scans are given: give SCANS, or --model"),

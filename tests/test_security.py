@@ -133,7 +133,7 @@ def test_what_is_harmless_is_let_pass(harmless):
     assert not list(dangers(harmless))
 
 
-CONFIGS = [*(ROOT / "bundles").rglob("*.json"), *(ROOT / "bundles").rglob("*.conf"), *(ROOT / "configs").glob("*.yaml")]
+CONFIGS = [*(ROOT / "bundles").rglob("*.json"), *(ROOT / "bundles").rglob("*.conf"), *(ROOT / "configs").glob("*.*")]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS), ids=lambda path: path.name)

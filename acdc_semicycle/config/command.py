@@ -21,6 +21,19 @@ from acdc_semicycle.config.overlays import check_sections
 # MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
 TRUSTED = "ignore:parsing config_file:UserWarning"
 
+VERBOSE = ("-v", "--verbose")
+
+
+def with_notices(arguments: list[str]) -> list[str]:
+    """The words of a command, ``-v`` or ``--verbose`` as the option of MONAI that shows its own notices."""
+    others = [word for word in arguments if word not in VERBOSE]
+    return others if len(others) == len(arguments) else [*others, "--logging_file", verbose_logging()]
+
+
+def verbose_logging() -> str:
+    """The file that has MONAI's own notices logged."""
+    return str(folder("configs") / "verbose.conf")
+
 
 def settings_of(arguments: list[str], switches: Iterable[str] = ()) -> dict[str, Any]:
     """``--KEY VALUE`` and ``--KEY=VALUE`` as the bundle's command line reads them.
