@@ -13,6 +13,7 @@ semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper
 semicycle where                                      the folders of the bundle and of the overlays
 
 An overlay is a file, or the name of a shipped one; a key is any of the bundle's configuration (docs/settings.md).
+semicycle train --help lists them.
 train, evaluate and predict run the bundle, and print its command.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
+from acdc_semicycle.config import training_help
 from acdc_semicycle.config.command import VERBOSE, become, run_here, settings_of, verbose_logging, with_notices
 from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
@@ -54,7 +56,7 @@ def main() -> int:
 def _asks_for_help(verb: str, arguments: list[str]) -> bool:
     """Whether this page is asked for; the verbs with options of their own have pages of their own."""
     help_words = {"-h", "--help"}
-    return verb in help_words or (verb in ("train", "where") and not help_words.isdisjoint(arguments))
+    return verb in help_words or (verb == "where" and not help_words.isdisjoint(arguments))
 
 
 def _exit_code(run: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -81,6 +83,9 @@ def where(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Train a network: the bundle's ``training``; with ``--folds`` several."""
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        print(training_help.page())
+        return 0
     signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(with_notices(arguments))
     if any(option.key == "folds" for option in options_of(options)):
@@ -105,7 +110,8 @@ def evaluate(arguments: list[str]) -> int:
         "evaluate",
         "Dice, IoU, HD95 and ASSD of label maps, and the clinical indices that follow, as evaluation.json and three CSV"
         " files. Without --pred and --truth: semicycle evaluate --model RUN, a run's network on its test patients. For"
-        " one without config.yaml: semicycle evaluate [OVERLAY ...] [--KEY VALUE ...], as in its training.",
+        " one without config.yaml: semicycle evaluate [OVERLAY ...] [--KEY VALUE ...], as in its training: see"
+        " semicycle train --help.",
     )
     parser.add_argument("--pred", type=Path, required=True, action="append", help="a folder of label maps; twice: two")
     parser.add_argument("--truth", type=Path, help="masks: an ACDC tree, or a folder of files of the same names")

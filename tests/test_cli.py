@@ -15,8 +15,9 @@ from monai.bundle import scripts
 
 from acdc_semicycle import __version__, cli
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.config import startup
+from acdc_semicycle.config import startup, training_help
 from acdc_semicycle.config.command import TRUSTED
+from acdc_semicycle.config.settings import SECTIONS
 from acdc_semicycle.evaluation import compare
 from acdc_semicycle.methods.networks import ResidualGenerator
 
@@ -258,13 +259,26 @@ def test_wrong_words_get_one_line(semicycle, capsys, arguments, words):
 
 
 def test_help_version_and_where_answer_without_loading_torch():
-    for arguments, words in ((["--help"], "semicycle train"), (["--version"], __version__), (["where"], "semicycle")):
+    pages = [(["--help"], "semicycle train"), (["--version"], __version__), (["where"], "semicycle")]
+    for arguments, words in [*pages, (["train", "--help"], "own_scans"), (["train", "few", "-h"], "own_scans")]:
         code = (
             f"import sys; sys.argv = ['semicycle', *{arguments}]; from acdc_semicycle import cli; cli.main();"
-            "print('torch' in sys.modules)"
+            "print('torch' in sys.modules or 'yaml' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert words in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_the_help_of_train_names_every_overlay_and_the_keys_that_are_set_most_often(semicycle, capsys):
+    assert semicycle("train", "--help") == (0, None)
+    text = capsys.readouterr().out
+    named = [name for group in training_help.OVERLAYS.values() for names in group for name in names.split(", ")]
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    keys = {key for names in training_help.KEYS for key in names.split(", ")}
+    settings = {setting.name for section in SECTIONS.values() for setting in section}
+    assert keys - settings == {"folds"} and len(keys) >= 20
+    assert all(f"--{key}" in text for key in keys) and all(name in text for name in named)
+    assert "docs/settings.md" in text and max(map(len, text.splitlines())) <= 120
 
 
 def test_the_help_of_predict_tells_which_network_is_taken(semicycle, capsys):

@@ -10,12 +10,11 @@ import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.locations import folder, is_shipped, misread
-from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.options import nearest, options_of
 from acdc_semicycle.config.overlays import check_sections
 
 # MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
@@ -59,8 +58,8 @@ def paths_and_settings(options: list[str]) -> tuple[dict[str, Any], dict[str, An
 
 def _not_understood(word: str, switches: Iterable[str]) -> str:
     """What is wrong with a word that is no option with a value: perhaps a misspelt switch."""
-    near = get_close_matches(word.removeprefix("--"), switches, 1)
-    hint = f"did you mean --{near[0]}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
+    near = nearest(word.removeprefix("--"), switches)
+    hint = f"did you mean --{near}?" if near else "give --KEY VALUE pairs of the bundle's configuration"
     return f"{word!r} is not understood: {hint}"
 
 

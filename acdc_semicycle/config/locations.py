@@ -1,6 +1,5 @@
 """Where the bundle and the overlays are."""
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from acdc_semicycle.config import overlays
 from acdc_semicycle.config.former_keys import KEYS
-from acdc_semicycle.config.options import Option, options_of
+from acdc_semicycle.config.options import Option, nearest, options_of
 from acdc_semicycle.runtime.errors import InputError
 
 PATHS = ["dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir"]
@@ -71,8 +70,8 @@ def check_keys(keys: Iterable[str], files: Iterable[str] = ()) -> None:
         known |= {key.split("::")[0] for key in overlays.read(file)}
     for key in keys:
         if key.split("::")[0] not in known:
-            near = difflib.get_close_matches(key, [*known, "seeds", "only", "data", "jobs"], 1)
-            hint = f"did you mean --{near[0]}?" if near else "remove it"
+            near = nearest(key, [*known, "seeds", "only", "data", "jobs"])
+            hint = f"did you mean --{near}?" if near else "remove it"
             raise InputError(f"--{key} is no key of the bundle: {hint}")
 
 

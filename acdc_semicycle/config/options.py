@@ -1,5 +1,6 @@
 """The ``--KEY VALUE`` and ``--KEY=VALUE`` words of a command."""
 
+import difflib
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -38,3 +39,13 @@ def options_of(words: Iterable[str], switches: Collection[str] = ()) -> Iterator
             yield Option(word, key, None)
         else:
             yield Option(word, key, waiting.pop())
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that a word most likely stands for: the shortest that begins with it, else the most alike, if any is."""
+    known = sorted(set(names))
+    longer = [name for name in known if name.startswith(word)]
+    if len(word) > 2 and longer:
+        return min(longer, key=len)
+    alike = difflib.get_close_matches(word, known, 1)
+    return alike[0] if alike else None

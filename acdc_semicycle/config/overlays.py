@@ -5,7 +5,6 @@ Imports nothing slow: a command looks here first.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config.former_keys import check_given_once
-from acdc_semicycle.config.options import NULLS, options_of
+from acdc_semicycle.config.options import NULLS, nearest, options_of
 from acdc_semicycle.config.positions import NAMES_SINCE
 from acdc_semicycle.runtime.errors import InputError
 
@@ -142,9 +141,9 @@ def _section(config: dict[str, Any], sections: list[str], last: str, fault: str)
 
 def _advice(sections: list[str], depth: int, items: Iterable[str], last: str) -> str:
     """What to do about a name in a path of sections that is not among the items there."""
-    near = difflib.get_close_matches(sections[depth], items, 1)
+    near = nearest(sections[depth], items)
     if near:
-        path = "::".join([*sections[:depth], *near, *sections[depth + 1 :], last])
+        path = "::".join([*sections[:depth], near, *sections[depth + 1 :], last])
         return f"did you mean {path!r}?"
     if sections[depth].isdecimal():
         return f"{NAMES_SINCE}: give one, such as train::handler::decay"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import pydoc
@@ -13,7 +12,7 @@ from typing import Any
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 from acdc_semicycle.config.locations import PATHS, folder, misread
-from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.options import nearest, options_of
 from acdc_semicycle.config.positions import check_positions
 from acdc_semicycle.config.settings import AMOUNT, RULES
 from acdc_semicycle.runtime.errors import InputError
@@ -114,8 +113,8 @@ def _check_key(key: str, known: dict[str, Any], used: set[str], prefix: str) -> 
     """Refuse a key that neither the bundle nor MONAI has, and that nothing refers to."""
     name = prefix + key
     if key not in known and key not in OWN and name not in used:
-        near = difflib.get_close_matches(key, {*known, *_keys_used(used, prefix)}, 1)
-        hint = f"did you mean {prefix + near[0]!r}?" if near else "nothing uses it: remove it"
+        near = nearest(key, {*known, *_keys_used(used, prefix)})
+        hint = f"did you mean {prefix + near!r}?" if near else "nothing uses it: remove it"
         raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
 
 

@@ -303,6 +303,8 @@ def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, p
     ("overlay", "key", "nearest"),
     [
         ("own_scans", "imges", "images"),
+        ("own_scans", "image", "images"),
+        ("small", "image", "image_size"),
         ("own_scans", "pateint", "patient"),
         ("own_scans", "epohs", "epochs"),
         ("own_scans", "imagesize", "image_size"),

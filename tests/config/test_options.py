@@ -7,7 +7,7 @@ from monai.bundle import ConfigParser
 
 from acdc_semicycle.config import former, startup
 from acdc_semicycle.config.locations import folder
-from acdc_semicycle.config.options import Option, options_of
+from acdc_semicycle.config.options import Option, nearest, options_of
 from acdc_semicycle.config.settings import RULES
 from acdc_semicycle.config.validate import check
 
@@ -45,3 +45,21 @@ def test_what_may_be_null_is_null_on_the_command_line(key, word):
     check(parser.get())
     assert parser.get(present) is None
     assert {"intensity_range", "steps_per_epoch", "mask_values", "window", "minutes"} <= set(NULLABLE)
+
+
+@pytest.mark.parametrize(
+    ("word", "names", "meant"),
+    [
+        ("image", ["image_size", "images"], "images"),
+        ("image", ["image_size", "masks"], "image_size"),
+        ("mask", ["mask_values", "masks", "task"], "masks"),
+        ("label", ["labelled", "labelled_loss", "table"], "labelled"),
+        ("epohs", ["epochs", "steps"], "epochs"),
+        ("imagse", ["image_size", "images"], "images"),
+        ("wholly_other", ["epochs"], None),
+        ("e", ["epochs"], None),
+        ("", ["epochs"], None),
+    ],
+)
+def test_a_word_cut_short_means_the_shortest_name_that_begins_with_it(word, names, meant):
+    assert nearest(word, names) == meant
