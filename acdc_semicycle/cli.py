@@ -8,6 +8,7 @@ semicycle predict SCANS ... -o OUT [--model MODEL]   files, folders, an ACDC tre
 semicycle report OUT                                 report.html, figures, CSV and JSON of what predict left in OUT
 semicycle calibrate OUT [--test OUT]                 fit the quality without truth, which predict then gives each case
 semicycle check DATASET                              what is wrong with a data set, before hours of training
+semicycle check [OVERLAY ...] [--KEY VALUE ...]      the same, in the words of the training
 semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip for others
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
 semicycle where                                      the folders of the bundle and of the overlays
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config import training_help
+from acdc_semicycle.config import data_keys, training_help
 from acdc_semicycle.config.command import VERBOSE, become, run_here, settings_of, verbose_logging, with_notices
 from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
@@ -229,17 +230,24 @@ def calibrate(arguments: list[str]) -> int:
 
 def check(arguments: list[str]) -> int:
     """Name all that is wrong with a data set."""
-    parser = _parser("check", "Name all that is wrong with a data set; exit code 1 if anything would stop a training.")
-    parser.add_argument("dataset", type=Path, help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks")
-    parser.add_argument("--masks", type=Path, help="of a folder of images: where the masks are, if not among them")
-    parser.add_argument("--classes", nargs="+", help="of a folder of images: names of the classes, background first")
-    parser.add_argument("--patient", help="of a folder of images: an expression, whose group is the patient of a name")
-    given = parser.parse_args(arguments)
-    from acdc_semicycle.data import check as checking
+    parser = _parser(
+        "check",
+        "Name all that is wrong with a data set; exit code 1 if anything would stop a training. Give the folder, or the"
+        " overlays and keys of the training: semicycle check own_scans --images IMAGES --masks MASKS.",
+    )
+    parser.add_argument(
+        "dataset", nargs="*", help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks; else overlays"
+    )
+    for key, words in data_keys.KEYS.items():
+        parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
+    given, others = parser.parse_known_args(arguments)
+    data_keys.check_keys(others)
+    from acdc_semicycle.config import data_check
     from acdc_semicycle.data import check_findings, check_report
 
+    options = {key: value for key, value in vars(given).items() if value is not None}
     counts = check_findings.Counts()
-    findings = checking.check(given.dataset, given.masks, given.classes, counts=counts, patient=given.patient)
+    findings = data_check.findings_of(options.pop("dataset"), options, counts)
     print(check_report.report(findings, counts))
     return check_report.status(findings)
 

@@ -127,7 +127,11 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("classes", "names, the background first", "those of ACDC; none with your own data: give them"),
         Setting("colours", "red, green, blue of each class", "those of ACDC"),
         Setting("mask_values", "the class of each value in a mask, 255 for not annotated; null: values are classes"),
-        Setting("channels", "of an image: 1 grey, 3 colours; `3` with `own_pictures`"),
+        Setting(
+            "channels",
+            "of an image: 1 grey, 3 colours; `3` with `own_pictures`",
+            rule=Rule("1 or 3", lambda value: type(value) is int and value in (1, 3)),
+        ),
         Setting(
             "intensity_range",
             "what becomes -1 and 1; null: each volume's percentiles 0.5 and 99.5; `[0, 255]` with `own_pictures`",

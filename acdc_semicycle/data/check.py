@@ -42,6 +42,8 @@ def check(
     progress: Callable[[Sequence[Record]], Iterable[Record]] = bar,
     counts: Counts | None = None,
     patient: str | None = None,
+    dataset: str | None = None,
+    **settings: Any,
 ) -> list[Finding]:
     """Everything wrong with a data set: the faults, then the warnings, each sorted by file.
 
@@ -54,6 +56,8 @@ def check(
         progress: wraps the cases while they are read.
         counts: is filled with what was counted.
         patient: of a folder of images, the expression that finds the patient in a name, as in a training.
+        dataset: a key of KINDS; by default what the layout shows.
+        settings: ``colours``, ``channels`` and ``intensity_range``, where they are not the data set's own.
 
     Raises:
         InputError: there is no such folder, a public data set lies deeper in it, or mask_values are invalid.
@@ -61,15 +65,37 @@ def check(
     environment.chosen()
     root = existing_folder(root, "DATASET", "the folder of a data set")
     counts = counts or Counts()
-    counts.kind = "folder" if masks or patient else kind(root)
-    if counts.kind == "folder" and not (masks or patient):
+    counts.kind = dataset or ("folder" if masks or patient else kind(root))
+    if counts.kind == "folder" and not (dataset or masks or patient):
         nested = dataset_below(root)
         if nested is not None:
             raise InputError(f"{root} is above {nested[0]}, which lies in {nested[1]}: give that folder")
-    rules = KINDS[counts.kind]
+    rules = KINDS[counts.kind]._replace(**settings)
     cases = Cases(rules._replace(classes=classes or rules.classes, values=mask_values or rules.values), counts)
     records = read_records(root, masks, cases, patient)
-    counts.enter(records)
+    return _findings(cases, records, progress)
+
+
+def check_records(
+    records: Sequence[Record],
+    progress: Callable[[Sequence[Record]], Iterable[Record]] = bar,
+    counts: Counts | None = None,
+    **settings: Any,
+) -> list[Finding]:
+    """The same of the records of a data set that an overlay reads by an expression of its own.
+
+    Args:
+        settings: ``classes``, ``colours``, ``values``, ``channels`` and ``intensity_range``, as the training has them.
+    """
+    environment.chosen()
+    return _findings(Cases(KINDS["folder"]._replace(**settings), counts or Counts()), records, progress)
+
+
+def _findings(
+    cases: Cases, records: Sequence[Record], progress: Callable[[Sequence[Record]], Iterable[Record]]
+) -> list[Finding]:
+    """What is wrong with the records, beside what the cases know of their layout."""
+    cases.counts.enter(records)
     for record in progress(records):
         cases.check(record)
     cases.finish()
@@ -105,7 +131,7 @@ def before_training(
         records: all that the training uses, for validation and test, too.
         folder: where a file is kept for each data set without a fault, with its warnings.
         dataset: a key of KINDS, or ``"phantom"``.
-        settings: ``classes``, ``colours``, ``values`` and ``intensity_range``, as the training has them.
+        settings: ``classes``, ``colours``, ``values``, ``channels`` and ``intensity_range``, as the training has them.
 
     Raises:
         InputError: every fault, a line each.

@@ -116,7 +116,7 @@ class Cases:
         files: dict[Hashable, Any] = {"image": record.image}
         if record.label:
             files["label"] = record.label
-        channels = 3 if is_picture(record.image) else 1
+        channels = self.rules.channels or (3 if is_picture(record.image) else 1)
         try:
             return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **frame})
         except (InputError, OSError):

@@ -54,6 +54,7 @@ class Rules(NamedTuple):
         background: whether the first class is the background.
         everywhere: whether every structure is in every volume.
         own: whether its owner names the classes.
+        channels: of an image; None for 3 of a picture and 1 of a scan.
     """
 
     title: str
@@ -64,3 +65,4 @@ class Rules(NamedTuple):
     background: bool = True
     everywhere: bool = False
     own: bool = False
+    channels: int | None = None

@@ -13,13 +13,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.artifacts.folds import FINISHED, fold_folder
-from acdc_semicycle.config import former
-from acdc_semicycle.config.command import paths_and_settings
-from acdc_semicycle.config.locations import folder
-from acdc_semicycle.config.networks import check_classes
+from acdc_semicycle.config.command_parser import parser_of, value_of
 from acdc_semicycle.config.options import options_of
-from acdc_semicycle.config.overlays import check_sections
-from acdc_semicycle.config.validate import check
 from acdc_semicycle.config.values import check_values
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of
@@ -29,7 +24,7 @@ from acdc_semicycle.experiments.fold_scores import content_of, table
 from acdc_semicycle.experiments.grid import whole_number
 from acdc_semicycle.experiments.run_lock import run_lock
 from acdc_semicycle.experiments.scheduling import cores
-from acdc_semicycle.runtime.errors import InputError, causes
+from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, read_json, write_text
 from acdc_semicycle.runtime.provenance import plain, provenance
 
@@ -55,13 +50,13 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
     """
     parser = _parser(overlays, options)
     given = {option.key: option.value for option in options_of(options)}
-    output_dir = Path(given.get("output_dir") or f"{_value(parser, 'output_dir')}-folds")
+    output_dir = Path(given.get("output_dir") or f"{value_of(parser, 'output_dir')}-folds")
     _check_target(output_dir)
     parser["output_dir"] = output_dir
     count = _count(str(given["folds"]), parser)
     jobs = _jobs(given.get("jobs"), count)
     check_folder(output_dir)
-    minutes = _minutes_of_each(_value(parser, "minutes"), count, jobs)
+    minutes = _minutes_of_each(value_of(parser, "minutes"), count, jobs)
     words = _words_of_each(overlays, options, minutes)
     folds = [Fold.of(number, count, output_dir, words) for number in range(count)]
     os.environ.setdefault("SEMICYCLE_CACHE", str(output_dir / "cache"))  # the slices are prepared once
@@ -78,42 +73,19 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
 
 def _parser(overlays: Sequence[str], options: Sequence[str]) -> ConfigParser:
     """The configuration of the command, checked as far as nothing of it has to be evaluated."""
-    files = [str(folder("bundles/semicycle") / "configs" / "train.json"), *overlays]
-    words = [f"--{option.key}={option.value}" for option in options_of(options) if option.key not in ("folds", "jobs")]
-    check_sections(files, words)
-    paths, settings = paths_and_settings(words)
-    if "split::fold" in settings:
+    given = [option for option in options_of(options) if option.key not in ("folds", "jobs")]
+    if any(option.key == "split::fold" for option in given):
         raise InputError("--split::fold is given, and --folds trains each fold: remove one of the two")
-    parser = ConfigParser()
-    parser.read_config(files)
-    parser.update(paths | settings)
-    former.understand(parser)
-    check_classes(parser.get())
-    check(parser.get())
-    check_values(lambda key: _value(parser, key))
+    parser = parser_of(overlays, [f"--{option.key}={option.value}" for option in given])
+    check_values(lambda key: value_of(parser, key))
     return parser
-
-
-def _value(parser: ConfigParser, key: str) -> Any:
-    """The value of a key.
-
-    Raises:
-        InputError: a user's mistake, without what MONAI says about it.
-    """
-    try:
-        return parser.get_parsed_content(key)
-    except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, InputError):
-                raise cause from error
-        raise
 
 
 def _count(text: str, parser: ConfigParser) -> int:
     """How many folds ``--folds`` asks for: a number of them, or one of each labelled patient."""
     if text != ALL and not text.isdecimal():
         raise InputError(f"--folds is {text!r}: give a number of folds, or {ALL}")
-    labelled = len(_value(parser, "split").labelled)
+    labelled = len(value_of(parser, "split").labelled)
     count = labelled if text == ALL else int(text)
     check_count(count, labelled)
     return count
