@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from monai.bundle import ConfigParser
 
@@ -14,7 +13,6 @@ from acdc_semicycle.config.networks import check_classes
 from acdc_semicycle.config.overlays import check_sections
 from acdc_semicycle.config.startup import take_words
 from acdc_semicycle.config.validate import check
-from acdc_semicycle.runtime.errors import InputError, causes
 
 
 def parser_of(overlays: Sequence[str], words: Sequence[str]) -> ConfigParser:
@@ -34,18 +32,3 @@ def parser_of(overlays: Sequence[str], words: Sequence[str]) -> ConfigParser:
     check_classes(parser.get())
     check(parser.get())
     return parser
-
-
-def value_of(parser: ConfigParser, key: str) -> Any:
-    """The value of a key.
-
-    Raises:
-        InputError: a user's mistake, without what MONAI says about it.
-    """
-    try:
-        return parser.get_parsed_content(key)
-    except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, InputError):
-                raise cause from error
-        raise

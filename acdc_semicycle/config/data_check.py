@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from acdc_semicycle.config.command_parser import parser_of, value_of
+from acdc_semicycle.config.command_parser import parser_of
 from acdc_semicycle.config.locations import folder, overlay
+from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.config.settings import RULES
 from acdc_semicycle.config.values import check_classes
 from acdc_semicycle.data import check as checking

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser, ConfigWorkflow
+
+from acdc_semicycle.runtime.errors import InputError, causes
 
 T = TypeVar("T")
 
@@ -33,3 +35,18 @@ def _calling(kind: type[T]) -> T | None:
             return caller
         frame = frame.f_back
     return None
+
+
+def value_of(parser: ConfigParser, key: str) -> Any:
+    """The value of a key.
+
+    Raises:
+        InputError: a user's mistake, without what MONAI says about it.
+    """
+    try:
+        return parser.get_parsed_content(key)
+    except Exception as error:
+        for cause in causes(error):
+            if isinstance(cause, InputError):
+                raise cause from error
+        raise

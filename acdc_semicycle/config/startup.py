@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
 from acdc_semicycle.config import former
+from acdc_semicycle.config.cpu_time import warn_of_days
 from acdc_semicycle.config.failures import show_errors_in_a_line
 from acdc_semicycle.config.locations import PATHS
 from acdc_semicycle.config.networks import check_classes, check_networks
@@ -59,6 +60,7 @@ def begin() -> None:
     if flow and flow.run_id == "training":
         check_output_dir(parser.get_parsed_content("output_dir"))
         fit_to_minutes(parser)
+        warn_of_days(parser)
 
 
 def take_words(parser: ConfigParser, arguments: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from acdc_semicycle.data.check_layout import KINDS, dataset_below, kind, read_re
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record, existing_folder
 from acdc_semicycle.runtime import distributed, environment
-from acdc_semicycle.runtime.errors import InputError, refuse
+from acdc_semicycle.runtime.errors import InputError, many, refuse
 from acdc_semicycle.runtime.files import write_text
 
 log = logging.getLogger("semicycle")
@@ -171,6 +171,7 @@ def _stored_warnings(stamp: Path) -> list[str] | None:
 
 def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
     """The warnings; all faults are raised at once."""
+    log.info("checking %s and their masks", many(len(records), "image"))
     for record in bar(records):
         cases.check(record)
     cases.finish()

@@ -13,8 +13,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from acdc_semicycle.artifacts.folds import FINISHED, fold_folder
-from acdc_semicycle.config.command_parser import parser_of, value_of
+from acdc_semicycle.config.command_parser import parser_of
 from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.config.values import check_values
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of

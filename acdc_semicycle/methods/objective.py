@@ -78,6 +78,8 @@ class Objective(nn.Module):
             unlabelled image. The bundle says how each is augmented (``train::views``).
         chance_level: the discriminators' terms, and the value of each for a discriminator that gives one answer to
             all.
+        passes: how often a generator computes a labelled and an unlabelled image in a step, with gradients; an estimate
+            of a step's time is made of it.
         start: steps after which a step takes longer, as some terms begin only then; None where all are alike.
     """
 
@@ -87,6 +89,7 @@ class Objective(nn.Module):
     terms: tuple[str, ...]
     views: tuple[str, ...] = ("u",)
     chance_level: ClassVar[Mapping[str, float]] = {}
+    passes: ClassVar[tuple[int, int]] = (1, 1)
     start: int | None = None
 
     def __init__(self) -> None:

@@ -45,6 +45,7 @@ class SemiCycle(Objective):
     """
 
     terms = ("gen_S", "gen_I", "cycle_S", "cycle_I", "adv_S", "adv_I", "disc_S", "disc_I")
+    passes: ClassVar = (3, 2)  # G_IS(x), G_SI(y), G_IS(G_SI(y)); G_IS(u), G_SI(G_IS(u))
     chance_level: ClassVar = {"disc_S": 0.5, "disc_I": 0.5}  # (1/2 - 1)^2 + (1/2)^2
 
     def __init__(

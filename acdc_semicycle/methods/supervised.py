@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import nn
 
@@ -25,6 +25,7 @@ class Supervised(Objective):
 
     terms = ("gen_S",)
     views = ()
+    passes: ClassVar = (1, 0)
 
     def __init__(self, G_IS: nn.Module) -> None:
         super().__init__()

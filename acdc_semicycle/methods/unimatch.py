@@ -16,7 +16,7 @@ encoder's outputs at all resolutions; here of one module. The segmenter itself m
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class UniMatch(Objective):
 
     terms = ("gen_S", "strong_u", "features_u")
     views = ("weak", "strong", "strong2")
+    passes: ClassVar = (1, 3)
 
     def __init__(
         self,
