@@ -27,6 +27,7 @@ OPEN = {  # sections whose parts a user may name
     "train::handler",
     "presets",
 }
+OF_OVERLAYS = {"images", "masks", "patient"}  # keys that own_scans and own_pictures bring
 LOCATOR = ComponentLocator()  # one: each looks through all of MONAI for itself
 
 
@@ -113,9 +114,20 @@ def _check_key(key: str, known: dict[str, Any], used: set[str], prefix: str) -> 
     """Refuse a key that neither the bundle nor MONAI has, and that nothing refers to."""
     name = prefix + key
     if key not in known and key not in OWN and name not in used:
-        near = nearest(key, {*known, *_keys_used(used, prefix)})
-        hint = f"did you mean {prefix + near!r}?" if near else "nothing uses it: remove it"
+        hint = _hint(key, {*known, *_keys_used(used, prefix)}, prefix)
         raise InputError(f"the configuration has an unknown key {name!r}: {hint}")
+
+
+def _hint(key: str, names: set[str], prefix: str) -> str:
+    """What may be meant by an unknown key of a section: one of its names, or one that an overlay would bring."""
+    meant = []
+    near = nearest(key, names)
+    if near:
+        meant.append(repr(prefix + near))
+    of_overlay = None if prefix else nearest(key, OF_OVERLAYS - names)
+    if of_overlay and of_overlay.startswith(key):
+        meant.insert(0, f"{of_overlay!r}, with the overlay own_scans or own_pictures before it")
+    return f"did you mean {', or '.join(meant)}?" if meant else "nothing uses it: remove it"
 
 
 def _keys_used(used: set[str], prefix: str) -> set[str]:

@@ -304,7 +304,6 @@ def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, p
     [
         ("own_scans", "imges", "images"),
         ("own_scans", "image", "images"),
-        ("small", "image", "image_size"),
         ("own_scans", "pateint", "patient"),
         ("own_scans", "epohs", "epochs"),
         ("own_scans", "imagesize", "image_size"),
@@ -313,6 +312,19 @@ def test_the_phantom_is_not_written_into_a_run_on_other_data(capsys, tmp_path, p
 def test_a_misspelt_key_of_an_overlay_is_told_from_the_bundles(tmp_path, capsys, overlay, key, nearest):
     flow = workflow(ROOT / "configs" / f"{overlay}.yaml", output_dir=str(tmp_path / "run"), **TINY, **{key: "x"})
     assert f"unknown key {key!r}: did you mean {nearest!r}?" in refused(capsys, flow.initialize)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("image", "'images', with the overlay own_scans or own_pictures before it, or 'image_size'?"),
+        ("images", "'images', with the overlay own_scans or own_pictures before it, or 'image_size'?"),
+        ("patient", "'patient', with the overlay own_scans or own_pictures before it?"),
+    ],
+)
+def test_a_key_that_an_overlay_would_bring_is_told_with_it(tmp_path, capsys, key, meant):
+    flow = workflow(output_dir=str(tmp_path / "run"), **TINY, **{key: "x"})
+    assert f"unknown key {key!r}: did you mean {meant}" in refused(capsys, flow.initialize)
 
 
 def test_the_environment_names_the_data_set(monkeypatch, tmp_path):
