@@ -100,7 +100,7 @@ def test_a_public_data_set_is_checked_by_its_overlay_and_its_key(semicycle, phan
     assert expected[1].startswith("ACDC: ")
     assert semicycle("--dataset_dir", phantom_dir) == semicycle("small", "--dataset_dir", phantom_dir) == expected
     code, text = semicycle("--dataset_dir", phantom_dir, "--classes", "['background','heart']", "--colours", "null")
-    assert code == 1 and "holds the label 2" in text
+    assert code == 1 and "hold the labels 2, 3" in text
     wall = ["--classes", "['background','wall']", "--colours", "null", "--mask_values", "{0: 0, 1: 255, 2: 1, 3: 255}"]
     code, text = semicycle("--dataset_dir", phantom_dir, *wall)
     assert code == 0, text
