@@ -10,6 +10,7 @@
     classes, colours names and RGB of the classes, background first
     pictures         whether it was trained on pictures instead of scans
     epoch            of which the network is, and ``epochs``, ``steps`` of the whole training: a short one is a trial
+    keep             which network that was, the ``best`` on validation or the ``last``
 
 Cards of versions before 0.2 have ``filters``, ``blocks`` and ``dropout`` of a residual generator instead of the first
 two.
@@ -84,6 +85,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "pictures": ("true or false", lambda value: isinstance(value, bool)),
     "epochs": ("a whole number", _is_count),
     "steps": ("a whole number", _is_count),
+    "keep": ("best or last", lambda value: value in ("best", "last")),
 }
 
 

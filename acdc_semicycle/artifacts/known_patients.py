@@ -1,6 +1,7 @@
 """Which patients a network knows from its training, by the splits of its run, or of the runs of its folds.
 
-The part of a patient is the word that split.json has for it. A patient in no split is ``new``. Of a network without a
+The part of a patient is the word that split.json has for it. Validation patients of a network that was kept as the last
+one, whatever its scores, are ``held out``. A patient in no split is ``new``. Of a network without a
 split, as of a zip, nothing is known. A training that started from another network knows that one's patients, too, which
 are in earlier.json.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.data.parts import NEW, PARTS, strongest
+from acdc_semicycle.data.parts import HELD_OUT, NEW, PARTS, strongest
 from acdc_semicycle.datasets import case_patients
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json
@@ -28,13 +29,18 @@ SLICE = re.compile(r"_slice\d{3}$")  # of a split by slice, whose patients are s
 class KnownPatients:
     """The parts of the patients of one split, or of several, and the contents of the images that were seen.
 
+    Args:
+        splits: the split.json of each.
+        kept_last: whether no epoch was chosen on the validation patients, as the last network was kept.
+
     Attributes:
         parts: by the name of a patient, or of an image of which slices were drawn.
         part_of_image: by the digest of an image that a training or its validation has read.
         digests: of these images, by case.
     """
 
-    def __init__(self, splits: Sequence[Path]) -> None:
+    def __init__(self, splits: Sequence[Path], kept_last: bool = False) -> None:
+        self._kept_last = kept_last
         self.parts: dict[str, str] = {}
         self.part_of_image: dict[str, str] = {}
         self.digests: dict[str, str] = {}
@@ -48,7 +54,8 @@ class KnownPatients:
     def of(cls, model: Model) -> KnownPatients:
         """Those of a network on disk."""
         members = model.members or (model,)
-        return cls([member.split for member in members if member.split is not None and member.split.is_file()])
+        splits = [member.split for member in members if member.split is not None and member.split.is_file()]
+        return cls(splits, model.card.get("keep") == "last")
 
     def part_of(self, names: Iterable[str | None], digest: str | None = None) -> str | None:
         """The part of a scan by the names of its patient and the digest of its image; None where no split is known."""
@@ -81,6 +88,8 @@ class KnownPatients:
 
     def _enter_part(self, part: str, names: Iterable[str]) -> None:
         """Add the patients of a part; of slices the images that they are of, too."""
+        if part == "validation" and self._kept_last:
+            part = HELD_OUT
         for name in names:
             _add(self.parts, dict.fromkeys((name, SLICE.sub("", name)), part))
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 TRAINED_ON = ("labelled", "unlabelled")
 SEEN = (*TRAINED_ON, "validation")  # of whom a score says nothing about new patients
+HELD_OUT = "held out"  # a training's validation patients where no epoch was chosen: its last network is kept
 NEW = "new"  # in no part of the split
-PARTS = (*SEEN, "test", NEW)  # where several hold, the first one counts
+PARTS = (*SEEN, HELD_OUT, "test", NEW)  # where several hold, the first one counts
 
 
 def strongest(parts: Iterable[str | None]) -> str | None:

@@ -42,18 +42,18 @@ class BestNetwork:
         """Metric and epoch of the best network."""
         return {"metric": self.metric, "epoch": self.epoch}
 
-    def save(self, metric_name: str, length: dict[str, int]) -> None:
+    def save(self, metric_name: str, training: dict[str, Any]) -> None:
         """Write the network, its card and its image generator; without a metric where the epoch was not validated.
 
         Args:
-            length: the epochs and the steps of the whole training.
+            training: the epochs and the steps of the whole training, and which network it keeps.
         """
         if self.image_generator is not None:
             save(self.file.with_name(IMAGE_GENERATOR), self.image_generator.state_dict())
             self.file.with_name(OLD_IMAGE_GENERATOR).unlink(missing_ok=True)
         save(self.file, self.network.state_dict())
         validation = {} if math.isnan(self.metric) else {metric_name: self.metric}
-        card = self.card | {"epoch": self.epoch} | length | {"validation": validation}
+        card = self.card | {"epoch": self.epoch} | training | {"validation": validation}
         write_text(self.file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
     def continue_from(self, state: dict[str, Any]) -> None:

@@ -115,8 +115,9 @@ class Checkpoints:
                 if not self.last.exists():
                     write_text(self._begun, "")
                 epochs = engine.state.max_epochs or 0
-                length = {"epochs": epochs, "steps": epochs * (engine.state.epoch_length or 0)}
-                self.best.save(validation.key_metric_name, length)
+                steps = epochs * (engine.state.epoch_length or 0)
+                training = {"epochs": epochs, "steps": steps, "keep": self.keep}
+                self.best.save(validation.key_metric_name, training)
         self._save_last(engine, engine.state.epoch, 0)
         exit_code = distributed.largest(signals.asked())
         if exit_code:

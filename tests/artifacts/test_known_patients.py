@@ -25,9 +25,16 @@ def run_of(folder: Path, patients=None, images=None, **parts) -> Path:
 def test_the_part_of_a_patient_is_that_of_the_split_and_others_are_new(tmp_path):
     split = run_of(tmp_path, labelled=["a"], unlabelled=["b"], validation=["c"], test=["d"])
     known = KnownPatients([split])
-    assert [known.part_of({name}) for name in "abcde"] == [*PARTS]
+    assert [known.part_of({name}) for name in "abcde"] == [part for part in PARTS if part != "held out"]
     assert known.part_of({"d", "b"}) == "unlabelled"
     assert KnownPatients([]).part_of({"a"}) is None
+
+
+def test_validation_patients_that_chose_no_epoch_are_held_out(tmp_path):
+    split = run_of(tmp_path, {"scan": "c"}, {"scan": "ff"}, labelled=["a"], validation=["c"])
+    known = KnownPatients([split], kept_last=True)
+    assert [known.part_of({name}) for name in "ace"] == ["labelled", "held out", "new"]
+    assert known.part_of({"copy"}, "ff") == "held out"
 
 
 def test_a_copy_under_another_name_is_known_by_its_contents(tmp_path):
@@ -56,6 +63,9 @@ def test_folds_know_a_patient_by_the_fold_that_knows_most(tmp_path):
     assert [known.part_of({name}) for name in "abde"] == ["labelled", "labelled", "test", "new"]
     alone = KnownPatients.of(open_model(tmp_path / "fold_0"))
     assert alone.part_of({"b"}) == "validation"
+    card = tmp_path / "fold_0" / "models" / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"keep": "last"}))
+    assert KnownPatients.of(open_model(tmp_path / "fold_0")).part_of({"b"}) == "held out"
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

@@ -286,7 +286,7 @@ def test_a_run_without_validation_still_keeps_its_last_state(tmp_path):
 
 def test_beside_the_best_network_is_what_it_takes_to_use_it(tmp_path):
     bare_run(tmp_path, {1: 0.2, 2: 0.9, 3: 0.3}, 3)
-    card = {"classes": ["a", "b"], "epoch": 2, "epochs": 3, "steps": 3 * 2, "validation": {"dice": 0.9}}
+    card = {"classes": ["a", "b"], "epoch": 2, "epochs": 3, "steps": 3 * 2, "keep": "best", "validation": {"dice": 0.9}}
     assert json.loads((tmp_path / "model.json").read_text()) == card
 
 
