@@ -205,10 +205,11 @@ def report(arguments: list[str]) -> int:
     """Write the page of a folder of predictions."""
     parser = _parser("report", "One page to open in a browser, of what predict and evaluate have left in a folder.")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--title", help="of the page; by default the data set and the network")
     given = parser.parse_args(arguments)
     from acdc_semicycle.report import page
 
-    print(page.write(given.folder))
+    print(page.write(given.folder, given.title))
     return 0
 
 

@@ -164,6 +164,18 @@ def frames(patient: Path) -> dict[str, int]:
     return {phase: int(numbers[phase]) for phase in PHASES}
 
 
+def body_size(patient: Path) -> tuple[float, float] | None:
+    """Height in cm and weight in kg by the Info.cfg in a patient's folder; None where it has none of a human being."""
+    try:
+        text = (patient / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    sizes = dict(re.findall(r"^\s*(Height|Weight)\s*:\s*(\d+(?:\.\d+)?)\s*$", text, re.MULTILINE))
+    height_cm, weight_kg = float(sizes.get("Height", 0)), float(sizes.get("Weight", 0))
+    possible = 40 <= height_cm <= 250 and 2 <= weight_kg <= 350
+    return (height_cm, weight_kg) if possible else None
+
+
 def record(patient: Path, phase: str | None, frame: int, part: str) -> Record:
     """One frame of a patient's folder.
 

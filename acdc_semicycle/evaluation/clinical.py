@@ -16,6 +16,7 @@ end-systole is the larger one: the segmentation, or the order of the phases, is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,11 @@ def _ef_fault(edv: float, esv: float) -> str | None:
     if esv > edv:
         return f"end-systole of {esv:.1f} ml is larger than end-diastole of {edv:.1f} ml"
     return None
+
+
+def body_surface_m2(height_cm: float, weight_kg: float) -> float:
+    """The body's surface by Mosteller (1987, N Engl J Med 317:1098): the root of height times weight over 3600."""
+    return math.sqrt(height_cm * weight_kg / 3600)
 
 
 def extremes(lv_ml: Sequence[float]) -> tuple[int, int]:

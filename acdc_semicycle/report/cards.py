@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.evaluation.quality_fit import expected_dice, nothing_found
+from acdc_semicycle.report.all_slices import all_slices_of
 from acdc_semicycle.report.case_images import DAMAGE, slices_of
 from acdc_semicycle.report.cases import Case
+from acdc_semicycle.report.charts import chart
 from acdc_semicycle.report.drawing import drawn
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
@@ -29,6 +31,8 @@ def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "case": case,
                 "slices": slices,
                 "fault": fault,
+                "all_slices": all_slices_of(folder, case, labels) if slices else None,
+                "curve": _volume_curve(case, content["classes"]),
                 "flagged": is_flagged(case, content["quality"]),
                 "scores_without_truth": _worst_frame(case, content["quality"]),
                 "patient": patients.get(case.about("patient")),
@@ -51,6 +55,21 @@ def _pictures(folder: Path, case: Case, labels: Sequence[int]) -> tuple[list[dic
     for picture in pictures:
         picture["cycle"] = _cycle_of_slice(case, picture["slice_index"])
     return pictures, None
+
+
+def _volume_curve(case: Case, classes: Sequence[str]) -> dict[str, Any] | None:
+    """The volumes of a cine's structures over its frames; None where fewer than three frames are known."""
+    frames = case.predicted.get("frames") or 1
+    volumes = case.predicted.get("volumes_ml") or {}
+    series = {label: volumes.get(name) or [] for label, name in enumerate(classes) if volumes.get(name)}
+    if frames < 3 or not series or any(len(numbers) != frames for numbers in series.values()):
+        return None
+    marks, words = {}, []
+    for phase, frame in (case.predicted.get("phases") or {}).items():
+        marks[frame] = f"{phase} {frame + 1}"
+    for label, numbers in series.items():
+        words.append(f"{classes[label]} from {min(numbers):.0f} to {max(numbers):.0f} ml")
+    return chart(series) | {"series": series, "marks": marks, "words": ", ".join(words)}
 
 
 def _has_volumes(case: Case, structures: Sequence[str], side: str) -> bool:

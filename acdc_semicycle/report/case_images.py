@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import displayed
-from acdc_semicycle.report.cases import Case
+from acdc_semicycle.report.cases import Case, resolved
 from acdc_semicycle.runtime.errors import InputError
 
 # what a panel, a table of ours or a mask that is damaged raises
@@ -24,11 +24,25 @@ class Slice(NamedTuple):
     """What is shown of one slice: arrays [H, W] as a radiologist sees them."""
 
     slice_index: int
-    image: NDArray
+    image: NDArray  # greys [H, W] or colours [H, W, 3], from 0 to 255
     prediction: NDArray  # class indices
     truth: NDArray | None = None  # class indices
     painted: NDArray | None = None
     difference: NDArray | None = None  # 0 = agree
+
+
+class Stack(NamedTuple):
+    """A scan and its masks, one frame [H, W, slices] of each, as their files hold them."""
+
+    image: NDArray  # greys from 0 to 255
+    prediction: NDArray  # class indices
+    truth: NDArray | None
+    turned: bool
+
+    def slice(self, z: int) -> Slice:
+        """One slice as a radiologist sees it."""
+        shown = displayed(self.image[..., z], self.turned), displayed(self.prediction[..., z], self.turned)
+        return Slice(z, *shown, _displayed_truth(self.truth, z, self.turned))
 
 
 def slices_of(folder: Path, case: Case) -> list[Slice]:
@@ -36,21 +50,26 @@ def slices_of(folder: Path, case: Case) -> list[Slice]:
     slices = _from_panel(folder, case)
     if slices:
         return slices
+    stack = stack_of(folder, case)
+    return [stack.slice(z) for z in _spread(stack.prediction)]
+
+
+def stack_of(folder: Path, case: Case) -> Stack:
+    """A case as its files hold it; of a cine the frame that was scored, else end-systole, else the first.
+
+    Raises:
+        InputError, or another of ``DAMAGE``: the mask cannot be read.
+    """
     path = case.scored.get("prediction") or case.predicted.get("mask")
     if not path:
         raise InputError("predictions.json and evaluation.json name no mask of this case")
-    prediction = volumes.read(_resolved(folder, path), frames=True, mask=True)
+    prediction = volumes.read(resolved(folder, path), frames=True, mask=True)
     frame = case.frame
     if frame is None and prediction.voxels.shape[3] > 1:
-        frame = 0
+        frame = (case.predicted.get("phases") or {}).get("ES", 0)
     masks = _of_frame(prediction, frame)
-    turned = prediction.spacing_fault is None
     truth = _truth(folder, case, frame or 0, masks.shape[:2])
-    image = _image(folder, case, frame, masks)
-    for z in _spread(masks):
-        shown = displayed(image[..., z], turned), displayed(masks[..., z], turned)
-        slices.append(Slice(z, *shown, _displayed_truth(truth, z, turned)))
-    return slices
+    return Stack(_image(folder, case, frame, masks), masks, truth, prediction.spacing_fault is None)
 
 
 def _of_frame(volume: volumes.Volume, frame: int | None) -> NDArray:
@@ -106,7 +125,7 @@ def _truth(folder: Path, case: Case, frame: int, shape: tuple[int, ...]) -> NDAr
     if not case.scored.get("truth"):
         return None
     try:
-        volume = volumes.read(_resolved(folder, case.scored["truth"]), frames=True, mask=True)
+        volume = volumes.read(resolved(folder, case.scored["truth"]), frames=True, mask=True)
     except DAMAGE:
         return None  # its scores are there, and say more than its outline
     several = volume.voxels.shape[3] > 1
@@ -132,13 +151,8 @@ def _image(folder: Path, case: Case, frame: int | None, masks: NDArray) -> NDArr
     path, image = case.scored.get("image") or case.predicted.get("scan"), np.zeros(0)
     with suppress(*DAMAGE):  # the outlines alone are worth a picture
         if path:
-            volume = volumes.read(_resolved(folder, path), frames=True)
+            volume = volumes.read(resolved(folder, path), frames=True)
             image = _of_frame(volume, frame).astype(np.float32)
     if image.shape != masks.shape:
         return np.zeros(masks.shape, np.uint8)
     return to_grey(image, window_of(image))
-
-
-def _resolved(folder: Path, path: str | Path) -> Path:
-    """A path as seen from the folder, or, where that leads nowhere, as it is."""
-    return folder / path if (folder / path).exists() else Path(path)

@@ -41,6 +41,20 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     return columns
 
 
+def shown(columns: Sequence[Column], cases: Sequence[Case]) -> list[Column]:
+    """The columns of the page's table: without patient and phase where there is none, or the case's name says it."""
+    result = []
+    for column in columns:
+        words = [case.about(column.key) for case in cases]
+        in_names = all(word in case.name for word, case in zip(words, cases, strict=True))
+        if column.key == "patient" and in_names:
+            continue
+        if column.key == "phase" and not any(words):
+            continue
+        result.append(column)
+    return result
+
+
 def _score_columns(structures: Sequence[str], unit: str) -> list[Column]:
     """The columns of Dice and of HD95; with the unit of each case where cases differ."""
     columns = _columns_by_structure("dice_{}", "Dice", ("mean", *structures), 3)

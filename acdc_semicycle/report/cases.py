@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.data.parts import strongest
@@ -57,9 +58,13 @@ class Case:
 
     @property
     def worst_first(self) -> tuple[Any, ...]:
-        """To sort by the true Dice, else by the expected one, else by name; a case without a number comes first."""
+        """To sort by the true Dice, else by the expected one, else by name; a case without a number comes first.
+
+        A case without a truth comes after all those that have one.
+        """
         dice, quality = self.score("dice"), self.quality
-        return dice is not None, dice or 0.0, quality is not None, quality or 0.0, self.name, self.about("phase")
+        by_score = dice is not None, dice or 0.0, quality is not None, quality or 0.0
+        return not self.scored, *by_score, self.name, self.about("phase")
 
     def volumes_ml(self, structure: str, side: str = "prediction") -> list[float | int]:
         """One number, or the ED and the ES frame's of a cine; empty where unknown."""
@@ -84,6 +89,11 @@ class Case:
         phases = self.predicted.get("phases") or {}
         frames = [phases.get("ED"), phases.get("ES")]
         return [frame for frame in frames if frame is not None] or [0]
+
+
+def resolved(folder: Path, path: str | Path) -> Path:
+    """A path as seen from the folder, or, where that leads nowhere, as it is."""
+    return folder / path if (folder / path).exists() else Path(path)
 
 
 def cases_of(predicted: dict[str, Any], evaluated: dict[str, Any], tools: Sequence[str]) -> list[Case]:

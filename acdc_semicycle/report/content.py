@@ -16,18 +16,28 @@ from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.figures import colours_of
 from acdc_semicycle.evaluation.quality import SCORES
 from acdc_semicycle.evaluation.summaries import pair_name
+from acdc_semicycle.report.agreement import INDICES, Agreement, against_truth, of_index, table_of
+from acdc_semicycle.report.body_size import INDEXED, with_indexed
 from acdc_semicycle.report.cards import is_flagged
-from acdc_semicycle.report.case_table import columns_of, row_of, unit_of
+from acdc_semicycle.report.case_table import columns_of, row_of, shown, unit_of
 from acdc_semicycle.report.cases import Case, cases_of
-from acdc_semicycle.report.plots import INDICES
+from acdc_semicycle.report.titles import default_title
 
 MEASURES = {"dice": ("Dice", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
+HINTS = {
+    "dice": "overlap of both masks, from 0 (nothing in common) to 1 (equal): higher is better",
+    "hd95": "95th percentile of the distances between both surfaces, 0 for equal masks: lower is better",
+    "assd": "mean distance between both surfaces, 0 for equal masks: lower is better",
+}
 
 
-def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, Any]:
+def content_of(
+    folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any], title: str | None = None
+) -> dict[str, Any]:
     """All the page says in words and numbers.
 
     Args:
+        title: by default the data set and the network.
         predicted, evaluated: the contents of predictions.json and of evaluation.json, or empty.
     """
     evaluated = _of_two(evaluated)
@@ -35,12 +45,14 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
     cases = sorted(cases_of(predicted, evaluated, tools), key=lambda case: case.worst_first)
     classes = list(predicted.get("classes") or evaluated.get("classes") or acdc.CLASSES)
     structures = structures_of(classes)
+    columns = columns_of(cases, structures, tools)
     sources = list(filter(None, (predicted, evaluated)))
     missing = evaluated.get("missing") or []
     case_parts = [case.part for case in cases]
     unpredicted = [entry for entry in missing if str(entry["reason"]).endswith(" has no prediction")]
     return {
-        "title": folder.resolve().name,
+        "title": title or default_title(folder, predicted, evaluated),
+        "folder": folder.resolve().name,
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
         "predicted": predicted,
         "evaluated": evaluated,
@@ -52,11 +64,18 @@ def content_of(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any
         "classes": classes,
         "unit": unit_of(cases),
         "measures": MEASURES,
+        "hints": HINTS,
         "indices": INDICES,
         "cases": cases,
-        "columns": columns_of(cases, structures, tools),
+        "order": _order(cases),
+        "columns": columns,
+        "shown_columns": shown(columns, cases),
         "rows": [row_of(case, structures) for case in cases],
-        "patients": _patients(predicted, evaluated, tools[0]),
+        "patients": with_indexed(folder, cases, _patients(predicted, evaluated, tools[0])),
+        "indexed": INDEXED,
+        "agreement": table_of(evaluated),
+        "ef_error": _ef_error(evaluated, tools[0]),
+        "without_truth": sum(not case.scored for case in cases) if evaluated else 0,
         "failures": _failures(sources),
         "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
         "missing": missing,
@@ -76,6 +95,18 @@ def _postprocessing(predicted: Mapping[str, Any], evaluated: Mapping[str, Any]) 
     if not words and settings:
         words["predict"] = post_processing.of_settings(settings)
     return {tool: text for tool, text in words.items() if text}
+
+
+def _order(cases: Sequence[Case]) -> str:
+    """How the cases are ordered, in words."""
+    scored = any(case.score("dice") is not None or case.quality is not None for case in cases)
+    return "The worst case is first." if scored else "The cases are in the order of their names."
+
+
+def _ef_error(evaluated: dict[str, Any], tool: str) -> Agreement | None:
+    """How well a tool's ejection fractions of the left ventricle agree with the true ones."""
+    entries = [entry for entry in evaluated.get("patients") or [] if entry.get("tool") in (None, tool)]
+    return of_index(against_truth(entries), "lv_ef_percent")
 
 
 def _failures(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from PIL import Image
 from acdc_semicycle.report.case_images import Slice
 
 SIDE, SMALL = 176, 112  # pixels of a picture's longer side, at most; of the painted one's
+LARGE = 256  # of a picture to leaf through
 
 
 def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]]:
@@ -33,6 +34,24 @@ def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]
                 "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
                 "painted": None if shown.painted is None else uri(_png(shown.painted[crop], SMALL)),
                 "difference": None if shown.difference is None else uri(_png(shown.difference[crop], SMALL, "inferno")),
+            }
+        )
+    return pictures
+
+
+def outlined(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]]:
+    """The same pictures without what was painted, small enough for all the slices of a case."""
+    crop = _crop(slices)
+    pictures = []
+    for shown in slices:
+        height, width = shown.image[crop].shape[:2]
+        pictures.append(
+            {
+                "slice_index": shown.slice_index,
+                "size": (2 * width, 2 * height),
+                "image": uri(_webp(shown.image[crop]), "webp"),
+                "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
+                "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
             }
         )
     return pictures
@@ -74,9 +93,18 @@ def _png(grey: NDArray, side: int, colours: str | None = None) -> bytes:
     return stream.getvalue()
 
 
-def uri(png: bytes) -> str:
-    """A PNG as the source of an image in the page itself."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _webp(pixels: NDArray) -> bytes:
+    """A picture of greys or of colours as WebP, a third as large as a PNG."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
+    picture.thumbnail((LARGE, LARGE))
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=60, method=4)
+    return stream.getvalue()
+
+
+def uri(picture: bytes, kind: str = "png") -> str:
+    """A picture as the source of an image in the page itself."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
 def _outlines(mask: NDArray, labels: Sequence[int]) -> list[str]:

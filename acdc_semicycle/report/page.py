@@ -36,11 +36,12 @@ OURS = (  # each file with what marks it as written here
 WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError)
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, title: str | None = None) -> Path:
     """Write report.html, report.json, report.csv and figures/ into a folder of predictions or of an evaluation.
 
     Args:
         folder: holds predictions.json (``semicycle predict``), evaluation.json (``semicycle evaluate``), or both.
+        title: of the page; by default the data set and the network.
 
     Returns:
         The path of report.html.
@@ -54,7 +55,7 @@ def write(folder: Path) -> Path:
     for name, *signs in OURS:
         check_ours(folder / name, *signs)
     try:
-        files = _files(folder, predicted, evaluated)
+        files = _files(folder, predicted, evaluated, title)
     except InputError:
         raise
     except WRONG_KIND as error:
@@ -73,11 +74,11 @@ def _damaged(paths: Iterable[Path], error: Exception) -> InputError:
     return InputError(f"{names} is damaged ({reason}): {advice}")
 
 
-def _files(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, bytes]:
+def _files(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any], title: str | None) -> dict[str, bytes]:
     """The content of each file of the report, by its name: the plots first, the page last."""
     if evaluated:
         check_current(folder, evaluated)
-    content, figures = content_of(folder, predicted, evaluated), plots.figures(evaluated)
+    content, figures = content_of(folder, predicted, evaluated, title), plots.figures(evaluated)
     files = {f"figures/{name}.png": png for name, png in figures.items()}
     page = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
     files["report.json"] = _encoded(json.dumps(_numbers(content), indent=1) + "\n")
@@ -143,6 +144,7 @@ def _environment() -> Environment:
     here = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
+    environment.filters["signed"] = _signed
     return environment
 
 
@@ -153,6 +155,11 @@ def _number(value: Any, digits: int = 3) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):  # None, and what a template does not find
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, as the page writes it."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from acdc_semicycle.data.parts import SEEN
+from acdc_semicycle.report.agreement import INDICES, against_truth, number_pairs, of_differences
 
 DPI = 130
 INK, GREY = "#0b6b75", "#59656f"
-INDICES = {
-    "lv_edv_ml": ("LV EDV", "ml"), "lv_esv_ml": ("LV ESV", "ml"), "lv_sv_ml": ("LV SV", "ml"),
-    "lv_ef_percent": ("LV EF", "%"), "rv_edv_ml": ("RV EDV", "ml"), "rv_esv_ml": ("RV ESV", "ml"),
-    "rv_sv_ml": ("RV SV", "ml"), "rv_ef_percent": ("RV EF", "%"), "myo_mass_g": ("Myo mass", "g"),
-}  # fmt: skip
 PLOTS = {"volumes": ("lv_edv_ml", "lv_esv_ml", "rv_edv_ml", "rv_esv_ml"), "ef": ("lv_ef_percent", "rv_ef_percent")}
 
 
@@ -49,7 +45,7 @@ def _patients_by_tool(evaluated: dict[str, Any]) -> dict[str, dict[str, dict[str
 
 def _against_truth(tool: str, patients: Iterable[dict[str, Any]], suffix: str) -> dict[str, Figure | None]:
     """The plots of one tool against the truth, by name."""
-    pairs = [(entry.get("truth") or {}, entry.get("prediction") or {}) for entry in patients]
+    pairs = against_truth(patients)
     drawn = {}
     for name, keys in PLOTS.items():
         drawn[f"scatter_{name}{suffix}"] = _plot(scatter, pairs, keys, ("truth", tool))
@@ -70,9 +66,9 @@ def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], name
     """One panel per index; None where no patient has both numbers of any."""
     numbers: dict[str, NDArray] = {}
     for key in keys:
-        number_pairs = _number_pairs(pairs, key)
-        if number_pairs:
-            numbers[key] = np.array(number_pairs, float).T
+        both = number_pairs(pairs, key)
+        if both:
+            numbers[key] = np.array(both, float).T
     if not numbers:
         return None
     figure = Figure(figsize=(2.9 * len(numbers), 2.9), layout="constrained")
@@ -85,11 +81,6 @@ def _plot(draw: Any, pairs: Sequence[tuple[Any, Any]], keys: Sequence[str], name
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color("0.75")
     return figure
-
-
-def _number_pairs(pairs: Sequence[tuple[Any, Any]], key: str) -> list[tuple[Any, Any]]:
-    """The numbers under a key of the pairs in which both have one."""
-    return [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
 
 
 def scatter(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str]) -> None:
@@ -106,15 +97,17 @@ def scatter(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str])
 
 
 def bland_altman(axis: Axes, x: NDArray, y: NDArray, unit: str, names: Sequence[str]) -> None:
-    """Differences y - x over means, their bias, and the limits of agreement: 1.96 standard deviations on both sides."""
+    """Differences y - x over means, their bias, the limits of agreement, and bands of their confidence intervals."""
     middle, difference = (x + y) / 2, y - x
-    bias = difference.mean()
-    words = f"n = {len(x)}, bias {bias:+.1f}"
-    lines = {bias: "-"}
-    if len(x) > 2:
-        spread = 1.96 * difference.std(ddof=1)
-        lines |= {bias - spread: "--", bias + spread: "--"}
-        words += f", limits {bias - spread:+.1f} to {bias + spread:+.1f}"
+    agreement = of_differences(difference)
+    words = f"n = {agreement.n}, bias {agreement.bias:+.1f}"
+    lines = {agreement.bias: "-"}
+    if agreement.limits and agreement.bias_interval and agreement.limit_intervals:
+        low, high = agreement.limits
+        lines |= {low: "--", high: "--"}
+        words += f", limits {low:+.1f} to {high:+.1f}"
+        for interval in (agreement.bias_interval, *agreement.limit_intervals):
+            axis.axhspan(*interval, color=INK, alpha=0.1, linewidth=0, zorder=0)
     for height, style in lines.items():
         axis.axhline(height, color=INK, linestyle=style, linewidth=1, zorder=1)
     axis.axhline(0, color="0.75", linewidth=0.8, zorder=0)

@@ -141,12 +141,12 @@ class Run:
         self.evaluation["summary"]["other"] = self.evaluation["summary"][self.out.name]
         self.evaluation["agreement"] = {"volumes": 4, "dice": {"mean": 0.9123}, "hd95": None}
 
-    def write(self, predictions: bool = True, evaluation: bool = True) -> str:
+    def write(self, predictions: bool = True, evaluation: bool = True, title: str | None = None) -> str:
         """The page as text."""
         for name, wanted in (("predictions", predictions), ("evaluation", evaluation)):
             if wanted:
                 (self.out / f"{name}.json").write_text(json.dumps(getattr(self, name)))
-        return report_page.write(self.out).read_text()
+        return report_page.write(self.out, title).read_text()
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -166,3 +166,8 @@ def words(page: str) -> str:
     """What is read: no tags, no styles, no pictures."""
     page = re.sub(r"<(style|script)>.*?</\1>", " ", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]*>", " ", page)))
+
+
+def preview(card: str) -> str:
+    """A card without the slices to leaf through."""
+    return re.sub('<details class="all">.*?</details>', "", card, flags=re.DOTALL)

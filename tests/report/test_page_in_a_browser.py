@@ -185,5 +185,35 @@ def test_every_picture_can_be_seen(opened):
     page = opened()
     broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth > 20)).length"
     assert page.evaluate(broken) == 0 and page.evaluate("document.images.length") > 30
-    sizes = page.evaluate("[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width)")
+    sizes = page.evaluate("[...document.querySelectorAll('.slices svg')].map(s => s.getBoundingClientRect().width)")
     assert len(sizes) > 15 and min(sizes) > 100
+
+
+@pytest.mark.slow
+def test_no_table_is_clipped_at_1180_pixels(opened):
+    page = opened(1180)
+    clipped = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{clipped}.map(e => e.getAttribute('aria-labelledby'))") == []
+
+
+@pytest.mark.slow
+def test_the_slider_leafs_through_the_slices_with_the_keyboard(opened):
+    page = opened()
+    viewer = page.locator(".viewer").first
+    page.locator(".all summary").first.click()
+    slider = viewer.get_by_role("slider", name="Slice")
+    shown = "e => [...e.querySelectorAll('.stage figure')].map(f => f.offsetHeight > 0)"
+    before = viewer.evaluate(shown)
+    assert sum(before) == 1
+    slider.press("ArrowLeft")
+    assert viewer.evaluate(shown) == [*before[1:], False]
+    assert re.match(r"slice \d+ of \d+ Dice RV \d", slider.get_attribute("aria-valuetext"))
+
+
+@pytest.mark.slow
+def test_paper_is_light_and_has_no_controls(opened):
+    page = opened(scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", colour)[:3])) == 765
+    assert not page.locator(".all").first.is_visible() and not page.get_by_text("↑ table").first.is_visible()

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from report_folder import cards, rows, words
+from report_folder import cards, preview, rows, words
 
 from acdc_semicycle.imageio.orientation import displayed
 from acdc_semicycle.report import cards as case_cards
@@ -16,7 +16,7 @@ from acdc_semicycle.report.case_images import Slice
 
 
 def test_a_card_has_three_slices_with_both_outlines(run):
-    card = cards(run.write())[0]
+    card = preview(cards(run.write())[0])
     assert card.count("<svg") == 3
     assert card.count('<g class="prediction">') == card.count('<g class="truth">') == 3
     assert card.count("painted from the segmentation") == card.count("map of disagreement") == 3
@@ -37,7 +37,7 @@ def test_the_outline_of_a_truth_that_equals_the_prediction_is_the_same(run, pred
     entry = run.evaluation["cases"][0]
     entry["truth"] = entry["prediction"]
     card = next(card for card in cards(run.write(predictions=predictions)) if entry["case"] in card)
-    assert len(shapes(card, "prediction")) > 6
+    assert len(shapes(preview(card), "prediction")) > 6
     assert shapes(card, "truth") == shapes(card, "prediction")
     moved = next(
         card for card in cards(run.write(predictions=predictions)) if run.evaluation["cases"][4]["case"] in card
@@ -77,7 +77,7 @@ def corners(path: str) -> list[tuple[int, int]]:
 
 def test_an_evaluation_alone_is_drawn_from_its_files(run):
     page = run.write(predictions=False)
-    assert all(card.count("<svg") == 3 for card in cards(page))
+    assert all(preview(card).count("<svg") == 3 for card in cards(page))
     assert "quality" not in rows(run.out)[0] and float(rows(run.out)[0]["volume_LV_ml"]) > 0
     assert "disagreement" not in page
 

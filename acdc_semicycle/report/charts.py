@@ -1,0 +1,63 @@
+"""Small line charts in the page, as SVG: volumes over the frames of a cine, Dice over the slices of a case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH, HEIGHT = 300, 96  # of the lines alone, in units of the SVG
+
+
+def chart(series: Mapping[int, Sequence[Any]], top: float | None = None) -> dict[str, Any]:
+    """Lines for a template: each class's numbers from left to right; a line is interrupted where one is missing.
+
+    Args:
+        series: by class index, as many numbers each, None where there is none.
+        top: the number at the upper edge; the lower edge is 0. By default a round one above all.
+    """
+    values = [value for numbers in series.values() for value in numbers if _is_number(value)]
+    top = top or _round_up(max(values, default=1.0))
+    count = max(map(len, series.values()), default=0)
+    positions = [_position(index, count) for index in range(count)]
+    lines, points = {}, {}
+    for label, numbers in series.items():
+        places = []
+        for x, value in zip(positions, numbers, strict=True):
+            places.append((x, round(HEIGHT * (1 - value / top), 1)) if _is_number(value) else None)
+        lines[label] = _path(places)
+        points[label] = [place for place in places if place]
+    return {"top": top, "positions": positions, "lines": lines, "points": points, "width": WIDTH, "height": HEIGHT}
+
+
+def _position(index: int, count: int) -> float:
+    """How far right one of so many numbers is drawn."""
+    return round(WIDTH * (index + 0.5) / count, 1)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _round_up(value: float) -> float:
+    """The next round number that is not below a positive one: 1, 1.5, 2, 3, 5 or 7.5 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    unit = 10 ** math.floor(math.log10(value))
+    for factor in (1, 1.5, 2, 3, 5, 7.5):
+        if value <= factor * unit:
+            return float(factor * unit)
+    return float(10 * unit)
+
+
+def _path(places: Sequence[tuple[float, float] | None]) -> str:
+    """The line through these places, interrupted by those that are missing."""
+    path, command = [], "M"
+    for place in places:
+        if place is None:
+            command = "M"
+            continue
+        path.append(f"{command}{place[0]} {place[1]}")
+        command = "L"
+    return "".join(path)
