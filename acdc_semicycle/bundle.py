@@ -17,7 +17,6 @@ from acdc_semicycle.config.tasks import (
     others,
     probe,
     required,
-    train,
 )
 from acdc_semicycle.data.check import read_acdc
 from acdc_semicycle.data.digests import contents
@@ -33,6 +32,7 @@ from acdc_semicycle.methods.ensemble import build as build_network
 from acdc_semicycle.methods.image_pool import ImagePool
 from acdc_semicycle.methods.schedules import linear_decay, poly_decay
 from acdc_semicycle.runtime import distributed
+from acdc_semicycle.training.last_page import train
 from acdc_semicycle.training.trainer import bf16_is_fast
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from acdc_semicycle.evaluation.metrics import dice
 from acdc_semicycle.evaluation.model_scores import Case
+from acdc_semicycle.evaluation.panels import panel_path
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import intensities, is_picture, read_picture
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # matplotlib: only where something is drawn
 
 LARGEST = 512  # pixels of a picture's longer side in figures
 PANEL = 4  # cases in panel.npz
+PICTURES = 20  # cases of which a slice is kept for the report's page
 
 
 def write_figure(
@@ -58,6 +60,16 @@ def write_panel(path: Path, cases: Sequence[Case]) -> None:
         arrays[f"prediction_{number}"] = shown.prediction
     with replacing(path) as beside:
         np.savez_compressed(beside, names=np.array(names), **arrays)
+
+
+def write_slices(folder: Path, cases: Sequence[Case], dices: Mapping[str, float]) -> None:
+    """Keep the slice of each of the worst cases for the report's page: the image, the truth and the prediction."""
+    for case in sorted(cases, key=lambda case: np.nan_to_num(dices[case.case]))[:PICTURES]:
+        shown = example(case)
+        arrays: dict[str, Any] = {"places": np.array([case.slice_index]), "frame": case.frame, "turned": False}
+        arrays |= {"image_0": shown.image, "prediction_0": shown.prediction, "truth_0": shown.truth}
+        with replacing(panel_path(folder, case.case)) as part:
+            np.savez_compressed(part, **arrays)
 
 
 def step_of(shape: Sequence[int]) -> int:

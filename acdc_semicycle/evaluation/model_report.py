@@ -161,6 +161,7 @@ class Report:
         write_summary(folder / "summary.csv", content["summary"], structures_of(self.classes))
         examples.write_figure(folder / "examples.png", cases, self.classes, self.colours)
         examples.write_panel(folder / "panel.npz", cases)
+        examples.write_slices(folder, cases, {row["case"]: row["dice"]["mean"] for row in content["cases"]})
         self._print(content)
         return path
 

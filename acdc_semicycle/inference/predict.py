@@ -15,11 +15,11 @@ from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.parts import SEEN
 from acdc_semicycle.evaluation import headline
+from acdc_semicycle.evaluation.panels import PANELS
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Collector
 from acdc_semicycle.inference.label_maps import save_legend
 from acdc_semicycle.inference.manifest import MANIFEST, Journal, Manifest
-from acdc_semicycle.inference.previews import PANELS
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.inference.segmenter import Segmenter
 from acdc_semicycle.runtime import distributed

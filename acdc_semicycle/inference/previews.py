@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from acdc_semicycle.evaluation.panels import panel_path
 from acdc_semicycle.evaluation.quality import Judged
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio.pictures import is_picture
@@ -22,7 +21,6 @@ from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.files import replacing
 
-PANELS = ".panels"
 LARGEST = 512  # pixels of a panel's longer side
 
 
@@ -67,8 +65,7 @@ def save_panel(
             arrays[f"painted_{n}"] = show(((np.clip(painted, -1, 1) + 1) * 127.5).astype(np.uint8))
             difference = _resized(frame.judged.difference[..., z], size)
             arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))
-    name = hashlib.sha256(os.fsencode(scan.case)).hexdigest()[:16]  # a case's own name may be too long for a file
-    path = folder / PANELS / f"{name}.npz"
+    path = panel_path(folder, scan.case)
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)
     return str(path.relative_to(folder))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from acdc_semicycle.data.parts import SEEN
+
 INDICES = {
     "lv_edv_ml": ("LV EDV", "ml"), "lv_esv_ml": ("LV ESV", "ml"), "lv_sv_ml": ("LV SV", "ml"),
     "lv_ef_percent": ("LV EF", "%"), "rv_edv_ml": ("RV EDV", "ml"), "rv_esv_ml": ("RV ESV", "ml"),
@@ -52,6 +54,16 @@ def of_differences(differences: NDArray) -> Agreement:
     return Agreement(n, bias, error, (low, high), (bias - of_bias, bias + of_bias), intervals)
 
 
+def patients_by_tool(evaluated: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The entries of patients in evaluation.json by tool, then by name; of new patients alone, if there are any."""
+    patients_of: dict[str, dict[str, dict[str, Any]]] = {}
+    entries = evaluated.get("patients") or []
+    seen = {entry["patient"] for entry in entries if entry.get("part") in SEEN}
+    for entry in [entry for entry in entries if entry["patient"] not in seen] or entries:
+        patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
+    return patients_of
+
+
 def number_pairs(pairs: Pairs, key: str) -> list[tuple[Any, Any]]:
     """The numbers under a key of the pairs in which both have one."""
     return [(x[key], y[key]) for x, y in pairs if x.get(key) is not None and y.get(key) is not None]
@@ -73,12 +85,9 @@ def against_truth(entries: Iterable[Mapping[str, Any]]) -> Pairs:
 
 def table_of(evaluated: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The agreement of each tool with the truth: a row for each index that is known."""
-    entries_of: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in evaluated.get("patients") or []:
-        entries_of.setdefault(str(entry.get("tool")), []).append(entry)
     rows: list[dict[str, Any]] = []
-    for tool, entries in entries_of.items():
-        pairs = against_truth(entries)
+    for tool, patients in patients_by_tool(evaluated).items():
+        pairs = against_truth(patients.values())
         for key, (name, unit) in INDICES.items():
             agreement = of_index(pairs, key)
             if agreement:

@@ -108,7 +108,10 @@ def _from_panel(folder: Path, case: Case) -> list[Slice]:
     truth = _truth(folder, case, frame, (width, height))  # displayed, a slice is transposed
     slices = []
     for number, z in enumerate(arrays["places"].tolist()):
-        shown = arrays[f"image_{number}"], arrays[f"prediction_{number}"], _displayed_truth(truth, z, turned)
+        shown_truth = arrays.get(f"truth_{number}")
+        if shown_truth is None:
+            shown_truth = _displayed_truth(truth, z, turned)
+        shown = arrays[f"image_{number}"], arrays[f"prediction_{number}"], shown_truth
         slices.append(Slice(z, *shown, arrays.get(f"painted_{number}"), arrays.get(f"difference_{number}")))
     return slices
 

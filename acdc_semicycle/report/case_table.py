@@ -28,7 +28,7 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     if "quality" in present:
         columns.append(Column("quality", "", "Quality", 3))
     if "scores" in present:
-        columns += _score_columns(structures, unit)
+        columns += _score_columns(structures, unit, "distances" in present)
     if "second tool" in present:
         columns.append(Column("dice_mean_2", tools[1], "Dice", 3))
         columns.append(Column("hd95_mean_2", tools[1], "HD95", 1))
@@ -55,9 +55,11 @@ def shown(columns: Sequence[Column], cases: Sequence[Case]) -> list[Column]:
     return result
 
 
-def _score_columns(structures: Sequence[str], unit: str) -> list[Column]:
-    """The columns of Dice and of HD95; with the unit of each case where cases differ."""
+def _score_columns(structures: Sequence[str], unit: str, distances: bool) -> list[Column]:
+    """The columns of Dice, and of HD95 if there are ``distances``; with the unit of each case where cases differ."""
     columns = _columns_by_structure("dice_{}", "Dice", ("mean", *structures), 3)
+    if not distances:
+        return columns
     columns.append(Column("hd95_mean", "HD95", unit or "mean", 1))
     if not unit:
         columns.append(Column("unit", "HD95", "unit"))
@@ -79,6 +81,8 @@ def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:
             present.add("quality")
         if case.scored:
             present.add("scores")
+        if case.scored.get("hd95"):
+            present.add("distances")
         if case.second:
             present.add("second tool")
         if case.seconds is not None:

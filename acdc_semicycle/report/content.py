@@ -16,16 +16,17 @@ from acdc_semicycle.evaluation.class_names import structures_of
 from acdc_semicycle.evaluation.figures import colours_of
 from acdc_semicycle.evaluation.quality import SCORES
 from acdc_semicycle.evaluation.summaries import pair_name
-from acdc_semicycle.report.agreement import INDICES, Agreement, against_truth, of_index, table_of
+from acdc_semicycle.report.agreement import INDICES, Agreement, against_truth, of_index, patients_by_tool, table_of
 from acdc_semicycle.report.body_size import INDEXED, with_indexed
 from acdc_semicycle.report.cards import is_flagged
 from acdc_semicycle.report.case_table import columns_of, row_of, shown, unit_of
 from acdc_semicycle.report.cases import Case, cases_of
 from acdc_semicycle.report.titles import default_title
 
-MEASURES = {"dice": ("Dice", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
+MEASURES = {"dice": ("Dice", 3), "iou": ("IoU", 3), "hd95": ("HD95", 1), "assd": ("ASSD", 2)}
 HINTS = {
     "dice": "overlap of both masks, from 0 (nothing in common) to 1 (equal): higher is better",
+    "iou": "common part of both masks together, from 0 to 1 (equal): higher is better",
     "hd95": "95th percentile of the distances between both surfaces, 0 for equal masks: lower is better",
     "assd": "mean distance between both surfaces, 0 for equal masks: lower is better",
 }
@@ -63,7 +64,7 @@ def content_of(
         "colours": _colours(classes, predicted.get("colours")),
         "classes": classes,
         "unit": unit_of(cases),
-        "measures": MEASURES,
+        "measures": _measures(cases),
         "hints": HINTS,
         "indices": INDICES,
         "cases": cases,
@@ -97,6 +98,13 @@ def _postprocessing(predicted: Mapping[str, Any], evaluated: Mapping[str, Any]) 
     return {tool: text for tool, text in words.items() if text}
 
 
+def _measures(cases: Sequence[Case]) -> dict[str, tuple[str, int]]:
+    """The measures on the page: Dice and the distances, or IoU where no case has distances."""
+    has_distances = any(case.scored.get("hd95") for case in cases)
+    names = ("dice", "hd95", "assd") if has_distances else ("dice", "iou")
+    return {name: MEASURES[name] for name in names}
+
+
 def _order(cases: Sequence[Case]) -> str:
     """How the cases are ordered, in words."""
     scored = any(case.score("dice") is not None or case.quality is not None for case in cases)
@@ -105,8 +113,9 @@ def _order(cases: Sequence[Case]) -> str:
 
 def _ef_error(evaluated: dict[str, Any], tool: str) -> Agreement | None:
     """How well a tool's ejection fractions of the left ventricle agree with the true ones."""
-    entries = [entry for entry in evaluated.get("patients") or [] if entry.get("tool") in (None, tool)]
-    return of_index(against_truth(entries), "lv_ef_percent")
+    patients_of = patients_by_tool(evaluated)
+    patients = patients_of.get(tool) or patients_of.get("None") or {}
+    return of_index(against_truth(patients.values()), "lv_ef_percent")
 
 
 def _failures(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

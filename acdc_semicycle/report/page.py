@@ -19,7 +19,7 @@ from PIL import Image
 from acdc_semicycle.artifacts.score_names import current_predictions
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.report import cards as case_cards
-from acdc_semicycle.report import plots
+from acdc_semicycle.report import of_network, plots
 from acdc_semicycle.report.case_table import csv_of
 from acdc_semicycle.report.content import content_of
 from acdc_semicycle.report.drawing import uri
@@ -40,7 +40,8 @@ def write(folder: Path, title: str | None = None) -> Path:
     """Write report.html, report.json, report.csv and figures/ into a folder of predictions or of an evaluation.
 
     Args:
-        folder: holds predictions.json (``semicycle predict``), evaluation.json (``semicycle evaluate``), or both.
+        folder: holds predictions.json (``semicycle predict``), evaluation.json (``semicycle evaluate``), or both; or
+            a network's report.json, as a training leaves it, beside which only report.html is written.
         title: of the page; by default the data set and the network.
 
     Returns:
@@ -50,20 +51,37 @@ def write(folder: Path, title: str | None = None) -> Path:
         InputError: neither file is there, or one of them is not what those commands write.
     """
     folder = Path(folder)
-    predicted, evaluated = _load_both(folder)
+    network = _network_report(folder)
+    predicted, evaluated = ({}, {}) if network else _load_both(folder)
     check_folder(folder)
-    for name, *signs in OURS:
+    for name, *signs in OURS[:1] if network else OURS:
         check_ours(folder / name, *signs)
     try:
+        if network:
+            predicted, evaluated = of_network.sources_of(folder, network)
+            title = title or of_network.title_of(folder, network)
         files = _files(folder, predicted, evaluated, title)
     except InputError:
         raise
     except WRONG_KIND as error:
-        paths = [folder / name for name in ("predictions.json", "evaluation.json")]
+        names = ["report.json"] if network else ["predictions.json", "evaluation.json"]
+        paths = [folder / name for name in names]
         raise _damaged(filter(Path.is_file, paths), error) from error
+    if network:  # whose report.json is there
+        files = {"report.html": files["report.html"]}
     for name, data in files.items():
         write_bytes(folder / name, data)
     return folder / "report.html"
+
+
+def _network_report(folder: Path) -> dict[str, Any]:
+    """The report.json of a network, in a folder without predictions and evaluation; empty where there is none."""
+    path = folder / "report.json"
+    others = (folder / "predictions.json", folder / "evaluation.json")
+    if not path.is_file() or any(map(Path.is_file, others)):
+        return {}
+    content = _load(path, "evaluate")
+    return content if of_network.SIGN in content else {}
 
 
 def _damaged(paths: Iterable[Path], error: Exception) -> InputError:

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from acdc_semicycle.data.parts import SEEN
-from acdc_semicycle.report.agreement import INDICES, against_truth, number_pairs, of_differences
+from acdc_semicycle.report.agreement import INDICES, against_truth, number_pairs, of_differences, patients_by_tool
 
 DPI = 130
 INK, GREY = "#0b6b75", "#59656f"
@@ -21,7 +20,7 @@ PLOTS = {"volumes": ("lv_edv_ml", "lv_esv_ml", "rv_edv_ml", "rv_esv_ml"), "ef": 
 
 def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
     """PNG plots of volumes and ejection fractions: each tool against the truth, and the tools against each other."""
-    patients_of = _patients_by_tool(evaluated)
+    patients_of = patients_by_tool(evaluated)
     drawn: dict[str, Figure | None] = {}
     for number, (tool, patients) in enumerate(patients_of.items(), start=1):
         drawn |= _against_truth(tool, patients.values(), "" if number == 1 else f"_{number}")
@@ -31,16 +30,6 @@ def figures(evaluated: dict[str, Any]) -> dict[str, bytes]:
         for name, keys in PLOTS.items():
             drawn[f"bland_altman_tools_{name}"] = _plot(bland_altman, pairs, keys, (first, second))
     return {name: _png(figure) for name, figure in drawn.items() if figure}
-
-
-def _patients_by_tool(evaluated: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """The entries of patients in evaluation.json by tool, then by name; of new patients alone, if there are any."""
-    patients_of: dict[str, dict[str, dict[str, Any]]] = {}
-    entries = evaluated.get("patients") or []
-    seen = {entry["patient"] for entry in entries if entry.get("part") in SEEN}
-    for entry in [entry for entry in entries if entry["patient"] not in seen] or entries:
-        patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
-    return patients_of
 
 
 def _against_truth(tool: str, patients: Iterable[dict[str, Any]], suffix: str) -> dict[str, Figure | None]:
