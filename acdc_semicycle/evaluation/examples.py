@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from acdc_semicycle.evaluation.metrics import dice
 from acdc_semicycle.evaluation.model_scores import Case
@@ -77,10 +79,13 @@ def step_of(shape: Sequence[int]) -> int:
     return -(-max(shape[:2]) // LARGEST)
 
 
-def example(case: Case, suffix: str = "") -> Example:
-    """One slice of a case as a radiologist, or a photographer, sees it; ``suffix`` follows its name."""
-    from acdc_semicycle.evaluation.figures import Example
+def example(case: Case, suffix: str = "", painted: Sequence[NDArray] = ()) -> Example:
+    """One slice of a case as a radiologist, or a photographer, sees it.
 
+    Args:
+        suffix: follows the case's name.
+        painted: images that G_SI painted of this slice [h, w] or [h, w, 3], at the network's resolution.
+    """
     name = f"{case.case} {case.phase}".strip()
     title = name.encode(errors="replace").decode() + suffix  # fonts have no bytes that are no text
     if is_picture(case.image):
@@ -88,9 +93,31 @@ def example(case: Case, suffix: str = "") -> Example:
         if picture.dtype != np.uint8:  # 16 bits: from its darkest to its brightest
             picture = to_grey(picture, (picture.min(), picture.max()))
         step = step_of(picture.shape)
-        return Example(title, picture[::step, ::step], case.truth, case.prediction)
+        return shown_slice(case.image, title, (picture[::step, ::step], case.truth, case.prediction), painted)
     volume = volumes.read(case.image, frames=True)
     image = volume.layout.apply(volume.voxels[..., case.frame])[..., case.slice_index].astype(np.float32)
     step = step_of(image.shape)
     grey = to_grey(image, window_of(image))[::step, ::step]
-    return Example(title, volume.shown(grey), volume.shown(case.truth), volume.shown(case.prediction))
+    return shown_slice(volume, title, (grey, case.truth, case.prediction), painted)
+
+
+def shown_slice(
+    source: volumes.Volume | Path, title: str, planes: Sequence[NDArray], painted: Sequence[NDArray] = ()
+) -> Example:
+    """A canonical slice and its masks as every figure shows them: pictures as they are, scans in one orientation.
+
+    Args:
+        source: the scan or the picture, or its file.
+        planes: the image, the truth and the prediction, [H, W] or [H, W, 3].
+        painted: images of the same slice; they get the image's size.
+    """
+    size = planes[0].shape[1], planes[0].shape[0]
+    pictures = [*planes, *(np.asarray(Image.fromarray(picture).resize(size)) for picture in painted)]
+    if isinstance(source, Path) and not is_picture(source):
+        source = volumes.read(source, frames=True)
+    if isinstance(source, volumes.Volume):
+        pictures = [source.shown(picture) for picture in pictures]
+    image, truth, prediction, *rest = pictures
+    from acdc_semicycle.evaluation.figures import Example
+
+    return Example(title, image, truth, prediction, tuple(rest))

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from torch import Tensor
 
 from acdc_semicycle.evaluation.windowing import window_of
 
@@ -36,18 +35,20 @@ class Example(NamedTuple):
     image: NDArray
     truth: NDArray
     prediction: NDArray
+    painted: tuple[NDArray, ...] = ()  # from the truth, and from the prediction
 
 
 def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours: Colours | None = None) -> Figure:
-    """One row per example: the image, the truth over it, the prediction over it; below, a legend of their classes."""
+    """One row per example: the image, both masks over it, what was painted from both; below, a legend of classes."""
     table = colours_of(len(classes), colours)
     heights, inches = [], 0.0
     for example in examples:
         height, width = example.image.shape[:2]
         heights.append(height / width)
         inches += 2.4 * heights[-1] + 0.3
-    figure = Figure(figsize=(7.5, inches + 0.8), layout="constrained")
-    axes = figure.subplots(len(examples), 3, squeeze=False, height_ratios=heights)
+    columns = 3 + max(len(example.painted) for example in examples)
+    figure = Figure(figsize=(2.5 * columns, inches + 0.8), layout="constrained")
+    axes = figure.subplots(len(examples), columns, squeeze=False, height_ratios=heights)
     masks = []
     for row, example in zip(axes, examples, strict=True):
         show(row[0], example.image, None, table)
@@ -56,6 +57,9 @@ def examples_figure(examples: Sequence[Example], classes: Sequence[str], colours
         row[0].set_title(example.title, fontsize=8, loc="left", parse_math=False)
         row[1].set_title("truth", fontsize=8, loc="right")
         row[2].set_title("prediction", fontsize=8, loc="right")
+        for axis, picture, source in zip(row[3:], example.painted, ("truth", "prediction"), strict=False):
+            show(axis, picture, None, table)
+            axis.set_title(f"painted from the {source}", fontsize=8, loc="right")
         masks += [example.truth, example.prediction]
     legend(figure, masks, classes, table)
     return figure
@@ -81,30 +85,6 @@ def legend_figure(classes: Sequence[str], colours: Colours | None = None) -> Fig
     for label, name in enumerate(classes):
         patches.append(Patch(facecolor=table[label], edgecolor="0.5", label=f"{label}  {name}"))
     figure.legend(handles=patches, loc="center", ncols=3, fontsize=9, frameon=False)
-    return figure
-
-
-def cycle_figure(images: Sequence[Tensor], y: Tensor, s_x: Tensor, table: NDArray) -> Figure:
-    """An image, its mask y, the prediction s_x, and the images painted from y and from s_x, if there are any.
-
-    Args:
-        images: these one or three images [C, H, W] in [-1, 1].
-        y, s_x: class indices [H, W].
-        table: the colours.
-    """
-    pictures = []
-    for image in images:
-        picture = (image.permute(1, 2, 0).numpy() + 1) / 2
-        pictures.append(np.clip(picture, 0, 1).squeeze())
-    x = pictures[0]
-    panels = [("image", x, None), ("truth", x, y.numpy()), ("prediction", x, s_x.numpy())]
-    if len(pictures) > 1:
-        panels += [("painted from the truth", pictures[1], None), ("painted from the prediction", pictures[2], None)]
-    figure = Figure(figsize=(2.4 * len(panels), 2.8), layout="constrained")
-    axes = figure.subplots(1, len(panels))
-    for axis, (title, picture, mask) in zip(axes, panels, strict=True):
-        show(axis, picture, mask, table)
-        axis.set_title(title, fontsize=9)
     return figure
 
 

@@ -195,7 +195,7 @@ class Report:
     def _collect(self, engine: Engine, cases: list[Case]) -> None:
         """Add the cases of one batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
-            cases.append(_case(item, output, len(self.classes)))
+            cases.append(case_of(item, output, len(self.classes)))
 
     def _content(self, cases: Sequence[Case]) -> dict[str, Any]:
         """The content of report.json."""
@@ -251,7 +251,7 @@ def _plain_about(about: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _case(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:
+def case_of(item: dict[str, Any], output: dict[str, Any], classes: int) -> Case:
     """One evaluated volume or picture: its confusion matrices, and the slice with the most foreground."""
     truth = item["label"].as_tensor()[0].cpu()
     prediction = output["pred"].as_tensor()[0].cpu()

@@ -24,7 +24,9 @@ def test_the_examples_are_the_worst_the_median_and_the_best_image(tmp_path, monk
     shown: list[str] = []
     empty = np.zeros((2, 2), np.uint8)
     monkeypatch.setattr(
-        examples, "example", lambda case, suffix="": figures.Example(case.case + suffix, empty, empty, empty)
+        examples,
+        "example",
+        lambda case, suffix="", painted=(): figures.Example(case.case + suffix, empty, empty, empty),
     )
     monkeypatch.setattr(figures, "examples_figure", lambda drawn, *_: shown.extend(e.title for e in drawn) or Figure())
     cases = [case(f"p{right}", [1] * right + [0] * (6 - right), [1] * 6) for right in (4, 1, 6, 2, 3)]

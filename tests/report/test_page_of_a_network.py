@@ -36,7 +36,7 @@ def report(tmp_path, monkeypatch) -> model_report.Report:
     monkeypatch.setattr(
         examples,
         "example",
-        lambda case, suffix="": figures.Example(
+        lambda case, suffix="", painted=(): figures.Example(
             case.case, np.full((40, 40), 90, np.uint8), case.truth, case.prediction
         ),
     )
