@@ -117,17 +117,20 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--pred", type=Path, required=True, action="append", help="a folder of label maps; twice: two")
     parser.add_argument("--truth", type=Path, help="masks: an ACDC tree, or a folder of files of the same names")
     parser.add_argument("--classes", nargs="+", help="names of the classes, background first")
+    parser.add_argument("--mask_values", help="of masks that are pictures: the class of each value, as in a training")
     parser.add_argument("-o", "--output", type=Path, help="where the results go; by default into the first --pred")
     given = parser.parse_args(arguments)
     from acdc_semicycle.evaluation import (  # slow, as all below: only where it is needed
         compare,
         evaluation_files,
         evaluation_table,
+        picture_labels,
     )
 
     target = given.output or (given.pred[0] if given.pred[0].is_dir() else given.pred[0].parent)
     evaluation_files.check_target(target, given.truth)
-    content = compare.compare(given.pred, given.truth, given.classes)
+    mask_values = None if given.mask_values is None else picture_labels.values_of(given.mask_values)
+    content = compare.compare(given.pred, given.truth, given.classes, mask_values)
     evaluation_files.write(content, target)
     print(evaluation_table.table(content))
     print(target / "evaluation.json")

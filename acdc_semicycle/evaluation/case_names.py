@@ -11,6 +11,7 @@ from typing import Any
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import PICTURES, is_picture
 from acdc_semicycle.runtime.errors import InputError
 
 PHASE = re.compile(r"(?:^|_)(E[DS])(?=_|$)")
@@ -102,7 +103,8 @@ def scan_of(prediction: LabelMap, truth: LabelMap) -> Path | None:
     if not folder.name:  # a relative path within the working directory
         folder = folder.resolve()
     images = folder.parent / re.sub("^(labels|masks)", "images", folder.name)
-    for name, suffix, parent in product((f"{truth.stem}_0000", truth.stem), volumes.SCANS, (folder, images)):
+    endings = PICTURES if is_picture(truth.path) else volumes.SCANS
+    for name, suffix, parent in product((f"{truth.stem}_0000", truth.stem), endings, (folder, images)):
         path = parent / f"{name}{suffix}"
         if path.is_file() and path != truth.path:
             return path

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.evaluation.label_maps import LabelMap
+from acdc_semicycle.evaluation.picture_labels import largest_value
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.imageio.pictures import IGNORED
+from acdc_semicycle.imageio.pictures import IGNORED, is_picture
 from acdc_semicycle.runtime.errors import InputError
 
 
@@ -63,6 +64,9 @@ def _largest_label(truths: list[LabelMap]) -> int:
     largest = 1
     for truth in tqdm(truths, "looking for labels", disable=None):
         with contextlib.suppress(InputError):  # it becomes a failure when its pair is scored
+            if is_picture(truth.path):
+                largest = max(largest, largest_value(truth.path))
+                continue
             voxels = volumes.read(truth.path, frames=True, mask=True).voxels
             largest = int(np.rint(voxels[voxels < IGNORED].max(initial=largest)))
     return largest

@@ -6,7 +6,7 @@ Files are paired by name (:mod:`acdc_semicycle.evaluation.file_matching`), each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,19 @@ from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.label_order import order_note
 from acdc_semicycle.evaluation.manifests import Manifest, notes_of
 from acdc_semicycle.evaluation.pair_scores import score_pair
+from acdc_semicycle.evaluation.picture_labels import Rules
 from acdc_semicycle.evaluation.summaries import Row, pair_name, patient_indices, summary, unit_notes
+from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.provenance import plain, provenance
 
 
-def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[str] | None = None) -> dict[str, Any]:
+def compare(
+    predictions: Sequence[Path],
+    truth: Path | None,
+    classes: Sequence[str] | None = None,
+    mask_values: Mapping[Any, Any] | None = None,
+) -> dict[str, Any]:
     """Score label maps against the truth, and those of a second tool against the first's, too.
 
     Args:
@@ -36,6 +43,7 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
             only.
         classes: names, background first; by default those in predictions.json, ACDC's for ACDC's layout, and else the
             labels' numbers.
+        mask_values: of pictures: the class of each value in a mask, 255 for not annotated; None: values are classes.
 
     Returns:
         The content of evaluation.json: ``cases``, ``summary`` by tool, ``patients``, ``agreement`` (and
@@ -50,17 +58,37 @@ def compare(predictions: Sequence[Path], truth: Path | None, classes: Sequence[s
     tools = _tools(roots, truth_roots)
     predicted, truths, notes = _label_maps(roots, truth_roots)
     names, class_notes = class_names(classes, predicted, truths)
-    run = _Run(names)
+    rules = _picture_rules(names, predicted, mask_values)
+    run = _Run(names, rules)
     manifests = {tool: Manifest(root) for tool, root in zip(tools, roots, strict=True)}
     if truth_roots:
         for tool, maps in zip(tools, predicted, strict=True):
             run.add(tool, maps, truths, manifests[tool])
     agreement = run.agreement(tools, predicted, manifests[tools[1]]) if len(tools) == 2 else []
     run.check_any(agreement)
-    postprocessing = {tool: manifest.postprocessing for tool, manifest in manifests.items()}
     notes = class_notes + notes_of(manifests) + notes
-    head = {"truth": None if truth is None else str(truth), "tools": tools, "classes": names, "structures": names[1:]}
-    return plain(head | {"postprocessing": postprocessing} | run.content(agreement, notes) | provenance())
+    head: dict[str, Any] = {
+        "truth": None if truth is None else str(truth),
+        "tools": tools,
+        "classes": names,
+        "structures": names[1:],
+        "postprocessing": {tool: manifest.postprocessing for tool, manifest in manifests.items()},
+    }
+    if any(is_picture(label_map.path) for label_map in truths):
+        head |= {"colours": rules.colours, "mask_values": mask_values}
+    return plain(head | run.content(agreement, notes) | provenance())
+
+
+def _picture_rules(
+    names: Sequence[str], predicted: Sequence[list[LabelMap]], mask_values: Mapping[Any, Any] | None
+) -> Rules:
+    """How masks that are pictures are read: by the colours in predictions.json, or by the values that are given."""
+    colours = None
+    for maps in predicted:
+        colours = colours or (maps[0].listed or {}).get("colours")
+    if colours and len(colours) != len(names):
+        colours = None
+    return Rules(len(names), colours, mask_values)
 
 
 def _tools(roots: Sequence[Path], truth_roots: Sequence[Path]) -> list[str]:
@@ -97,6 +125,7 @@ def _label_maps(
     """Each tool's label maps, the truths (where there are none the first tool's), and notes on those left out."""
     predicted = [label_maps.predicted(root, truth_roots) for root in roots]
     truths = label_maps.label_maps(truth_roots[0], label_maps.AS_TRUTH, roots) if truth_roots else predicted[0]
+    _check_one_kind([*predicted, truths])
     notes: list[str] = []
     for root, maps in zip(roots, predicted, strict=True):
         notes += _left_out(root, maps, truth_roots)
@@ -107,6 +136,20 @@ def _label_maps(
     if truth_roots:
         truths = label_maps.with_frames(truths)
     return predicted, truths, notes
+
+
+def _check_one_kind(sides: Sequence[Sequence[LabelMap]]) -> None:
+    """Refuse pictures on one side and volumes on another.
+
+    Raises:
+        InputError: names one of each.
+    """
+    pictures = [maps[0].path for maps in sides if is_picture(maps[0].path)]
+    scans = [maps[0].path for maps in sides if not is_picture(maps[0].path)]
+    if pictures and scans:
+        raise InputError(
+            f"{pictures[0]} is a picture, and {scans[0]} a volume: give pictures, or volumes, on all sides"
+        )
 
 
 def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[str]:
@@ -121,8 +164,8 @@ def _left_out(root: Path, maps: list[LabelMap], others: Sequence[Path]) -> list[
 class _Run:
     """What an evaluation collects pair by pair."""
 
-    def __init__(self, classes: list[str]) -> None:
-        self.classes = classes
+    def __init__(self, classes: list[str], rules: Rules) -> None:
+        self.classes, self.rules = classes, rules
         self.rows: dict[str, list[Row]] = {}  # of each tool
         self.scored: dict[str, dict[LabelMap, LabelMap]] = {}  # each tool's predictions by truth, where that worked
         self.matrices: dict[str, Any] = {}  # of each tool, the sum of its confusion matrices
@@ -171,7 +214,7 @@ class _Run:
         for prediction, truth in tqdm(pairs, f"comparing {tool}", disable=None):
             case, patient, phase = self._names(prediction, truth, shared)
             try:
-                scores, matrix = score_pair(prediction, truth, self.classes)
+                scores, matrix = score_pair(prediction, truth, self.classes, self.rules)
             except InputError as error:
                 self.failures.append({"tool": tool, "case": case, "reason": str(error)})
                 continue

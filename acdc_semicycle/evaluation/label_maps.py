@@ -17,7 +17,7 @@ from typing import Any
 from acdc_semicycle.datasets.cines import annotated_frames
 from acdc_semicycle.datasets.records import MASK_ENDING
 from acdc_semicycle.imageio import volumes
-from acdc_semicycle.imageio.pictures import PICTURES
+from acdc_semicycle.imageio.pictures import PICTURES, is_picture
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.search import files_below
 
@@ -55,7 +55,8 @@ def predicted(root: Path, others: Sequence[Path]) -> list[LabelMap]:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         for case in content["cases"]:
-            entries[root / case["mask"]] = case | {"classes": content.get("classes")}
+            about = {"classes": content.get("classes"), "colours": content.get("colours")}
+            entries[root / case["mask"]] = case | about
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"{manifest} cannot be read ({error!r}): predict again, or remove it") from error
     if not entries:
@@ -103,7 +104,8 @@ def with_frames(maps: Sequence[LabelMap]) -> list[LabelMap]:
     result: list[LabelMap] = []
     for label_map in maps:
         try:
-            frames = annotated_frames(label_map.path) if volumes.frame_count(label_map.path) > 1 else []
+            is_cine = not is_picture(label_map.path) and volumes.frame_count(label_map.path) > 1
+            frames = annotated_frames(label_map.path) if is_cine else []
         except InputError:
             frames = []
         for frame in frames:
@@ -132,27 +134,21 @@ def left_out(root: Path, maps: Sequence[LabelMap], others: Sequence[Path]) -> li
 
 
 def _label_maps_below(root: Path, others: Sequence[Path]) -> list[LabelMap]:
-    """All volumes below a folder, sorted by path; in nnU-Net's layout below its folders of labels.
-
-    Raises:
-        InputError: there are pictures only.
-    """
+    """All volumes below a folder, or all pictures where there is no volume; below its folders of labels, if any."""
     result, pictures = [], []
     for path in _files_below(root, others):
         if volumes.ending(path):
             result.append(_label_map(path, root))
-        elif path.suffix.lower() in PICTURES:
-            pictures.append(path)
-    if pictures and not result:
-        raise InputError(f"{root} holds pictures, e.g. {pictures[0].name}: give volumes ({' '.join(volumes.SCANS)})")
-    return result
+        elif is_picture(path):
+            pictures.append(_label_map(path, root))
+    return result or pictures
 
 
 def _label_map(path: Path, root: Path) -> LabelMap:
     """A file as a label map: its kind is the ending of its name, which is not part of its stem."""
-    suffix = volumes.ending(path)
+    suffix = volumes.ending(path) or (path.suffix if is_picture(path) else "")
     if not suffix:
-        raise InputError(f"{path} is no volume: give {' '.join(volumes.SCANS)}")
+        raise InputError(f"{path} is no label map: give {' '.join((*volumes.SCANS, *PICTURES))}")
     whole_stem = path.name[: -len(suffix)]
     ending = MASK_ENDING.search(whole_stem)
     kind = ending.lastgroup if ending else ""
@@ -172,8 +168,10 @@ def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:
 
 
 def _label_folders(root: Path) -> list[Path]:
-    """nnU-Net's folders of labels in ``root``; ``root`` itself where it has none."""
+    """nnU-Net's folders of labels in ``root``, or the masks beside its images; ``root`` itself where it has none."""
     folders = [root / "labelsTr", root / "labelsTs"]
+    if (root / "images").is_dir():
+        folders += [root / "masks", root / "labels"]
     return list(filter(Path.is_dir, folders)) or [root]
 
 

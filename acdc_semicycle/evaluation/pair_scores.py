@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acdc_semicycle.evaluation import clinical
+from acdc_semicycle.evaluation import clinical, picture_labels
 from acdc_semicycle.evaluation.case_names import scan_of
 from acdc_semicycle.evaluation.label_maps import LabelMap
 from acdc_semicycle.evaluation.means import mean_and_std
@@ -25,29 +25,37 @@ from acdc_semicycle.evaluation.summaries import Row
 from acdc_semicycle.evaluation.surface_distance import distances
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.geometry import check_grids, shear
-from acdc_semicycle.imageio.pictures import IGNORED
+from acdc_semicycle.imageio.pictures import IGNORED, is_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.runtime.errors import InputError
 
 NOT_WHOLE = 1e-3  # what a slope and its rounding make of a whole number
 
 
-def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) -> tuple[Row, Tensor]:
+def score_pair(
+    prediction: LabelMap, truth: LabelMap, classes: Sequence[str], rules: picture_labels.Rules | None = None
+) -> tuple[Row, Tensor]:
     """Overlap, distances and volumes of one prediction, in mm and ml where the truth has a spacing; and its confusion.
 
-    Where the truth is 255, its voxel is not annotated and does not count.
+    Where the truth is 255, its voxel is not annotated and does not count. Distances of pictures are in pixels.
+
+    Args:
+        rules: how pictures say which class a pixel is of; by default by its number.
 
     Raises:
         InputError: one of both is damaged, holds other labels than classes, or their grids differ.
     """
-    predicted, true = _read(prediction, classes), _read(truth, classes, IGNORED)
+    rules = rules or picture_labels.Rules(len(classes))
+    predicted, true = _read(prediction, classes, rules), _read(truth, classes, rules, IGNORED)
     check_grids(predicted, true)
+    of_picture = is_picture(truth.path)
     annotated = true.voxels[..., 0] != IGNORED
     predicted_labels = np.where(annotated, predicted.voxels[..., 0], 0)
     true_labels = np.where(annotated, true.voxels[..., 0], 0)
     matrix = confusion(torch.from_numpy(predicted_labels), torch.from_numpy(true_labels), len(classes))
     tp_fp_fn = counts(matrix)[1:]
     in_mm = true.doubt is None
+    unit = "mm" if in_mm else "voxels"
     spacing = true.spacing_mm if in_mm else (1.0, 1.0, 1.0)
     hd95, assd = distances(predicted_labels, true_labels, len(classes), spacing)
     volumes_ml = {
@@ -60,13 +68,13 @@ def score_pair(prediction: LabelMap, truth: LabelMap, classes: Sequence[str]) ->
         "sha256": hashlib.sha256(prediction.path.read_bytes()).hexdigest(),
         "truth": str(truth.path),
         "image": None if scan is None else str(scan),
-        "unit": "mm" if in_mm else "voxels",
+        "unit": "pixels" if of_picture else unit,
         "dice": _by_structure(dice(tp_fp_fn).tolist(), structures),
         "iou": _by_structure(iou(tp_fp_fn).tolist(), structures),
         "hd95": _by_structure(hd95, structures),
         "assd": _by_structure(assd, structures),
         "volumes_ml": volumes_ml if in_mm and true_labels.shape[2] > 1 else None,
-        "withheld": true.doubt,
+        "withheld": None if of_picture else true.doubt,
         "slices": true_labels.shape[2],
     }
     return row, matrix
@@ -77,8 +85,13 @@ def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, f
     return {"mean": mean_and_std(values)[0]} | dict(zip(structures, values, strict=True))
 
 
-def _read(label_map: LabelMap, classes: Sequence[str], ignored: int | None = None) -> Volume:
+def _read(
+    label_map: LabelMap, classes: Sequence[str], rules: picture_labels.Rules, ignored: int | None = None
+) -> Volume:
     """A label map [H, W, slices, 1] with its axes in the common order; ``doubt`` is why there are no millimetres."""
+    if is_picture(label_map.path):
+        pixels = _class_indices(label_map.path, picture_labels.read(label_map.path, rules), len(classes), ignored)
+        return Volume(pixels[..., None, None], np.eye(4), path=str(label_map.path), doubt="a picture has no spacing")
     volume = volumes.read(label_map.path, frames=True, mask=True)
     frames, frame = volume.voxels.shape[3], label_map.frame or 0
     if label_map.frame is None and frames > 1:

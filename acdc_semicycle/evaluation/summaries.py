@@ -49,7 +49,8 @@ def summary(rows: Sequence[Row], structures: Sequence[str], seen: Collection[str
 
 def _statistics(rows: Sequence[Row], structures: Sequence[str]) -> dict[str, Any]:
     """Means, standard deviations and numbers of all scores of some cases; distances of those in the common unit."""
-    unit = "voxels" if _units(rows) == {"voxels"} else "mm"
+    units = _units(rows)
+    unit = units.pop() if len(units) == 1 else "mm"
     result: dict[str, Any] = {"volumes": len(rows), "unit": unit}
     for score in SCORES:
         values = [row[score] for row in rows if score in OVERLAPS or row["unit"] == unit]
@@ -103,14 +104,14 @@ def unit_notes(rows: Sequence[Row], reference: str) -> list[str]:
                 f"{times} of {many(len(rows), 'comparison')} {verb} in voxels, without volumes or clinical indices,"
                 f" because the {reference}'s {fault.removeprefix('its ')}"
             )
-    single = [row for row in rows if row.get("slices") == 1 and not row["withheld"]]
+    single = [row for row in rows if row.get("slices") == 1 and row["unit"] == "mm"]
     if single:
         verb = "is" if len(single) == 1 else "are"
         notes.append(
             f"{len(single)} of {many(len(rows), 'comparison')} {verb} without volumes or clinical indices:"
             f" {clinical.SINGLE_SLICE}"
         )
-    if len(_units(rows)) == 2:
+    if len(_units(rows)) > 1:
         notes.append("means of distances are over the cases in mm only")
     return notes
 

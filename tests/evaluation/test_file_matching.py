@@ -183,7 +183,11 @@ def test_folders_without_label_maps_say_so(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for folder, words in (("pictures", "holds pictures, e.g. a.png"), ("empty", "no label map"), ("no", "not there")):
+    for folder, words in (
+        ("pictures", r"a\.png is a picture, and \S*a\.nii\.gz a volume"),
+        ("empty", "no label map"),
+        ("no", "not there"),
+    ):
         with pytest.raises(InputError, match=words):
             compare.compare([tmp_path / folder], tmp_path / "truth")
         with pytest.raises(InputError, match=words):
@@ -255,11 +259,11 @@ def test_a_broken_predictions_json_is_named(tmp_path, text):
         compare.compare([tmp_path / "tool"], tmp_path / "truth")
 
 
-def test_a_predicted_picture_is_refused(tmp_path):
+def test_a_predicted_picture_is_refused_where_the_truth_is_a_volume(tmp_path):
     save(tmp_path / "truth" / "a_gt.nii.gz", box())
     (tmp_path / "tool").mkdir()
     sheet(tmp_path / "tool", [{"case": "a", "mask": "a_seg.png"}])
-    with pytest.raises(InputError, match=r"a_seg.png is no volume"):
+    with pytest.raises(InputError, match=r"a_seg.png is a picture, and \S*a_gt.nii.gz a volume"):
         compare.compare([tmp_path / "tool"], tmp_path / "truth")
 
 

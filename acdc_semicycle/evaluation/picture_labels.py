@@ -1,0 +1,103 @@
+"""Label maps that are pictures: read as classes in the way in which a training reads its masks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from PIL import Image
+
+from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.transforms import LoadCheckedd
+from acdc_semicycle.imageio import volumes
+from acdc_semicycle.imageio.pictures import BOMB, IGNORED, read_picture
+from acdc_semicycle.runtime.errors import InputError
+
+MASK_OF_TWO = "; for a mask of 0 and 255 give --mask_values \"{'0': 0, '255': 1}\""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the masks of pictures say which class a pixel is of.
+
+    Attributes:
+        classes: their number, background counted.
+        colours: RGB of each class, for masks that are stored as colours.
+        values: the class of each stored value, 255 where nobody annotated; None where values are classes.
+    """
+
+    classes: int
+    colours: Sequence[Sequence[int]] | None = None
+    values: Mapping[Any, Any] | None = None
+
+
+def values_of(text: str) -> Mapping[Any, Any]:
+    """The class of each value as a command line gives it: ``{'0': 0, '255': 1}``.
+
+    Raises:
+        InputError: it is no mapping.
+    """
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not values:
+        raise InputError(f"mask_values is {text}: give whole numbers, such as {{'0': 0, '255': 1}}")
+    return values
+
+
+def read(path: Path, rules: Rules) -> NDArray[np.uint8]:
+    """A mask [rows, columns] as class indices, 255 where nobody annotated.
+
+    Raises:
+        InputError: it is damaged or a JPEG, or holds a value or a colour that no class has.
+    """
+    if _is_of_predict(path):
+        return _indices(path, rules.classes)
+    check = CheckLabeld("label", rules.classes, rules.values)
+    label = LoadCheckedd("label", colours=rules.colours)({"label": str(path)})["label"]
+    try:
+        item = check({"label": label, "image": MetaTensor(torch.zeros(label.shape), affine=label.affine)})
+    except InputError as error:
+        if rules.values or rules.classes != 2 or "holds the label 255" not in str(error):
+            raise
+        raise InputError(f"{error}{MASK_OF_TWO}") from error
+    return item["label"][0, :, :, 0].numpy()
+
+
+def largest_value(path: Path) -> int:
+    """The largest number that a mask stores, other than 255; of one that is stored as colours nothing is known: 1."""
+    numbers = np.asarray(read_picture(path))
+    if numbers.ndim > 2:
+        return 1
+    return int(numbers[numbers != IGNORED].max(initial=1))
+
+
+def _is_of_predict(path: Path) -> bool:
+    """Whether ``semicycle predict`` wrote a mask: its numbers are the classes, whatever its colours."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == volumes.MARK
+    except (*volumes.DAMAGE, *BOMB, SyntaxError):
+        return False
+
+
+def _indices(path: Path, classes: int) -> NDArray[np.uint8]:
+    """The numbers in a mask that predict wrote.
+
+    Raises:
+        InputError: one of them is no class.
+    """
+    numbers = np.asarray(read_picture(path)).astype(np.uint8)
+    if numbers.max(initial=0) >= classes:
+        raise InputError(
+            f"{path} holds the label {numbers.max()}: give names for more than {classes} classes, or predict again"
+        )
+    return numbers
