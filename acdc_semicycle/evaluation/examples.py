@@ -89,9 +89,7 @@ def example(case: Case, suffix: str = "", painted: Sequence[NDArray] = ()) -> Ex
     name = f"{case.case} {case.phase}".strip()
     title = name.encode(errors="replace").decode() + suffix  # fonts have no bytes that are no text
     if is_picture(case.image):
-        picture = intensities(case.image, read_picture(case.image), 3)
-        if picture.dtype != np.uint8:  # 16 bits: from its darkest to its brightest
-            picture = to_grey(picture, (picture.min(), picture.max()))
+        picture = colours_of(case.image)
         step = step_of(picture.shape)
         return shown_slice(case.image, title, (picture[::step, ::step], case.truth, case.prediction), painted)
     volume = volumes.read(case.image, frames=True)
@@ -99,6 +97,12 @@ def example(case: Case, suffix: str = "", painted: Sequence[NDArray] = ()) -> Ex
     step = step_of(image.shape)
     grey = to_grey(image, window_of(image))[::step, ::step]
     return shown_slice(volume, title, (grey, case.truth, case.prediction), painted)
+
+
+def colours_of(path: Path) -> NDArray[np.uint8]:
+    """A picture as colours [H, W, 3]; one of 16 bits from its darkest to its brightest pixel."""
+    picture = intensities(path, read_picture(path), 3)
+    return picture if picture.dtype == np.uint8 else to_grey(picture, (picture.min(), picture.max()))
 
 
 def shown_slice(

@@ -211,7 +211,7 @@ class Report:
             "floor": self._summary([trivial(case) for case in cases]),
             "cases": rows,
         }
-        return self._about() | scores | provenance()
+        return self._about() | scores | {"pictures": bool(self.card.get("pictures"))} | provenance()
 
     def _about(self) -> dict[str, Any]:
         """What report.json says of the network and of how it was scored; another report differs in some of it."""

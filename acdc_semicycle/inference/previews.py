@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from acdc_semicycle.evaluation.examples import colours_of
 from acdc_semicycle.evaluation.panels import panel_path
 from acdc_semicycle.evaluation.quality import Judged
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
@@ -54,14 +55,21 @@ def save_panel(
         small = canonical[::step, ::step]
         return small if is_picture(scan.path) else volume.shown(small)
 
+    def pixels(z: int) -> NDArray:
+        """A slice in greys, or a picture in its colours."""
+        if is_picture(scan.path):
+            return colours_of(scan.path)
+        return to_grey(image[:, :, z].astype(float), window)
+
     places = _places(frame.labels)
     arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
     for n, z in enumerate(places):
-        arrays[f"image_{n}"] = show(to_grey(image[:, :, z].astype(float), window))
+        arrays[f"image_{n}"] = show(pixels(z))
         arrays[f"prediction_{n}"] = show(frame.labels[..., z])
         if frame.judged.painted is not None and frame.judged.difference is not None:
             size = image.shape[:2]
-            painted = _resized(frame.judged.painted[..., z].mean(0), size)
+            channels = [_resized(channel, size) for channel in frame.judged.painted[..., z]]
+            painted = np.stack(channels, -1) if is_picture(scan.path) else np.mean(channels, axis=0)
             arrays[f"painted_{n}"] = show(((np.clip(painted, -1, 1) + 1) * 127.5).astype(np.uint8))
             difference = _resized(frame.judged.difference[..., z], size)
             arrays[f"difference_{n}"] = show((np.clip(difference, 0, 1) * 255).astype(np.uint8))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from acdc_semicycle.evaluation.picture_labels import Rules
 from acdc_semicycle.evaluation.quality_fit import expected_dice, nothing_found
 from acdc_semicycle.report.all_slices import all_slices_of
 from acdc_semicycle.report.case_images import DAMAGE, slices_of
@@ -21,10 +22,13 @@ PICTURES = 60  # of the worst cases; the others have their numbers only
 def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One card per case: its pictures, if it is one of the worst, and whatever else is known of it."""
     patients = {patient["patient"]: patient for patient in content["patients"]}
-    labels, structures = range(1, len(content["classes"])), content["structures"]
+    classes, structures = content["classes"], content["structures"]
+    labels = range(list(classes).count("background"), len(classes))
+    values = content["evaluated"].get("mask_values")
+    rules = Rules(len(classes), content["evaluated"].get("colours") or content["predicted"].get("colours"), values)
     cards = []
     for number, case in enumerate(content["cases"]):
-        slices, fault = _pictures(folder, case, labels) if number < PICTURES else ([], None)
+        slices, fault = _pictures(folder, case, labels, rules) if number < PICTURES else ([], None)
         has_volumes = _has_volumes(case, structures, "prediction")
         cards.append(
             {
@@ -46,10 +50,10 @@ def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return cards
 
 
-def _pictures(folder: Path, case: Case, labels: Sequence[int]) -> tuple[list[dict[str, Any]], str | None]:
+def _pictures(folder: Path, case: Case, labels: Sequence[int], rules: Rules) -> tuple[list[dict[str, Any]], str | None]:
     """The pictures of a case, and why there are none."""
     try:
-        pictures = drawn(slices_of(folder, case), labels)
+        pictures = drawn(slices_of(folder, case, rules), labels)
     except DAMAGE as error:
         return [], str(error).strip("'\"") or type(error).__name__
     for picture in pictures:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from acdc_semicycle.evaluation import picture_labels
+from acdc_semicycle.evaluation.examples import colours_of, step_of
+from acdc_semicycle.evaluation.picture_labels import Rules
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.orientation import displayed
@@ -45,9 +48,15 @@ class Stack(NamedTuple):
         return Slice(z, *shown, _displayed_truth(self.truth, z, self.turned))
 
 
-def slices_of(folder: Path, case: Case) -> list[Slice]:
-    """Up to three slices of a case: those kept when it was predicted, else from the files themselves."""
+def slices_of(folder: Path, case: Case, rules: Rules | None = None) -> list[Slice]:
+    """Up to three slices of a case: those kept when it was predicted, else from the files themselves.
+
+    Args:
+        rules: how masks that are pictures say which class a pixel is of.
+    """
     slices = _from_panel(folder, case)
+    if case.is_picture and rules is not None:
+        return [_of_picture(folder, case, rules, slices[0] if slices else None)]
     if slices:
         return slices
     stack = stack_of(folder, case)
@@ -70,6 +79,41 @@ def stack_of(folder: Path, case: Case) -> Stack:
     masks = _of_frame(prediction, frame)
     truth = _truth(folder, case, frame or 0, masks.shape[:2])
     return Stack(_image(folder, case, frame, masks), masks, truth, prediction.spacing_fault is None)
+
+
+def _of_picture(folder: Path, case: Case, rules: Rules, kept: Slice | None) -> Slice:
+    """A picture in its colours, with its masks, not larger than figures are.
+
+    Args:
+        kept: what predict kept of it, if it did.
+    """
+    if kept is None:
+        path = case.scored.get("prediction") or case.predicted.get("mask") or ""
+        prediction = _smaller(picture_labels.read(resolved(folder, path), rules))
+        kept = Slice(0, _photograph(folder, case, prediction.shape), prediction)
+    if kept.truth is None and case.scored.get("truth"):
+        with suppress(*DAMAGE):  # its scores are there, and say more than its outline
+            truth = _smaller(picture_labels.read(resolved(folder, case.scored["truth"]), rules))
+            if truth.shape == kept.prediction.shape:
+                kept = kept._replace(truth=truth)
+    return kept
+
+
+def _photograph(folder: Path, case: Case, shape: tuple[int, ...]) -> NDArray:
+    """The picture [H, W, 3] itself; black where it cannot be read, or has another shape than its mask."""
+    path = case.scored.get("image") or case.predicted.get("scan")
+    with suppress(*DAMAGE):
+        if path:
+            colours = _smaller(colours_of(resolved(folder, path)))
+            if colours.shape[:2] == shape:
+                return colours
+    return np.zeros((*shape, 3), np.uint8)
+
+
+def _smaller(pixels: NDArray) -> NDArray:
+    """Every n-th pixel of a large picture."""
+    step = step_of(pixels.shape)
+    return pixels[::step, ::step]
 
 
 def _of_frame(volume: volumes.Volume, frame: int | None) -> NDArray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.data.parts import strongest
+from acdc_semicycle.imageio.pictures import is_picture
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Case:
         """One score of the first tool (``scored``) or of the ``second``."""
         by_structure = getattr(self, tool).get(measure) or {}
         return by_structure.get(name)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture and no scan, by the names of its files."""
+        if self.predicted.get("picture"):  # as the report of a network says
+            return True
+        files = self.scored.get("prediction"), self.predicted.get("mask"), self.predicted.get("scan")
+        return is_picture(next(filter(None, files), ""))
 
     @property
     def frame(self) -> int | None:

@@ -16,7 +16,7 @@ from PIL import Image
 from acdc_semicycle.report.case_images import Slice
 
 SIDE, SMALL = 176, 112  # pixels of a picture's longer side, at most; of the painted one's
-LARGE = 256  # of a picture to leaf through
+LARGE, PHOTOGRAPH = 256, 420  # of a slice to leaf through; of a picture in colours
 
 
 def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]]:
@@ -24,15 +24,15 @@ def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]
     crop = _crop(slices)
     pictures = []
     for shown in slices:
-        height, width = shown.image[crop].shape
+        height, width = shown.image[crop].shape[:2]
         pictures.append(
             {
                 "slice_index": shown.slice_index,
                 "size": (2 * width, 2 * height),
-                "image": uri(_png(shown.image[crop], SIDE)),
+                "image": _image(shown.image[crop]),
                 "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
                 "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
-                "painted": None if shown.painted is None else uri(_png(shown.painted[crop], SMALL)),
+                "painted": None if shown.painted is None else _image(shown.painted[crop], SMALL, SMALL),
                 "difference": None if shown.difference is None else uri(_png(shown.difference[crop], SMALL, "inferno")),
             }
         )
@@ -59,6 +59,8 @@ def outlined(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, A
 
 def _crop(slices: Sequence[Slice]) -> tuple[slice, slice]:
     """A square around all the masks, and half as much again; the same for every slice."""
+    if slices[0].image.ndim == 3:  # a photograph is shown whole
+        return slice(None), slice(None)
     structures: NDArray = slices[0].prediction > 0
     for shown in slices:
         structures = structures | (shown.prediction > 0)
@@ -93,10 +95,17 @@ def _png(grey: NDArray, side: int, colours: str | None = None) -> bytes:
     return stream.getvalue()
 
 
-def _webp(pixels: NDArray) -> bytes:
+def _image(pixels: NDArray, side: int = SIDE, coloured_side: int = PHOTOGRAPH) -> str:
+    """The source of an image of greys [H, W], or of colours [H, W, 3]."""
+    if pixels.ndim == 2:
+        return uri(_png(pixels, side))
+    return uri(_webp(pixels, coloured_side), "webp")
+
+
+def _webp(pixels: NDArray, side: int = LARGE) -> bytes:
     """A picture of greys or of colours as WebP, a third as large as a PNG."""
     picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
-    picture.thumbnail((LARGE, LARGE))
+    picture.thumbnail((side, side))
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=60, method=4)
     return stream.getvalue()

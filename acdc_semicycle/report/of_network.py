@@ -26,7 +26,7 @@ def sources_of(folder: Path, report: Mapping[str, Any]) -> tuple[dict[str, Any],
     predicted_cases, scored_cases = [], []
     for row in report["cases"]:
         panel = os.path.relpath(panel_path(folder, row["case"]), folder)
-        predicted_cases.append({"case": row["case"], "panel": panel})
+        predicted_cases.append({"case": row["case"], "panel": panel, "picture": report.get("pictures")})
         scored_cases.append({"tool": run} | row)
     kinds = {"classes": report["classes"], "colours": report.get("colours")}
     predicted = {"model": model, "cases": predicted_cases} | kinds | about

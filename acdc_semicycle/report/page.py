@@ -142,8 +142,9 @@ def _pictured(folder: Path, content: dict[str, Any], figures: dict[str, bytes]) 
     for name, png in figures.items():
         sources[name] = uri(png)
         widths[name] = round(Image.open(io.BytesIO(png)).width * 96 / DPI)
-    painted = truths = False
+    painted = truths = slices = False
     for card in cards:
+        slices |= not card["case"].is_picture
         for picture in card["slices"]:
             painted |= bool(picture["painted"])
             truths |= bool(picture["truth"])
@@ -152,6 +153,7 @@ def _pictured(folder: Path, content: dict[str, Any], figures: dict[str, bytes]) 
         "pictures": case_cards.PICTURES,
         "painted": painted,
         "truths": truths,
+        "slices": slices,
         "figures": sources,
         "widths": widths,
     }

@@ -64,6 +64,14 @@ def test_the_report_of_a_network_is_a_page_with_its_slices(report):
     assert (report.folder / "report.json").read_bytes() == before and not (report.folder / "report.csv").exists()
 
 
+def test_the_report_of_a_network_of_pictures_shows_no_slices(report):
+    path = report.folder / "report.json"
+    content = json.loads(path.read_text())
+    assert content["pictures"] is False
+    path.write_text(json.dumps(content | {"pictures": True}))
+    assert "slice" not in words(report_page.write(report.folder).read_text().split("<footer>")[0])
+
+
 def test_a_training_ends_with_its_page_and_the_next_command(report, monkeypatch, caplog):
     monkeypatch.setattr(tasks, "train", lambda *_: None)
     with caplog.at_level(logging.INFO, "semicycle"):
