@@ -20,8 +20,6 @@ from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import BOMB, IGNORED, read_picture
 from acdc_semicycle.runtime.errors import InputError
 
-MASK_OF_TWO = "; for a mask of 0 and 255 give --mask_values \"{'0': 0, '255': 1}\""
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -66,10 +64,18 @@ def read(path: Path, rules: Rules) -> NDArray[np.uint8]:
     try:
         item = check({"label": label, "image": MetaTensor(torch.zeros(label.shape), affine=label.affine)})
     except InputError as error:
-        if rules.values or rules.classes != 2 or "holds the label 255" not in str(error):
+        if rules.values or "holds the label 255" not in str(error):
             raise
-        raise InputError(f"{error}{MASK_OF_TWO}") from error
+        raise InputError(f"{error}; {_flag(rules.classes)}") from error
     return item["label"][0, :, :, 0].numpy()
+
+
+def _flag(classes: int) -> str:
+    """What to add to the command where masks hold 255: the structure of two classes, else what nobody annotated."""
+    if classes == 2:
+        return "for masks of 0 and 255 give --mask_values \"{'0': 0, '255': 1}\""
+    values = {str(value): value for value in [*range(classes), IGNORED]}
+    return f'where 255 is not annotated give --mask_values "{values}"'
 
 
 def largest_value(path: Path) -> int:

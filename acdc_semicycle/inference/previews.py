@@ -63,7 +63,7 @@ def save_panel(
 
     places = _places(frame.labels)
     arrays: dict[str, Any] = {"places": places, "frame": number, "turned": volume.spacing_fault is None}
-    for n, z in enumerate(places):
+    for n, z in enumerate(places.tolist()):
         arrays[f"image_{n}"] = show(pixels(z))
         arrays[f"prediction_{n}"] = show(frame.labels[..., z])
         if frame.judged.painted is not None and frame.judged.difference is not None:

@@ -102,6 +102,8 @@ def test_a_mask_of_0_and_255_gets_the_flag_to_paste(tmp_path):
         picture_labels.read(mask, picture_labels.Rules(2))
     assert "holds the label 255" in str(caught.value)
     assert str(caught.value).endswith("give --mask_values \"{'0': 0, '255': 1}\"")
+    with pytest.raises(InputError, match=r"annotated give --mask_values \"\{'0': 0, '1': 1, '2': 2, '255': 255\}\"$"):
+        picture_labels.read(mask, picture_labels.Rules(3))
     rules = picture_labels.Rules(2, None, picture_labels.values_of("{'0': 0, '255': 1}"))
     assert picture_labels.read(mask, rules).sum() == 25
 

@@ -12,8 +12,11 @@ from PIL import Image
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.artifacts.card import CARD
 from acdc_semicycle.datasets import voc
+from acdc_semicycle.evaluation import evaluation_files
+from acdc_semicycle.evaluation.compare import compare
 from acdc_semicycle.inference.label_maps import save_picture_map
 from acdc_semicycle.methods.networks import ResidualGenerator
+from acdc_semicycle.report import page as report_page
 from tests.imageio.picture_files import COLUMNS, PALETTE, ROWS, names, numbers, refused, segment, staircase, write
 
 
@@ -52,6 +55,25 @@ def test_a_label_map_is_a_palette_png_of_the_pictures_own_size(tmp_path, model):
             assert (made.format, made.mode, made.size) == ("PNG", "P", size)
             assert made.getpalette()[:63] == PALETTE[:21].ravel().tolist()
             assert np.asarray(made).max() <= 20
+
+
+def test_predicted_pictures_are_evaluated_and_reported_in_colour(tmp_path, model):
+    """Against the masks that were predicted themselves, once as class numbers and once as colours."""
+    pixels = np.kron(numbers((6, 8, 3)), np.ones((4, 4, 1), np.uint8))
+    write(tmp_path / "in" / "a.png", pixels)
+    out = tmp_path / "out"
+    segment(tmp_path / "in", out, model)
+    case = json.loads((out / "predictions.json").read_text())["cases"][0]
+    with np.load(out / case["panel"]) as panel:
+        np.testing.assert_array_equal(panel["image_0"], pixels)
+        labels = panel["prediction_0"]
+    for mask in (labels, PALETTE[labels].astype(np.uint8)):
+        write(tmp_path / "masks" / "a.png", mask)
+        content = compare([out], tmp_path / "masks")
+        assert content["cases"][0]["dice"]["mean"] == 1 and content["cases"][0]["unit"] == "pixels"
+    evaluation_files.write(content, out)
+    page = report_page.write(out).read_text()
+    assert "data:image/webp" in page and '<g class="truth">' in page and "slice 1" not in page
 
 
 def test_a_label_map_is_the_argmax_of_the_network_pixel_by_pixel(tmp_path, model):
