@@ -68,12 +68,16 @@ def _volume_curve(case: Case, classes: Sequence[str]) -> dict[str, Any] | None:
     series = {label: volumes.get(name) or [] for label, name in enumerate(classes) if volumes.get(name)}
     if frames < 3 or not series or any(len(numbers) != frames for numbers in series.values()):
         return None
-    marks, words = {}, []
-    for phase, frame in (case.predicted.get("phases") or {}).items():
-        marks[frame] = f"{phase} {frame + 1}"
+    marks = {frame: f"{phase} {frame + 1}" for phase, frame in (case.predicted.get("phases") or {}).items()}
+    return chart(series) | {"series": series, "marks": marks, "words": _ranges(series, classes)}
+
+
+def _ranges(series: Mapping[int, Sequence[float | int]], classes: Sequence[str]) -> str:
+    """The lowest and the highest volume of each structure in words, for those who do not see the chart."""
+    words = []
     for label, numbers in series.items():
         words.append(f"{classes[label]} from {min(numbers):.0f} to {max(numbers):.0f} ml")
-    return chart(series) | {"series": series, "marks": marks, "words": ", ".join(words)}
+    return ", ".join(words)
 
 
 def _has_volumes(case: Case, structures: Sequence[str], side: str) -> bool:

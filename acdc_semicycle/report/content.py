@@ -76,7 +76,7 @@ def content_of(
         "indexed": INDEXED,
         "agreement": table_of(evaluated),
         "ef_error": _ef_error(evaluated, tools[0]),
-        "without_truth": sum(not case.scored for case in cases) if evaluated else 0,
+        "without_truth": _without_truth(cases),
         "failures": _failures(sources),
         "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
         "missing": missing,
@@ -96,6 +96,12 @@ def _postprocessing(predicted: Mapping[str, Any], evaluated: Mapping[str, Any]) 
     if not words and settings:
         words["predict"] = post_processing.of_settings(settings)
     return {tool: text for tool, text in words.items() if text}
+
+
+def _without_truth(cases: Sequence[Case]) -> int:
+    """How many cases have no truth, where others have one."""
+    missing = [case for case in cases if not case.scored]
+    return len(missing) if len(missing) < len(cases) else 0
 
 
 def _measures(cases: Sequence[Case]) -> dict[str, tuple[str, int]]:

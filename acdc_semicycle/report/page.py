@@ -58,17 +58,15 @@ def write(folder: Path, title: str | None = None) -> Path:
         check_ours(folder / name, *signs)
     try:
         if network:
-            predicted, evaluated = of_network.sources_of(folder, network)
-            title = title or of_network.title_of(folder, network)
-        files = _files(folder, predicted, evaluated, title)
+            files = _page_of_network(folder, network, title)
+        else:
+            files = _files(folder, predicted, evaluated, title)
     except InputError:
         raise
     except WRONG_KIND as error:
         names = ["report.json"] if network else ["predictions.json", "evaluation.json"]
         paths = [folder / name for name in names]
         raise _damaged(filter(Path.is_file, paths), error) from error
-    if network:  # whose report.json is there
-        files = {"report.html": files["report.html"]}
     for name, data in files.items():
         write_bytes(folder / name, data)
     return folder / "report.html"
@@ -82,6 +80,13 @@ def _network_report(folder: Path) -> dict[str, Any]:
         return {}
     content = _load(path, "evaluate")
     return content if of_network.SIGN in content else {}
+
+
+def _page_of_network(folder: Path, report: dict[str, Any], title: str | None) -> dict[str, bytes]:
+    """The page of a network's report, whose report.json is there already."""
+    predicted, evaluated = of_network.sources_of(folder, report)
+    files = _files(folder, predicted, evaluated, title or of_network.title_of(folder, report))
+    return {"report.html": files["report.html"]}
 
 
 def _damaged(paths: Iterable[Path], error: Exception) -> InputError:
