@@ -48,3 +48,12 @@ def test_the_headline_has_the_error_of_the_ejection_fraction(plotted):
 def test_without_true_indices_there_is_no_error_and_no_agreement(run):
     page = run.write()
     assert "error of the LV ejection fraction" not in page and 'id="agreement"' not in page
+
+
+def test_patients_whom_the_network_knows_do_not_count(plotted):
+    entries = plotted.evaluation["patients"]
+    for entry, part in zip(entries, ("test", "labelled", "test"), strict=True):
+        entry["part"] = part
+    head = words(plotted.write().split("</header>")[0])
+    errors = [abs(entry["prediction"]["lv_ef_percent"] - entry["truth"]["lv_ef_percent"]) for entry in entries[::2]]
+    assert f"percentage points (n = 2) {np.mean(errors):.1f}" in head
