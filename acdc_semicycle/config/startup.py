@@ -101,7 +101,9 @@ def seed(number: int, deterministic: bool = False) -> None:
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
-    set_determinism(number, use_deterministic_algorithms=deterministic)
+    set_determinism(number)
+    # the same as use_deterministic_algorithms, which loads torch's compiler
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
 def run(config_files: Sequence[str], settings: dict[str, Any], run_id: str | None = None) -> None:
