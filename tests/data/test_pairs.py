@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -241,12 +242,19 @@ def raising(error: Exception):
 
 
 @pytest.mark.slow
-def test_where_shared_memory_is_tiny_a_training_with_processes_that_load_says_so(tmp_path, phantom_dir):
-    (tmp_path / "noise.yaml").write_text(
+def test_where_shared_memory_is_tiny_a_training_with_processes_that_load_says_so(phantom_dir):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # not in /dev/shm, which the command does not see
+        data = shutil.copytree(phantom_dir, Path(folder, "phantom"))
+        _train_in_tiny_shared_memory(Path(folder), data)
+
+
+def _train_in_tiny_shared_memory(folder: Path, data: Path) -> None:
+    """Train with processes that load where /dev/shm holds 64 KiB, and expect the line that says so."""
+    (folder / "noise.yaml").write_text(
         "train::random_transforms::noise: {_target_: RandGaussianNoised, keys: image, prob: 0.5}\n"
     )
     words = "--image_size [64,64] --filters 2 --blocks 1 --d_filters 2 --epochs 1 --steps_per_epoch 4 --num_workers 2"
-    command = f"train {tmp_path / 'noise.yaml'} {words} --dataset_dir {phantom_dir} --output_dir {tmp_path / 'run'}"
+    command = f"train {folder / 'noise.yaml'} {words} --dataset_dir {data} --output_dir {folder / 'run'}"
     mount = f"mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 99; exec {sys.executable} -m acdc_semicycle {command}"
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare, which gives a command a /dev/shm of its own")
