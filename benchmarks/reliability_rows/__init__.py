@@ -1,0 +1,1 @@
+"""The rows of ``reliability.py``: a file of each kind."""
