@@ -40,6 +40,14 @@ TINY = "--image_size [32,32] --filters 2 --blocks 1 --d_filters 2 --epochs 3 --s
 
 NO_LINKS = "without hard links"  # as on exFAT, many network file systems and cloud drives
 
+UNLINKED = """
+import errno, fcntl, os
+from acdc_semicycle.cli import main
+def fail(*_, **__): raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+os.link = fcntl.flock = fcntl.lockf = fail
+raise SystemExit(main())
+"""
+
 Saved = Callable[[int], None]  # is told each epoch whose save has returned
 
 
@@ -79,7 +87,7 @@ def killed_savers(folder: Path, each: int) -> Iterator[tuple[str, str, str, str]
             elif n % 2:
                 name, trap, wait = f"random byte {n}", _at_byte(folder, draw.random()), None
             else:
-                name, trap, wait = f"file call {n}", _at_call(draw.randrange(10), draw.random() < 0.5), None
+                name, trap, wait = f"file call {n}", at_call(draw.randrange(10), draw.random() < 0.5), None
             done = _killed(lambda tell, save=save: save(folder, objects, tell), trap, wait)
             yield tool, kind, name, lost(folder, objects, done)
 
@@ -95,7 +103,7 @@ def _killed(save: Callable[[Saved], None], trap: Callable[[], None] | None, wait
     child = os.fork()
     if child == 0:
         os.close(read)
-        _quiet()
+        quiet()
 
         def tell(epoch: int) -> None:
             os.write(write, b".")
@@ -124,7 +132,7 @@ def _killed(save: Callable[[Saved], None], trap: Callable[[], None] | None, wait
     return len(told)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -142,7 +150,7 @@ def _at_byte(folder: Path, part: float) -> Callable[[], None]:
     return trap
 
 
-def _at_call(count: int, before: bool) -> Callable[[], None]:
+def at_call(count: int, before: bool) -> Callable[[], None]:
     """The process ends itself at the next but ``count`` of CALLS."""
     left = itertools.count(count, -1)
 
@@ -232,8 +240,13 @@ def _lost_monai(folder: Path, objects: dict[str, Any], done: int) -> str:
 def stopped_trainings(folder: Path, root: Path) -> Iterator[tuple[str, str, str, bool, str]]:
     """Row, tool, case, whether it went well, and how."""
     phantom.write(folder / "phantom", patients=8, size=(32, 32, 6))
-    for tool, train in (("MONAI", _train_monai), ("ours", _train_ours)):
-        home = folder / tool
+    trainings: list[tuple[str, str, Any]] = [
+        ("MONAI", "", _train_monai),
+        ("ours", "", _train_ours),
+        ("ours", ", where neither links nor locks are", _train_unlinked),
+    ]
+    for tool, where, train in trainings:
+        home = folder / f"{tool}{where}"
         home.mkdir()
 
         def start(name: str, train: Any = train, home: Path = home) -> Any:
@@ -248,7 +261,7 @@ def stopped_trainings(folder: Path, root: Path) -> Iterator[tuple[str, str, str,
         stopped.process_signal(signal.SIGTERM)
         since = time.monotonic()
         code, seconds = stopped.wait(), time.monotonic() - since
-        row = "SIGTERM in the first epoch"
+        row = f"SIGTERM in the first epoch{where}"
         yield row, tool, f"ends within {STOP_SECONDS:g} s", seconds < STOP_SECONDS, f"{seconds:.1f} s"
         yield row, tool, "its documented exit code", code == STOP_CODE, f"exit code {code}"
         yield row, tool, "a checkpoint is there", bool(stopped.states()), ""
@@ -259,7 +272,7 @@ def stopped_trainings(folder: Path, root: Path) -> Iterator[tuple[str, str, str,
         time.sleep(0.3)
         broken.process_signal(signal.SIGKILL)
         code = broken.wait()
-        row = "SIGKILL after the first epoch"
+        row = f"SIGKILL after the first epoch{where}"
         yield row, tool, "in the middle", code == -signal.SIGKILL, ""
         yield row, tool, "the rerun ends as if uninterrupted", *_same(whole, start("killed"))
 
@@ -276,9 +289,11 @@ def _same(whole: Any, again: Any) -> tuple[bool, str]:
 class _train_ours:
     """``semicycle train`` on the phantom, in a process of its own."""
 
+    program = ("-m", "acdc_semicycle")
+
     def __init__(self, home: Path, data: Path, root: Path) -> None:
         self.home, self.log = home, home.with_suffix(".log")
-        command = [sys.executable, "-m", "acdc_semicycle", "train", *TINY.split()]
+        command = [sys.executable, *self.program, "train", *TINY.split()]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--dataset_dir", str(data), "--output_dir", str(home)],
@@ -310,6 +325,12 @@ class _train_ours:
         return {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
 
 
+class _train_unlinked(_train_ours):
+    """The same where the file system has neither hard links nor locks."""
+
+    program = ("-c", UNLINKED)
+
+
 class _train_monai(_train_ours):
     """Stock MONAI's SupervisedTrainer, CheckpointSaver and, where there is a file, CheckpointLoader."""
 
@@ -318,7 +339,7 @@ class _train_monai(_train_ours):
         home.mkdir(exist_ok=True)
         self.pid = os.fork()
         if self.pid == 0:
-            _quiet()
+            quiet()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             try:
                 self._train()

@@ -133,9 +133,19 @@ def good() -> Iterator[tuple[str, bytes]]:
 def bad() -> Iterator[tuple[str, bytes]]:
     half = PIXELS[: ROWS // 2]
     for count in (1, ROWS // 2, ROWS - 1):
-        yield f"{count} rows.png", png(rows_of(PIXELS[:count]))
+        yield f"half the rows or so, {count}.png", png(rows_of(PIXELS[:count]))
+    short = {
+        "16 bits": (half.astype(">u2"), 0, 16),
+        "colours": (np.dstack([half] * 3), 2, 8),
+        "colours and alpha": (np.dstack([half] * 4), 6, 8),
+        "one bit": (np.packbits(half > 128, axis=1), 0, 1),
+    }
+    for name, (pixels, kind, bits) in short.items():
+        yield f"half the rows, {name}.png", png(rows_of(pixels), kind=kind, bits=bits)
+    grey = chunk(b"PLTE", b"".join(bytes([n, n, n]) for n in range(256)))
+    yield "half the rows, a palette.png", png(rows_of(half), kind=3, between=grey)
     yield "a row too many.png", png(rows_of(PIXELS) + bytes(COLUMNS + 1))
-    yield "interlaced, the last pass missing.png", png(interlaced()[: -ROWS // 2 * (COLUMNS + 1)], interlaced=1)
+    yield "half the rows, interlaced.png", png(interlaced()[: -ROWS // 2 * (COLUMNS + 1)], interlaced=1)
     yield "a wrong checksum.png", png(rows_of(PIXELS), wrong=1)
     yield "no palette.png", png(rows_of(PIXELS), kind=3)
     yield "two frames.png", by_pillow("png", save_all=True, append_images=[Image.fromarray(PIXELS[::-1].copy())])

@@ -24,6 +24,7 @@ MR, OF_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4
 UNKNOWN = 2**32 - 1  # a length that a mark ends
 LONG = ("OB", "OW", "UN", "SQ")
 PIXELS = 0x7FE00010
+EIGHT_BITS = {"t00280100": 8, "t00280101": 8, "t00280102": 7, "t00280103": 0}
 TILTED = np.array(PLACE)
 TILTED[:3, :3] = TURNED @ np.diag([2.0, 1, 3])
 SEQUENCE = bytes.fromhex("feff00e0ffffffff")  # an item of undefined length
@@ -46,10 +47,11 @@ def image(k: int, affine: NDArray = PLACE, syntax: str = EXPLICIT, **more: Any) 
     Args:
         more: elements by their tags, ``t00200013="1"``, which replace those there are, None takes one out; and
             ``stored`` pixels, the ``length`` that they say, ``kind``, ``bare`` without a preamble, ``meta`` header, and
-            what stands ``behind``.
+            what stands ``behind``, of a deflated file with so many ``more_zeros`` after it.
     """
     stored, length, kind = more.pop("stored", None), more.pop("length", None), more.pop("kind", "OW")
     bare, meta, behind = more.pop("bare", False), more.pop("meta", True), more.pop("behind", b"")
+    more_zeros = more.pop("more_zeros", 0)
     lps = LPS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     axes, place = lps[:3, :3] / spacing, lps[:3, 3] + k * lps[:3, 2]
@@ -78,13 +80,20 @@ def image(k: int, affine: NDArray = PLACE, syntax: str = EXPLICIT, **more: Any) 
         body += element(tag, value[0], text, syntax, given)
     body += behind
     if syntax == DEFLATED:
-        packer = zlib.compressobj(wbits=-15)
-        body = packer.compress(body) + packer.flush()
+        body = deflated(body, more_zeros)
     uid = syntax.encode() + b"\0" * (len(syntax) % 2)
     class_uid = said["t00080016"][1].encode()
     class_uid += b"\0" * (len(class_uid) % 2)
     head = element(0x00020002, "UI", class_uid) + element(0x00020010, "UI", uid) if meta else b""
     return (b"" if bare else bytes(128) + b"DICM") + head + body
+
+
+def deflated(body: bytes, more_zeros: int) -> bytes:
+    """A body and whole megabytes of zeros after it, made without packing them all."""
+    packer = zlib.compressobj(wbits=-15)
+    head = packer.compress(body) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # nothing in it points before it
+    return head + block * (more_zeros >> 20) + packer.flush()
 
 
 def values(k: int, affine: NDArray = PLACE) -> NDArray[np.float64]:
@@ -207,6 +216,10 @@ def bad() -> dict[str, Callable[[Path], Any]]:
     def cut(size: int) -> Callable[[Path], Any]:
         return lambda folder: os.truncate(folder / "IM0003", size)
 
+    def jpeg_cut(syntax: str, part: float) -> Callable[[Path], Any]:
+        stream, bits = (lossless(3), {}) if syntax == LOSSLESS else (baseline(), EIGHT_BITS)
+        return again(syntax=syntax, **packed(cut_to(part, stream)), **bits)
+
     def short_under_an_icon(folder: Path) -> None:
         icon = bytes.fromhex("feff00e0ffffffff") + element(PIXELS, "OW", bytes(400)) + SEQUENCE_END
         again(3, stored=values(3).astype("<i2").tobytes()[:-20], t00880200=("SQ", icon, True))(folder)
@@ -237,10 +250,9 @@ def bad() -> dict[str, Callable[[Path], Any]]:
         "pixels too few": again(stored=bytes(40)),
         "pixels too few under an icon": short_under_an_icon,
         "8 GB of zeros behind": sparse,
-        "lossless JPEG, one cut to a half": again(syntax=LOSSLESS, **packed(cut_to(0.5, lossless(3)))),
-        "lossless JPEG, one without its last byte": again(syntax=LOSSLESS, **packed(cut_to(0.98, lossless(3)))),
-        "baseline JPEG, one cut": again(
-            syntax=BASELINE, **packed(cut_to(0.6, baseline())), t00280100=8, t00280101=8, t00280102=7, t00280103=0),
+        **{f"JPEG cut, lossless, to {part:.0%}": jpeg_cut(LOSSLESS, part) for part in (0.05, 0.25, 0.5, 0.75, 0.98)},
+        **{f"JPEG cut, baseline, to {part:.0%}": jpeg_cut(BASELINE, part) for part in (0.1, 0.3, 0.6, 0.9)},
+        "JPEG cut, lossless, of every slice": all_of(syntax=LOSSLESS, **packed(cut_to(0.5, lossless(3)))),
         "a slice of another study": study_of_one("t0020000d"),
         "a slice of another frame of reference": study_of_one("t00200052"),
         "no position": all_of(t00200032=None),
@@ -263,7 +275,8 @@ def bad() -> dict[str, Callable[[Path], Any]]:
         "JPEG 2000 of 60,000 rows": all_of(
             syntax=JPEG_2000, t00280010=large, t00280011=large, **packed(jpeg_2000(large))),
         "JPEG 2000 of other rows": again(syntax=JPEG_2000, **packed(jpeg_2000(large))),
-        "deflated, of 1 GB": again(syntax=DEFLATED, behind=element(0xFFFCFFFC, "OB", bytes(2**30))),
+        "deflated, of 1 GB": again(
+            syntax=DEFLATED, behind=element(0xFFFCFFFC, "OB", b"", length=2**30), more_zeros=2**30),
         "a sequence without its end": again(t00091001=sequence(20_000, whole=False)),
         "of no known compression": again(syntax="1.2.3.4", **packed(bytes(60))),
     }  # fmt: skip

@@ -14,9 +14,13 @@ MetaImage it reads with the package itk besides. In the code's order:
     damage      one file cut at random places, and with single bits flipped
     headers     random bytes in a header: what is taken up has to be what the header says, or what it said before
     kills       a process that saves checkpoints, killed at random times, at random bytes of a file, around file calls
+    places      predictions that are killed where the file system has neither hard links nor locks
     orders      one volume in its 48 orders of storage, in several rotations: one mask in the patient, bit for bit
     pairs       18 bad pairs of an image and a mask: said before the training
     batch       one bad scan among good ones
+    linked      an ACDC tree half of whose patients are linked
+    sites       patients of two sites that have one number
+    single_slices   series of one slice each, and scans and cines of one slice
     trainings   SIGTERM and SIGKILL in the middle, and the outcome of the rerun beside an uninterrupted run's
 """
 
@@ -45,6 +49,8 @@ from reliability_rows.files import files, pictures, series
 from reliability_rows.headers import headers
 from reliability_rows.orders import orders
 from reliability_rows.pairs import pairs
+from reliability_rows.patients import linked, single_slices, sites
+from reliability_rows.places import places
 
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.methods.networks import ResidualGenerator
@@ -53,7 +59,8 @@ PRINTED = 60  # of the failures of a row; the JSON has all
 
 
 def main() -> None:
-    parts = [files, pictures, series, damage, headers, kills, orders, pairs, batch, trainings]
+    parts = [files, pictures, series, damage, headers, kills, places, orders, pairs, batch]
+    parts += [linked, sites, single_slices, trainings]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reliability"), help="for the JSON and the table")
     parser.add_argument("--short", action="store_true", help="fewer of everything, and no trainings")

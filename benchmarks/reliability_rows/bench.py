@@ -72,13 +72,13 @@ def semicycle(*words: Any, memory: int = 8 * GIB) -> subprocess.CompletedProcess
         streams = [Path(folder, name) for name in ("stdout", "stderr")]
         child = os.fork()
         if child == 0:
-            _become(["semicycle", *map(str, words)], streams, memory)
+            become(["semicycle", *map(str, words)], streams, memory)
         _, status = os.waitpid(child, 0)
         texts = [stream.read_text(encoding="utf-8", errors="surrogateescape") for stream in streams]
     return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
 
 
-def _become(words: list[str], streams: Sequence[Path], memory: int) -> None:
+def become(words: list[str], streams: Sequence[Path], memory: int) -> None:
     """Run a command in this process and end it; never returns."""
     code: Any = 1
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,9 +35,16 @@ def files(bench: Bench) -> list[Row]:
     rows = [("odd and bad files read right, or refused", reading)]
     for good, words in ((True, "odd, but good: right voxels, right place"), (False, "bad: refused")):
         names = {file.path.name for file in found if file.good is good}
-        part = {tool: Cell({k: v for k, v in cell.outcomes.items() if k in names}) for tool, cell in reading.items()}
-        rows.append((f"- {words}", part))
+        rows.append((f"- {words}", _some(reading, names)))
     return [*rows, ("odd and bad files, file to mask on its own grid", whole)]
+
+
+def _some(cells: Mapping[str, Cell], names: Collection[str]) -> dict[str, Cell]:
+    """The cases of these names."""
+    result = {}
+    for tool, cell in cells.items():
+        result[tool] = Cell({name: outcome for name, outcome in cell.outcomes.items() if name in names})
+    return result
 
 
 def _predicted(bench: Bench, folder: Path, found: Sequence[File], cell: Cell) -> None:
@@ -61,8 +68,10 @@ def series(bench: Bench) -> list[Row]:
     for tool, read in (("SimpleITK", read_series_itk), ("ours", read_ours)):
         _note(reading[tool], found, each(partial(_read, read, tool == "ours"), found, seconds=bench.seconds(tool)))
     _predicted(bench, bench.folder / "series", found, whole)
+    cut = {file.path.name for file in found if file.path.name.startswith("JPEG_cut")}
     return [
         ("odd and bad DICOM series read right, or refused", reading),
+        ("- JPEG data that are cut before the end marker: refused", _some(reading, cut)),
         ("odd and bad DICOM series, folder to mask on its own grid", {"ours": whole}),
     ]
 
@@ -75,7 +84,11 @@ def pictures(bench: Bench) -> list[Row]:
     for tool in TOOLS:
         work = partial(_picture, readers[tool], tool == "ours")
         _note(cells[tool], found, each(work, found, seconds=bench.seconds(tool)))
-    return [("odd and bad pictures read right, or refused", cells)]
+    short = {picture.path.name for picture in found if picture.path.name.startswith("half the rows")}
+    return [
+        ("odd and bad pictures read right, or refused", cells),
+        ("- PNG whose whole stream holds too few rows: refused", _some(cells, short)),
+    ]
 
 
 def _pixels_itk(path: Path) -> NDArray:
