@@ -125,16 +125,26 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def ignored_folders(root: str | Path) -> dict[Path, str]:
-    """Folders with scans that are not named like patients: the first one in each parent, with a sentence on all."""
+    """Folders with scans that are not used: the first one of each kind in each parent, with a sentence on all.
+
+    These are named unlike patients, or hold patients, one folder too deep.
+    """
     sentences: dict[Path, str] = {}
     for parent in _parts(Path(root)).values():
-        names: list[str] = []
+        unlike, too_deep = [], []
         for folder in sorted(parent.iterdir()):
-            if not PATIENT.fullmatch(folder.name) and folder.is_dir() and _looks_like_a_patient(folder):
-                names.append(folder.name)
-        if names:
-            what = f"{many(len(names), 'folder')} of scans by another name than patientNNN: {some(names)}"
-            sentences[parent / names[0]] = f"{parent} holds {what}; they are not used, rename those that are patients"
+            if PATIENT.fullmatch(folder.name) or not folder.is_dir():
+                continue
+            if _looks_like_a_patient(folder):
+                unlike.append(folder.name)
+            elif _holds_patients(folder):
+                too_deep.append(folder.name)
+        if unlike:
+            what = f"{many(len(unlike), 'folder')} of scans by another name than patientNNN: {some(unlike)}"
+            sentences[parent / unlike[0]] = f"{parent} holds {what}; they are not used, rename those that are patients"
+        if too_deep:
+            what = f"{many(len(too_deep), 'folder')} with patientNNN folders in them: {some(too_deep)}"
+            sentences[parent / too_deep[0]] = f"{parent} holds {what}; they are not used, move the patients into it"
     return sentences
 
 
@@ -142,6 +152,13 @@ def _looks_like_a_patient(folder: Path) -> bool:
     """Whether a folder holds an Info.cfg or a scan."""
     with suppress(OSError):  # it may not be readable
         return any(path.name == "Info.cfg" or path.name.lower().endswith(NIFTI) for path in folder.iterdir())
+    return False
+
+
+def _holds_patients(folder: Path) -> bool:
+    """Whether a folder holds one that is named like a patient."""
+    with suppress(OSError):
+        return any(PATIENT.fullmatch(path.name) and path.is_dir() for path in folder.iterdir())
     return False
 
 

@@ -326,6 +326,23 @@ def test_folders_that_look_like_patients_are_told_when_they_are_passed_over(root
     assert found.text in caplog.text
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_patients_a_folder_too_deep_are_told_when_they_are_passed_over(root, tmp_path, caplog, linked):
+    """``predict`` takes them, so a training that silently had fewer patients would surprise."""
+    home = image(root, 1).parent.parent
+    store = tmp_path / "store" if linked else home
+    for name in ("siteA", "siteB"):
+        shutil.copytree(image(root, 1).parent, store / name / "patient091")
+        if linked:
+            (home / name).symlink_to(store / name)
+    (home / "notes" / "patients").mkdir(parents=True)
+    [found] = check.check(root)
+    assert (found.severity, found.path) == ("warning", home / "siteA")
+    assert "2 folders with patientNNN folders in them: siteA, siteB; they are not used, move" in found.text
+    acdc.records(root)
+    assert found.text in caplog.text
+
+
 def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(root, tmp_path, caplog):
     records, kept = acdc.records(root), tmp_path / "kept"
     rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
