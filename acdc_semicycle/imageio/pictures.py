@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from acdc_semicycle.imageio.checks import DAMAGE
 from acdc_semicycle.imageio.picture_checks import check_whole
@@ -24,6 +25,7 @@ FORMATS = (
     "TIFF",
     "WEBP",
 )  # by content; Pillow would start other programs for some others, such as EPS
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and one of its values
 MOST_PIXELS = 1 << 27  # in a picture, 134 million, unless the policy says otherwise
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -40,7 +42,8 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
         policy: what the user allows beyond what is safe; None reads it from the environment.
 
     Raises:
-        InputError: the picture is missing, truncated, damaged, or would fill the memory; or the file is not a picture.
+        InputError: the picture is missing, truncated, damaged, a negative, or would fill the memory; or the file is not
+            a picture.
     """
     if policy is None:
         policy = from_environment()
@@ -54,6 +57,7 @@ def read_picture(path: Path, policy: ReadingPolicy | None = None) -> Image.Image
             pages = getattr(picture, "n_frames", 1)
             picture.load()
             check_whole(path, picture)
+            _check_black_is_zero(path, picture)
             upright = ImageOps.exif_transpose(picture)
             upright.format = picture.format
     except BOMB as error:
@@ -83,14 +87,30 @@ def intensities(path: Path, picture: Image.Image, channels: int) -> np.ndarray:
     """The picture as [H, W, channels]; 16-bit and floating-point greys keep their values.
 
     Raises:
-        InputError: pixels are NaN or infinite.
+        InputError: pixels are NaN or infinite, or lightness and colour (LAB).
     """
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, np.float32)[..., None]
         if not np.isfinite(values).all():
             raise InputError(f"{path} holds NaN or infinite pixels: repair it, or leave it out")
         return values.repeat(channels, axis=-1)
-    return np.asarray(picture.convert("RGB")) if channels == 3 else np.asarray(picture.convert("L"))[..., None]
+    if channels == 3:
+        return _converted(path, picture, "RGB")
+    return _converted(path, picture, "L")[..., None]
+
+
+def _check_black_is_zero(path: Path, picture: Image.Image) -> None:
+    """Refuse a TIFF of more than 8 bits that is white where its pixels are 0: of 8 bits Pillow turns them itself."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
+    if picture.mode.startswith(("I", "F")) and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise InputError(f"{path} is a negative, white where its pixels are 0: save it with black as 0")
+
+
+def _converted(path: Path, picture: Image.Image, mode: str) -> np.ndarray:
+    """The pixels as grey or as colours."""
+    if picture.mode == "LAB":  # Pillow makes colours of it or raises ValueError, as its libraries are
+        raise InputError(f"{path} holds LAB pixels: convert it to grey or to colours (RGB)")
+    return np.asarray(picture.convert(mode))
 
 
 def check_lossless(path: Path, picture: Image.Image) -> None:
