@@ -178,7 +178,9 @@ def _keep(header: Header, stream: io.BufferedIOBase, element: Element, wanted: f
         if pixels and element.tag <= pixels.tag:
             raise Damaged  # the pixels are an image's last element but for padding
         if element.tag in wanted:
-            header.values[element.tag] = _value(stream, element)
+            value = _value(stream, element)
+            if header.values.setdefault(element.tag, value) != value:
+                raise Damaged  # the file says two things
         elif element.tag in (PIXELS, *FLOATS):
             header.pixels = element
     elif pixels and element.depth == 1 and element.tag == ITEM:

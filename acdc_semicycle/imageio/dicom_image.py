@@ -20,7 +20,8 @@ from acdc_semicycle.runtime.errors import InputError
 KIND, INSTANCE, SERIES, NUMBER = 0x00080008, 0x00080018, 0x0020000E, 0x00200011
 STUDY, REFERENCE, ACQUISITION = 0x0020000D, 0x00200052, 0x00200012  # REFERENCE: FrameOfReferenceUID
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
-THICKNESS = (0x00180088, 0x00180050)  # SpacingBetweenSlices, SliceThickness
+SLICE_THICKNESS = 0x00180050
+THICKNESS = (0x00180088, SLICE_THICKNESS)  # the former is SpacingBetweenSlices
 CLOCK = 0x00080032  # AcquisitionTime, the only one of the times that is a time of day
 INSTANCE_NUMBER = 0x00200013
 TIMES = (0x00181060, 0x00200100, CLOCK, INSTANCE_NUMBER)  # trigger, temporal position, acquisition, instance

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_semicycle.imageio.dicom_image import CLOCK, INSTANCE_NUMBER, TIMES, Image
+from acdc_semicycle.imageio.dicom_image import CLOCK, INSTANCE_NUMBER, SLICE_THICKNESS, TIMES, Image, number_in
 from acdc_semicycle.runtime.errors import InputError
 
 SAME_MM = 0.01  # positions that differ by less are the same; steps may differ by so much, or by 1 %
 FEWEST_UNITS = 4  # of the last digit of positions that a step needs, so that a missing slice is no rounding
+FARTHEST = 3.0  # slice thicknesses from one slice to the next, beyond which a stack is no volume
 SAME_ECHO = 0.01  # the tolerance of echo times, as a part of the longest
 DAY = 24 * 3600.0  # seconds
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's patient axes, which point left and back
@@ -34,6 +35,7 @@ def arranged(images: Sequence[Image]) -> tuple[list[list[Path]], NDArray[np.floa
     _check_counts(slices)
     positions = np.array([group[0].position for group in slices])
     step, note = _step(positions, normal, images[0].thickness)
+    note = note or _gap(float(np.linalg.norm(step)), images[0])
     affine = np.eye(4)
     affine[:3] = np.column_stack([right * images[0].spacing[1], down * images[0].spacing[0], step, positions[0]])
     files: list[list[Path]] = []
@@ -159,6 +161,14 @@ def _step(positions: NDArray, normal: NDArray, thickness: float) -> tuple[NDArra
             f" others {usual:.4g} mm: find {fault}"
         )
     return (positions[-1] - positions[0]) / (len(positions) - 1), None
+
+
+def _gap(step_mm: float, image: Image) -> str | None:
+    """What is in doubt where slices are much thinner than they lie apart: most of the body is between them."""
+    thickness = abs(number_in(image.header.text(SLICE_THICKNESS)) or 0.0)
+    if not thickness or step_mm <= FARTHEST * thickness:
+        return None
+    return f"its slices of {thickness:g} mm lie {step_mm:.4g} mm apart: no volume in ml is valid"
 
 
 def _check_sideways(steps: NDArray, normal: NDArray) -> None:

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.imageio.dicom_image import Image, read_image
-from acdc_semicycle.imageio.dicom_order import SAME_MM, arranged
+from acdc_semicycle.imageio.dicom_order import FARTHEST, SAME_MM, arranged
 from acdc_semicycle.runtime.errors import InputError
-
-FARTHEST = 3.0  # slice thicknesses from one slice to the next
 
 
 @dataclass(frozen=True)
