@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -171,6 +172,8 @@ def _listed(
     everyone = sorted({record.patient for record in records})
     held_out, without_mask = _held_out(records), _without_mask(records)
     train = _read(train_list, everyone)
+    if not train:
+        raise InputError(f"{train_list} lists nobody: give a text file with a patient a line, or leave the list out")
     validation = _read(validation_list, everyone) if validation_list else []
     for path, patients in ((train_list, train), (validation_list, validation)):
         forbidden = sorted(set(patients) & held_out)
@@ -269,7 +272,10 @@ def _read(path: str | Path, everyone: list[str]) -> list[str]:
         patients = [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): give a text file with a patient a line") from error
-    absent = sorted(set(patients) - set(everyone))
+    name_of = {unicodedata.normalize("NFC", patient): patient for patient in everyone}  # macOS writes other forms
+    known = set(everyone)
+    patients = [name if name in known else name_of.get(unicodedata.normalize("NFC", name), name) for name in patients]
+    absent = sorted(set(patients) - known)
     if absent:
         raise InputError(f"{path} lists {some(absent)}, not in the data set: correct the list or dataset_dir")
     return patients

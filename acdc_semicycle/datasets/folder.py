@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -203,7 +204,7 @@ def _labels(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:
     unmatched: list[Path] = []
     predictions: list[Path] = []
     for name, path in sorted(masks.items(), key=lambda item: (_is_prediction(item[0]), item)):
-        case = _case_of(name, images)
+        case = _case_of(name, images) or _case_of_same_letters(name, images)
         if case is None:
             unmatched.append(path)
             continue
@@ -245,6 +246,16 @@ def _case_of(mask: str, images: dict[str, Path]) -> str | None:
         if case in images:
             return case
     return None
+
+
+def _case_of_same_letters(mask: str, images: dict[str, Path]) -> str | None:
+    """The same where an accent is a character of its own in one of both names, as macOS writes them."""
+    if mask.isascii():
+        return None
+    name_of = {unicodedata.normalize("NFC", name): name for name in images}
+    composed = {form: images[name] for form, name in name_of.items()}
+    form = _case_of(unicodedata.normalize("NFC", mask), composed)
+    return None if form is None else name_of[form]
 
 
 def _pattern(patient: str | None) -> re.Pattern[str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -155,7 +156,7 @@ def _label_map(path: Path, root: Path) -> LabelMap:
     stem = MASK_ENDING.sub("", whole_stem) or whole_stem
     stem = re.sub("(?<=.)_0000$", "", stem)  # nnU-Net's first channel
     folder = path.parent.relative_to(root).parts if path != root else ()
-    return LabelMap(path, folder, stem, kind or "")
+    return LabelMap(path, folder, unicodedata.normalize("NFC", stem), kind or "")  # macOS writes names as NFD
 
 
 def _files_below(root: Path, others: Sequence[Path]) -> list[Path]:
