@@ -32,7 +32,9 @@ def class_names(
 
 def _can_be_classes(names: Sequence[str]) -> bool:
     """Whether these names can be the classes of label maps, whose labels are bytes."""
-    return 2 <= len(names) <= IGNORED and len(set(names)) == len(names) and "mean" not in names
+    if not 2 <= len(names) <= IGNORED or len(set(names)) < len(names):
+        return False
+    return "mean" not in names and all(map(str.strip, names))
 
 
 def structures_of(classes: Sequence[str]) -> list[str]:

@@ -173,6 +173,7 @@ class _Run:
         self.failures: list[dict[str, str]] = []
         self.notes: list[str] = []  # on truths that are not expected
         self.names: dict[LabelMap, tuple[str, str, str | None]] = {}
+        self.own_truths: list[Path] = []  # the files that were scored against themselves
 
     def add(self, tool: str, predictions: list[LabelMap], truths: list[LabelMap], manifest: Manifest) -> None:
         """Pair a tool's predictions with the truths and score them; its manifest tells which truths are expected."""
@@ -223,6 +224,8 @@ class _Run:
             about["predicted_case"] = (prediction.listed or {}).get("case")
             about["part"] = strongest((label_map.listed or {}).get("part") for label_map in (prediction, truth))
             rows.append(about | scores)
+            if prediction.frame == truth.frame and prediction.path.samefile(truth.path):
+                self.own_truths.append(prediction.path)
             self.matrices[tool] = self.matrices.get(tool, 0) + matrix
             scored[truth] = prediction
 
@@ -231,6 +234,13 @@ class _Run:
         if truth not in self.names:
             self.names[truth] = case_patient_and_phase(prediction, truth, shared)
         return self.names.setdefault(prediction, self.names[truth])
+
+    def _note_of_own_truths(self) -> list[str]:
+        """A note where label maps were scored against themselves: such scores say nothing."""
+        if not self.own_truths:
+            return []
+        files = many(len(self.own_truths), "label map")
+        return [f"scored against itself: {files}, e.g. {self.own_truths[0]}: give other predictions, or another truth"]
 
     def check_any(self, agreement: list[Row]) -> None:
         """Refuse an evaluation in which no pair was scored."""
@@ -250,7 +260,7 @@ class _Run:
         summaries = {tool: summary(tool_rows, structures, seen) for tool, tool_rows in self.rows.items()}
         patients, patient_notes = patient_indices(rows, structures)
         reference = "truth" if rows else "first tool"
-        order_notes: list[str] = []
+        order_notes = self._note_of_own_truths()
         for tool, matrix in self.matrices.items():
             against = "first tool" if tool not in self.rows else reference
             order_notes += order_note(tool, against, matrix, self.classes)
