@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from acdc_semicycle.data.labels import UnknownValues
+from acdc_semicycle.data.labels import UnknownValues, in_full
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import some
 
@@ -42,7 +42,7 @@ def texts(
 
 def _in_words(values: Collection[float | int]) -> str:
     """The lowest of several values, and how many more there are."""
-    return some([f"{value:g}" for value in sorted(values)], MOST)
+    return some([in_full(value) for value in sorted(values)], MOST)
 
 
 def suggested(values: Collection[float | int], classes: int) -> str | None:

@@ -32,7 +32,7 @@ class UnknownValues(InputError):
     """
 
     def __init__(self, path: str, values: Sequence[float | int], unknown: Sequence[float | int], expected: str) -> None:
-        super().__init__(f"{path} holds the label {unknown[0]:g}: expected {expected}")
+        super().__init__(f"{path} holds the label {in_full(unknown[0])}: expected {expected}")
         self.path, self.values, self.unknown, self.expected = path, values, unknown, expected
 
 
@@ -121,6 +121,12 @@ def _looked_up(name: str, stored: Tensor, class_of: Mapping[int, int]) -> Tensor
         values, unknown = (voxels.unique()[:MOST_VALUES].tolist() for voxels in (stored, stored[classes < 0]))
         raise UnknownValues(name, values, unknown, expected)
     return classes.to(torch.uint8)
+
+
+def in_full(label: float) -> str:
+    """A label in few digits, or in all of them where few would make it a whole number that it is not."""
+    few = f"{label:g}"
+    return few if float(few) == label or not float(few).is_integer() else repr(label)
 
 
 def _whole_numbers(values: Mapping[Any, Any]) -> dict[int, int]:

@@ -29,6 +29,7 @@ CLASSES = ("background", "RV", "MYO", "LV")
 COLOURS = ((0, 0, 0), (76, 155, 232), (242, 193, 78), (228, 87, 46))
 PHASES = ("ED", "ES")
 PATIENT = re.compile(r"patient\d+")
+LINE = re.compile(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", re.MULTILINE)  # of a patient's Info.cfg
 APART = 0.3  # the least part of the smaller LV, seen along the heart, that two frames of one patient share
 
 
@@ -172,13 +173,16 @@ def frames(patient: Path) -> dict[str, int]:
     if not info.is_file():
         raise InputError(f"{patient} has no Info.cfg: restore it from the challenge's archive (it names ED and ES)")
     text = info.read_text(encoding="utf-8-sig", errors="replace")
-    numbers = dict(re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", text, re.MULTILINE))
+    lines = sorted({(phase, int(number)) for phase, number in LINE.findall(text)})
+    numbers = dict(lines)
+    if len(lines) > len(numbers):
+        raise InputError(f"{info} names two frames as one phase: restore it from the archive")
     for phase in PHASES:
         if phase not in numbers:
             raise InputError(f"{info} has no line '{phase}: N' with a frame number: restore it from the archive")
-    if int(numbers["ED"]) == int(numbers["ES"]):
+    if numbers["ED"] == numbers["ES"]:
         raise InputError(f"{info} names frame {numbers['ED']} as ED and as ES: restore it from the archive")
-    return {phase: int(numbers[phase]) for phase in PHASES}
+    return {phase: numbers[phase] for phase in PHASES}
 
 
 def body_size(patient: Path) -> tuple[float, float] | None:
