@@ -148,6 +148,6 @@ def _words(values: list[int]) -> str:
     last = len(values) - 1
     if values == list(range(last + 1)):
         return f"whole numbers 0 to {last}"
-    if last and values[:-1] == list(range(last)):
+    if last > 1 and values[:-1] == list(range(last)):
         return f"whole numbers 0 to {last - 1}, or {values[-1]}"
     return ", ".join(map(str, values))

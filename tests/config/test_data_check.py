@@ -59,7 +59,7 @@ def test_the_values_of_masks_are_said_as_to_a_training(semicycle, tmp_path):
     assert (code, text) == (0, "a folder of images: 3 images, 3 masks\nnothing found\n")
     assert semicycle("own_pictures", *data, *CLASSES, "--mask_values={'0': 0, '255': 1}") == (code, text)
     code, text = semicycle("own_pictures", *data, *CLASSES, "--mask_values", "{'0': 0, '128': 1}")
-    assert code == 1 and "holds the label 255" in text
+    assert code == 1 and "holds the label 255: expected 0, 128, or mask_values" in text
 
 
 def test_a_folder_takes_the_same_keys_and_classes_in_both_spellings(semicycle, tmp_path):
