@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from PIL import Image
 
-from acdc_semicycle.data.labels import CheckLabeld
+from acdc_semicycle.data.labels import CheckLabeld, UnknownValues
 from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import BOMB, IGNORED, read_picture
@@ -63,8 +63,8 @@ def read(path: Path, rules: Rules) -> NDArray[np.uint8]:
     label = LoadCheckedd("label", colours=rules.colours)({"label": str(path)})["label"]
     try:
         item = check({"label": label, "image": MetaTensor(torch.zeros(label.shape), affine=label.affine)})
-    except InputError as error:
-        if rules.values or "holds the label 255" not in str(error):
+    except UnknownValues as error:
+        if rules.values or error.unknown[0] != IGNORED:
             raise
         raise InputError(f"{error}; {_flag(rules.classes)}") from error
     return item["label"][0, :, :, 0].numpy()
@@ -87,10 +87,13 @@ def largest_value(path: Path) -> int:
 
 
 def _is_of_predict(path: Path) -> bool:
-    """Whether ``semicycle predict`` wrote a mask: its numbers are the classes, whatever its colours."""
+    """Whether ``semicycle predict`` wrote a mask: its numbers are the classes, whatever its colours.
+
+    A program that saved it in another form may have kept the mark: it is read as any mask is.
+    """
     try:
         with Image.open(path) as picture:
-            return picture.info.get("Software") == volumes.MARK
+            return picture.mode in ("P", "L") and picture.info.get("Software") == volumes.MARK
     except (*volumes.DAMAGE, *BOMB, SyntaxError):
         return False
 
@@ -101,7 +104,7 @@ def _indices(path: Path, classes: int) -> NDArray[np.uint8]:
     Raises:
         InputError: one of them is no class.
     """
-    numbers = np.asarray(read_picture(path)).astype(np.uint8)
+    numbers = np.asarray(read_picture(path))
     if numbers.max(initial=0) >= classes:
         raise InputError(
             f"{path} holds the label {numbers.max()}: give names for more than {classes} classes, or predict again"

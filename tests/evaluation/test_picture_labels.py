@@ -137,3 +137,20 @@ def test_the_command_line_takes_mask_values(tmp_path, monkeypatch, capsys):
     content = json.loads((out / "evaluation.json").read_text())
     assert content["mask_values"] == values and content["colours"] == COLOURS
     evaluation_files.check_current(out, content)
+
+
+def test_a_predicted_mask_that_another_program_saved_is_read_as_any_mask(tmp_path):
+    """It may keep the mark of predict, and have 16 bits or colours."""
+    rules = picture_labels.Rules(3, COLOURS)
+    coloured = write(tmp_path / "colours.png", np.array(COLOURS, np.uint8)[truth()], ours=True)
+    assert np.array_equal(picture_labels.read(coloured, rules), truth())
+    deep = write(tmp_path / "deep.png", truth().astype(np.uint16) * 256, ours=True)
+    with pytest.raises(InputError, match="holds the label 256: expected whole numbers 0 to 2"):
+        picture_labels.read(deep, rules)
+
+
+def test_only_the_value_255_is_told_to_be_a_structure_or_not_annotated(tmp_path):
+    mask = write(tmp_path / "a.png", truth().astype(np.uint16) * 2550)
+    with pytest.raises(InputError, match="holds the label 2550") as caught:
+        picture_labels.read(mask, picture_labels.Rules(2))
+    assert "--mask_values" not in str(caught.value)
