@@ -83,8 +83,10 @@ class KnownPatients:
         earlier = split.with_name(EARLIER)
         if earlier.is_file():
             content = read_json(earlier)
-            _add(self.parts, content.get("patients"))
-            _add(self.part_of_image, content.get("images"))
+            for key, parts in (("patients", self.parts), ("images", self.part_of_image)):
+                if not isinstance(content.get(key, {}), Mapping):
+                    raise InputError(f"{earlier} is damaged ({key} has no parts by name): restore it, or train again")
+                _add(parts, content.get(key, {}))
 
     def _enter_part(self, part: str, names: Iterable[str]) -> None:
         """Add the patients of a part; of slices the images that they are of, too."""
@@ -94,9 +96,9 @@ class KnownPatients:
             _add(self.parts, dict.fromkeys((name, SLICE.sub("", name)), part))
 
 
-def _add(parts: dict[str, str], others: Any) -> None:
+def _add(parts: dict[str, str], others: Mapping[str, Any]) -> None:
     """Add other parts to those by name, or by digest; of two the one that knows more stays."""
-    for name, part in dict(others or {}).items():
+    for name, part in others.items():
         strongest_part = strongest([part, parts.get(name)])
         if strongest_part is not None:
             parts[name] = strongest_part

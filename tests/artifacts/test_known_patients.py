@@ -38,9 +38,11 @@ def test_validation_patients_that_chose_no_epoch_are_held_out(tmp_path):
 
 
 def test_a_copy_under_another_name_is_known_by_its_contents(tmp_path):
-    known = KnownPatients([run_of(tmp_path, {"scan1": "a"}, {"scan1": "ff"}, labelled=["a"], test=["d"])])
+    images = {"scan1": "ff", "scan3": "cc"}
+    known = KnownPatients([run_of(tmp_path, {"scan1": "a"}, images, labelled=["a"], test=["d"])])
     assert known.part_of({"stranger"}, "ff") == "labelled" and known.part_of({"stranger"}, "00") == "new"
     assert known.differs("scan1", "00")
+    assert not known.differs("scan1", "cc"), "it is another image that was seen"
     assert not known.differs("scan1", "ff") and not known.differs("scan2", "00") and not known.differs("scan1", None)
 
 
@@ -75,6 +77,14 @@ def test_a_damaged_split_is_named_and_knows_nobody(tmp_path, caplog, text):
     assert "whom the network was trained on is not known" in caplog.text and "split.json" in caplog.text
 
 
+@pytest.mark.parametrize("earlier", [{"patients": ["a"]}, {"patients": "abc"}, {"images": 5}, {"images": None}])
+def test_a_damaged_file_of_the_network_before_is_named_and_the_split_counts(tmp_path, caplog, earlier):
+    split = run_of(tmp_path, labelled=["a"])
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    assert KnownPatients([split]).part_of({"a"}) == "labelled"
+    assert f"{tmp_path / 'earlier.json'} is damaged ({next(iter(earlier))} has no parts by name)" in caplog.text
+
+
 def test_a_split_may_know_a_case_by_its_patient_or_its_folder():
     assert names_of({"patient": "siteA/p1", "case": "siteA/p1/scan"}) == {
         "siteA/p1", "siteA", "p1", "siteA/p1/scan", "scan",
@@ -82,5 +92,6 @@ def test_a_split_may_know_a_case_by_its_patient_or_its_folder():
 
 
 def test_of_several_parts_the_one_that_was_seen_most_counts():
+    assert strongest(["test", "held out"]) == "held out"
     assert strongest(["new", None, "validation", "test"]) == "validation" and strongest([None]) is None
     assert [in_words(list(parts)) for parts in ((), "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
