@@ -11,6 +11,7 @@
     pictures         whether it was trained on pictures instead of scans
     epoch            of which the network is, and ``epochs``, ``steps`` of the whole training: a short one is a trial
     keep             which network that was, the ``best`` on validation or the ``last``
+    validation       its scores on validation by name, or null
 
 Cards of versions before 0.2 have ``filters``, ``blocks`` and ``dropout`` of a residual generator instead of the first
 two.
@@ -18,10 +19,12 @@ two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
-from acdc_semicycle.methods.network_description import MOST_BLOCKS, RESIDUAL, check_shapes
+from acdc_semicycle.methods.network_description import MOST_BLOCKS, RESIDUAL, check, check_shapes
 from acdc_semicycle.runtime.errors import InputError
 
 CARD: dict[str, Any] = {  # the paper's
@@ -86,6 +89,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "epochs": ("a whole number", _is_count),
     "steps": ("a whole number", _is_count),
     "keep": ("best or last", lambda value: value in ("best", "last")),
+    "validation": ("scores by name, or null", lambda value: value is None or isinstance(value, dict)),
 }
 
 
@@ -123,11 +127,23 @@ def _check_networks(card: dict[str, Any]) -> None:
     structures, channels = len(card["classes"]), card["in_channels"]
     try:
         size = card["window"] or card["image_size"]
-        check_shapes(card["network"], channels, structures, size)
+        _check_shapes(card["network"], channels, structures, size)
         if card["image_generator"] is not None:
-            check_shapes(card["image_generator"], structures, channels, size)
+            _check_shapes(card["image_generator"], structures, channels, size)
     except InputError as error:
         raise InputError(f"describes a network that cannot be used ({error})") from error
+
+
+def _check_shapes(description: Any, in_channels: int, out_channels: int, size: Sequence[int]) -> None:
+    """Refuse a network that does not fit, once: hundreds of runs may have the same, and each check makes a network."""
+    check(description)  # what is left is plain and small
+    _check_shapes_of_text(json.dumps(description), in_channels, out_channels, tuple(size))
+
+
+@lru_cache
+def _check_shapes_of_text(description: str, in_channels: int, out_channels: int, size: tuple[int, ...]) -> None:
+    """The same of a description as JSON."""
+    check_shapes(json.loads(description), in_channels, out_channels, size)
 
 
 def _residual(card: dict[str, Any]) -> dict[str, Any]:

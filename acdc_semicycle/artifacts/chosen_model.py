@@ -137,7 +137,7 @@ def _former_model(output_dir: Any) -> Path | None:
     manifest = Path(str(output_dir)) / "predictions.json"
     try:
         path = Path(json.loads(manifest.read_text(encoding="utf-8"))["model"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not path.exists():
         raise InputError(

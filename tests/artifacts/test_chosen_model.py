@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from acdc_semicycle import bundle
+from acdc_semicycle.artifacts import card as artifacts_card
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.artifacts.chosen_model import model_for
 from acdc_semicycle.runtime.errors import InputError
@@ -109,6 +110,14 @@ def test_pictures_take_a_network_of_pictures_and_scans_one_of_scans():
     assert chosen("a", output_dir="a") == cells
 
 
+@pytest.mark.parametrize("structure", ["liver", "pulmonary artery", "tumor", "labrum"])
+def test_a_structure_that_has_the_letters_of_a_heart_is_none(structure):
+    trained("other", dataset="own_scans", classes=["background", structure])
+    touched("data/Info.cfg")
+    with pytest.raises(InputError, match="0 of 1 network"):
+        chosen(touched("data/scan.nii.gz"))
+
+
 @pytest.mark.parametrize("structure", ["LV", "left ventricle", "Myocardium", "heart", "lv_myo", "left-atrium"])
 def test_scans_of_acdc_take_a_network_of_hearts_alone(structure):
     trained("liver", 2, dataset="own_scans", classes=LIVER)
@@ -130,6 +139,33 @@ def test_a_run_whose_card_is_damaged_stops_no_other():
         chosen("scan.nii")
 
 
+@pytest.mark.parametrize("validation", [[1], "0.9", 0.9])
+def test_scores_that_are_none_damage_a_card(validation):
+    trained("odd", validation=validation)
+    with pytest.raises(InputError, match=r"0 of 1 network .*runs/odd \(damaged model.json\)"):
+        chosen("scan.nii")
+
+
+def test_folds_are_one_network_once_all_are_trained():
+    first, _ = trained("acdc/fold_0", 1, dataset="acdc"), trained("acdc/fold_1", 2, dataset="acdc")
+    with pytest.raises(InputError, match="2 of 2 networks"):
+        chosen("scan.nii")
+    touched("runs/acdc/folds.json")
+    assert chosen("scan.nii") == first.parents[2] == Path("runs/acdc")
+
+
+def test_hundreds_of_runs_of_one_network_are_checked_by_making_it_once(monkeypatch):
+    checked = []
+    monkeypatch.setattr(artifacts_card, "check_shapes", lambda *arguments: checked.append(arguments))
+    artifacts_card._check_shapes_of_text.cache_clear()
+    for number in range(9):
+        trained(f"run{number}", dataset="acdc")
+    with pytest.raises(InputError, match="9 of 9 networks"):
+        chosen("scan.nii")
+    artifacts_card._check_shapes_of_text.cache_clear()
+    assert len(checked) == 2, "the segmenter and the image generator"
+
+
 def test_an_output_folder_keeps_its_network(caplog):
     caplog.set_level("INFO", "semicycle")
     network, _ = trained("acdc", 1), trained("other", 2)
@@ -142,7 +178,7 @@ def test_an_output_folder_keeps_its_network(caplog):
         chosen("scan.nii")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model": {"path": 3}}', '{"model": null}'])
+@pytest.mark.parametrize("content", ["{", "[" * 9999, "[]", "{}", '{"model": {"path": 3}}', '{"model": null}'])
 def test_a_manifest_that_names_no_network_is_no_memory(content):
     network = trained("acdc")
     Path("OUT").mkdir()
