@@ -5,6 +5,7 @@ Imports nothing slow: a command looks here first.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,8 @@ def run_folder(model: str | Path) -> Path:
         InputError: the run has no config.yaml.
     """
     path = Path(model)
-    folders = {"models": [path.parent], "model.pt": [path.parent.parent]}.get(path.name, [path])
-    for folder in (path, *folders):
+    levels = {"models": "..", "model.pt": "../.."}.get(path.name, ".")
+    for folder in (path, Path(os.path.normpath(path / levels))):
         if (folder / FILE).is_file():
             return folder
     raise InputError(
@@ -93,15 +94,21 @@ def images_of(folder: Path) -> Path:
     """The folder of the images that a run was trained on.
 
     Raises:
-        InputError: its data set keeps masks among them under the same names, or config.yaml cannot be read.
+        InputError: its data set keeps masks below them, perhaps under the same names, or config.yaml cannot be read.
     """
     config = overlays.read(folder / FILE)
     if config.get("dataset") == "phantom":
         return folder / "phantom"
-    path = config.get("images") or config.get("dataset_dir")
-    if config.get("dataset") in ("voc", "cityscapes") or not isinstance(path, str) or path.startswith(EXPRESSION):
+    images, masks = _path(config.get("images") or config.get("dataset_dir")), _path(config.get("masks"))
+    names_are_alike = config.get("dataset") in ("voc", "cityscapes")
+    if images is None or names_are_alike or (masks and images.resolve() in masks.resolve().parents):
         raise InputError(f"no scans are given, and the images of {folder} cannot be told from its masks: give SCANS")
-    return Path(path)
+    return images
+
+
+def _path(value: Any) -> Path | None:
+    """A value of config.yaml as a path; None of what is none, or of an expression, which is not evaluated."""
+    return Path(value) if isinstance(value, str) and not value.startswith(EXPRESSION) else None
 
 
 def _resolved(parser: ConfigParser) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_a_path_of_any_name_is_read_as_the_path_it_was(tmp_path, name, monkeypat
     assert "fake" not in config
 
 
-def test_a_run_is_named_by_its_folder_or_by_its_network(tmp_path):
+def test_a_run_is_named_by_its_folder_or_by_its_network(tmp_path, monkeypatch):
     (tmp_path / "run" / "models").mkdir(parents=True)
     network = tmp_path / "run" / "models" / "model.pt"
     for path in (tmp_path, network):
@@ -112,6 +112,13 @@ def test_a_run_is_named_by_its_folder_or_by_its_network(tmp_path):
             run_folder(path)
     (tmp_path / "run" / "config.yaml").touch()
     assert {run_folder(path) for path in (tmp_path / "run", network.parent, network)} == {tmp_path / "run"}
+    monkeypatch.chdir(network.parent)
+    assert run_folder("model.pt").samefile(tmp_path / "run") and run_folder("../models").samefile(tmp_path / "run")
+
+
+def test_a_moved_run_is_scored_where_it_lies_whatever_it_was_called(tmp_path):
+    (tmp_path / "config.yaml").write_text("output_dir: 'runs/a#1'\nimages: 'my#images'\n")
+    assert options_for(tmp_path) == [f"--output_dir={tmp_path}", "--images=my#images"]
 
 
 def test_the_images_of_a_run_are_those_that_it_was_trained_on(tmp_path):
@@ -122,6 +129,14 @@ def test_the_images_of_a_run_are_those_that_it_was_trained_on(tmp_path):
     assert images(dataset="phantom", dataset_dir=None) == tmp_path / "phantom"
     assert images(dataset="acdc", dataset_dir="/data/acdc") == Path("/data/acdc")
     assert images(dataset="own_scans", dataset_dir=None, images="my/images") == Path("my/images")
-    for config in ({"dataset": "voc", "dataset_dir": "VOC"}, {"dataset": "mine"}, {"dataset_dir": "$print(1)"}):
+    for masks in (None, "my/images", "my/masks", "$print(1)"):
+        assert images(dataset="own_scans", images="my/images", masks=masks) == Path("my/images")
+    for config in (
+        {"dataset": "voc", "dataset_dir": "VOC"},
+        {"dataset": "cityscapes", "dataset_dir": "CITYSCAPES"},
+        {"dataset": "mine"},
+        {"dataset_dir": "$print(1)"},
+        {"dataset": "own_scans", "images": "my", "masks": "my/masks"},
+    ):
         with pytest.raises(InputError, match="cannot be told from its masks: give SCANS"):
             images(**config)
