@@ -2,12 +2,15 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from label_map_files import box, save, sheet
 
 from acdc_semicycle.evaluation import compare, evaluation_files, headline
 from acdc_semicycle.evaluation.evaluation_table import table
+from acdc_semicycle.evaluation.label_maps import LabelMap
+from acdc_semicycle.evaluation.manifests import Manifest
 
 BAD, GOOD = box((5, 3, 1)), box()  # Dice 0.5 and 1
 
@@ -132,3 +135,31 @@ def test_parts_that_count_are_those_of_new_patients_or_all():
     assert headline.counted_parts(["labelled", "test", None]) == [None, "test"]
     assert headline.counted_parts(["labelled", "validation"]) == ["labelled", "validation"]
     assert headline.warnings([]) == headline.notes([]) == []
+    assert headline.notes(["labelled", "validation"]) == [], "all count, where none is new"
+
+
+def test_of_several_tools_the_network_that_knows_most_of_a_patient_counts():
+    """Whichever tool comes first."""
+    rows = [{"case": "a", "part": "labelled"}, {"case": "b", "part": None}, {"case": "c", "part": "new"}]
+    rows += [{"case": "a", "part": "new"}, {"case": "b", "part": "test"}, {"case": "c", "part": "validation"}]
+    assert headline.parts_by_case(rows) == ["labelled", "test", "validation"]
+    assert headline.parts_by_case(rows[::-1]) == ["validation", "test", "labelled"]
+
+
+@pytest.mark.parametrize(("parts", "unknown"), [((None, None), True), ((None, "new"), False), (("new", "new"), False)])
+def test_a_network_without_a_split_is_one_of_which_no_part_is_known(tmp_path, parts, unknown):
+    cases = [{"case": str(number), "part": part} for number, part in enumerate(parts)]
+    (tmp_path / "predictions.json").write_text(json.dumps({"cases": cases}))
+    assert Manifest(tmp_path).parts_unknown == unknown
+
+
+def test_a_truth_is_expected_by_its_patient_in_its_name_or_in_any_of_its_folders(tmp_path):
+    asked_for = {"parts": ["test"], "patients": ["p1", "v_0000"], "cases": []}
+    (tmp_path / "predictions.json").write_text(json.dumps({"cases": [], "asked_for": asked_for}))
+    manifest = Manifest(tmp_path)
+
+    def expects(folder: str, stem: str) -> bool:
+        return manifest.expects(LabelMap(tmp_path / folder / f"{stem}_gt.nii.gz", Path(folder).parts, stem, "gt"))
+
+    assert expects("p1/day1", "scan") and expects("site/p1", "scan") and expects("", "p1") and expects("", "p1_ED")
+    assert expects("", "v") and not expects("p2", "scan") and not expects("", "p11")
