@@ -44,7 +44,7 @@ def settings_of(arguments: list[str], switches: Iterable[str] = ()) -> dict[str,
     for option in options_of(arguments):
         if option.key is None or option.value is None or option.value.startswith("--"):
             raise ValueError(_not_understood(option.word if option.key is None else f"--{option.key}", switches))
-        values[option.key] = _value(option.value)
+        values[option.key] = value_of_text(option.value)
     return values
 
 
@@ -63,7 +63,7 @@ def _not_understood(word: str, switches: Iterable[str]) -> str:
     return f"{word!r} is not understood: {hint}"
 
 
-def _value(text: str) -> Any:
+def value_of_text(text: str) -> Any:
     """A value as JSON or Python writes it, else the text."""
     for read in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
+from acdc_semicycle.config.command import value_of_text
 from acdc_semicycle.config.command_parser import parser_of
 from acdc_semicycle.config.locations import folder, overlay
 from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.config.settings import RULES
-from acdc_semicycle.config.values import check_classes
+from acdc_semicycle.config.values import check_classes, check_colours
 from acdc_semicycle.data import check as checking
 from acdc_semicycle.data.check_findings import Counts, Finding
 from acdc_semicycle.runtime.errors import InputError
@@ -89,27 +90,24 @@ def _of_training(overlays: Sequence[str], options: Mapping[str, Any], counts: Co
     if not str(config["classes"]).startswith(REQUIRED):
         settings["classes"] = value_of(parser, "classes")
     _check_meanings(settings)
-    dataset = READERS.get(config["data"])
+    dataset = READERS.get(str(config["data"]))  # an overlay's own way may be a section
     if dataset is None:
         settings["values"] = settings.pop("mask_values")
         return checking.check_records(value_of(parser, "data"), **settings)
     settings["dataset"] = dataset
     if dataset == "folder":
-        keys = ("images", "masks", "patient")
-        images, settings["masks"], settings["patient"] = (value_of(parser, key) for key in keys)
-        return checking.check(_given("images", images), **settings)
-    return checking.check(_given("dataset_dir", value_of(parser, "dataset_dir")), **settings)
-
-
-def _given(key: str, path: Any) -> Any:
-    """A folder.
-
-    Raises:
-        InputError: it is not given.
-    """
-    if path is None:
+        settings["masks"], settings["patient"] = _folder(parser, "masks"), value_of(parser, "patient")
+    key = "images" if dataset == "folder" else "dataset_dir"
+    root = _folder(parser, key)
+    if root is None:
         raise InputError(f"no data set is given: give its folder, --{key} FOLDER, or overlays that name it")
-    return path
+    return checking.check(root, **settings)
+
+
+def _folder(parser: ConfigParser, key: str) -> Path | None:
+    """A folder that the training is given, which may be named as a number; None where it is not given."""
+    path = value_of(parser, key)
+    return None if path is None else Path(str(path))
 
 
 def _value(key: str, text: Any) -> Any:
@@ -117,15 +115,13 @@ def _value(key: str, text: Any) -> Any:
     if key in ("masks", "patient"):
         return text
     if key == "classes":
-        return _value("", text[0]) if len(text) == 1 and text[0].startswith("[") else list(text)
-    for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, RecursionError):
-            return read(text)
-    return text
+        return value_of_text(text[0]) if len(text) == 1 and text[0].startswith("[") else list(text)
+    return value_of_text(text)
 
 
 def _check_meanings(settings: Mapping[str, Any]) -> None:
     """Refuse names of classes that are none, colours that are not one for each, and values without classes."""
+    check_colours(settings.get("colours"))
     if settings.get("classes") is not None:
         check_classes(settings["classes"], settings.get("colours"))
     mask_values = settings.get("mask_values")

@@ -89,7 +89,11 @@ def check_classes(classes: Any, colours: Any) -> None:
         raise InputError(f"classes is {classes!r}: give two names or more, the background first")
     if len(set(classes)) < len(classes) or "background" in map(str.lower, classes[1:]):
         raise InputError(f"classes is {list(classes)}: give each its own name, and background, if there is one, first")
-    _check_colours(colours, len(classes))
+    check_colours(colours)
+    if colours is not None and len(colours) != len(classes):
+        raise InputError(
+            f"colours has {len(colours)} entries for {len(classes)} classes: give one RGB for each, or null"
+        )
 
 
 def _are_names(classes: Any) -> bool:
@@ -97,7 +101,20 @@ def _are_names(classes: Any) -> bool:
     return isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
 
 
-def _check_colours(colours: Any, count: int) -> None:
-    """Refuse colours that are not one for each class."""
-    if colours is not None and len(colours) != count:
-        raise InputError(f"colours has {len(colours)} entries for {count} classes: give one RGB for each, or null")
+def check_colours(colours: Any) -> None:
+    """Refuse what is no list of colours, and not null.
+
+    Raises:
+        InputError: says what was given.
+    """
+    if colours is None:
+        return
+    if not isinstance(colours, list | tuple) or not all(map(_is_colour, colours)):
+        raise InputError(f"colours is {colours!r}: give [red, green, blue] of each class, from 0 to 255, or null")
+
+
+def _is_colour(colour: Any) -> bool:
+    """Whether a value is red, green and blue in 8 bits."""
+    if not isinstance(colour, list | tuple) or len(colour) != 3:
+        return False
+    return all(type(part) is int and 0 <= part <= 255 for part in colour)

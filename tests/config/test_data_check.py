@@ -77,6 +77,15 @@ def test_a_folder_takes_the_same_keys_and_classes_in_both_spellings(semicycle, t
     assert code == 0 and text.startswith("a folder of images: 1 patient, 3 images, 3 masks")
 
 
+def test_a_folder_of_masks_may_be_named_as_a_number(semicycle, tmp_path, monkeypatch):
+    pictures(tmp_path, (0, 1))
+    (tmp_path / "masks").rename(tmp_path / "2024")
+    monkeypatch.chdir(tmp_path)
+    nothing = (0, "a folder of images: 3 images, 3 masks\nnothing found\n")
+    for words in (["images"], ["--images", "images"], ["own_pictures", "--images", "images"]):
+        assert semicycle(*words, "--masks", "2024", *CLASSES) == nothing
+
+
 def test_classes_values_and_colours_are_taken_from_a_file(semicycle, tmp_path):
     data, mine = pictures(tmp_path, (0, 7), coloured=True), tmp_path / "mine.yaml"
     mine.write_text(json.dumps({"classes": ["background", "cell"], "colours": COLOURS, "epochs": 3}))
@@ -118,6 +127,13 @@ def test_data_that_an_overlay_reads_by_itself_are_checked_as_it_reads_them(semic
     assert (code, text) == (0, "a folder of images: 2 images, 2 masks\nnothing found\n")
     code, text = semicycle(*words)
     assert code == 1 and "holds the label 9" in text
+    reader = {"_target_": "acdc_semicycle.datasets.folder.records", "images": str(tmp_path / "images")}
+    data = reader | {"masks": str(tmp_path / "masks")}
+    mine.write_text(json.dumps({"dataset": "mine", "data": data, "channels": 3, "colours": None}))
+    assert semicycle(*words, "--mask_values", "{0: 0, 9: 1}") == (
+        0,
+        "a folder of images: 3 images, 3 masks\nnothing found\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,6 +154,12 @@ def test_data_that_an_overlay_reads_by_itself_are_checked_as_it_reads_them(semic
         (["IMAGES", "--intensity_range", "[5,1]"], "intensity_range is [5, 1]: give the lowest and the highest"),
         (["own_scans", "--images", "IMAGES", "--intensity_range", "[5,1]"], "intensity_range is [5, 1]: give the"),
         (["IMAGES", "--classes", "cell"], "classes is ['cell']: give two names or more, the background first"),
+        (["IMAGES", "--colours", "3"], "colours is 3: give [red, green, blue] of each class, from 0 to 255, or null"),
+        (["IMAGES", "--classes", "a", "b", "--colours", "[[0,0,0],[0,0,256]]"], "colours is [[0, 0, 0], [0, 0, 256]]"),
+        (
+            ["own_scans", "--images", "IMAGES", "--classes", "['a','b']", "--colours", "[3]"],
+            "colours is [3]: give [red",
+        ),
         (["IMAGES", "--channels", "2"], "channels is 2: give 1 or 3"),
     ],
 )
