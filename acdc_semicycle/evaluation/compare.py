@@ -86,7 +86,7 @@ def _picture_rules(
     colours = None
     for maps in predicted:
         colours = colours or (maps[0].listed or {}).get("colours")
-    if colours and len(colours) != len(names):
+    if not isinstance(colours, list) or len(colours) != len(names):
         colours = None
     return Rules(len(names), colours, mask_values)
 

@@ -154,3 +154,28 @@ def test_only_the_value_255_is_told_to_be_a_structure_or_not_annotated(tmp_path)
     with pytest.raises(InputError, match="holds the label 2550") as caught:
         picture_labels.read(mask, picture_labels.Rules(2))
     assert "--mask_values" not in str(caught.value)
+
+
+@pytest.mark.parametrize("colours", [5, "red", [[0, 0, 0]]])
+def test_colours_that_are_none_in_a_manifest_are_left_out(tmp_path, colours):
+    folder = predicted(tmp_path / "A", truth())
+    manifest = folder / "predictions.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"colours": colours}))
+    write(tmp_path / "truth" / "a_gt.png", truth())
+    assert compare([folder], tmp_path / "truth")["colours"] is None
+
+
+def test_the_classes_of_masks_without_names_go_up_to_the_largest_label_that_is_annotated(tmp_path):
+    labels = truth()
+    labels[:2] = 255
+    write(tmp_path / "theirs" / "a.png", truth())
+    write(tmp_path / "masks" / "a.png", labels)
+    values = {"0": 0, "1": 1, "2": 2, "255": 255}
+    content = compare([tmp_path / "theirs"], tmp_path / "masks", None, values)
+    assert content["classes"] == ["0", "1", "2"] and not content["failures"]
+
+
+def test_a_predicted_label_that_is_no_class_is_refused(tmp_path):
+    mask = write(tmp_path / "a_seg.png", truth(), ours=True)
+    with pytest.raises(InputError, match="holds the label 2: give names for more than 2 classes, or predict again"):
+        picture_labels.read(mask, picture_labels.Rules(2))
