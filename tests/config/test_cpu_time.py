@@ -97,3 +97,9 @@ def test_a_step_is_as_many_images_as_the_method_computes(tmp_path, phantom_dir, 
     parser = parser_of(tmp_path, phantom_dir, *overlays, labelled=2)
     step = cpu_time._step(parser, cpu_time.Pass(1.0, 10.0))
     assert step == (images, 10 * images)
+
+
+def test_without_unlabelled_patients_a_step_has_labelled_images_alone(tmp_path, phantom_dir):
+    parser = parser_of(tmp_path, phantom_dir, labelled=1.0)
+    assert not cpu_time.value_of(parser, "split").unlabelled
+    assert cpu_time._step(parser, cpu_time.Pass(1.0, 10.0)) == (3 * 5, 10 * 3 * 5)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.training import terms_log
 from acdc_semicycle.training.terms_log import TermsLog
-from acdc_semicycle.training.time_left import TimeLeft
+from acdc_semicycle.training.time_left import TimeLeft, clock
 
 STEP, SLOW_STEP, IMAGE, SAVING, STEPS = 20.0, 48.0, 6.0, 5.0, 10  # seconds, and steps of an epoch
 CLOCK = r"(?:(\d+) d )?(\d+):(\d\d):(\d\d) left"
@@ -164,3 +164,8 @@ def test_on_a_terminal_a_bar_shows_the_rate_and_the_time_left_in_place_of_lines(
     assert any(re.match(r"epoch 2/2: .* 5/10 .*(s/it|it/s), 0:02:2\d left in all", frame) for frame in frames)
     assert any(frame.startswith("validating: ") for frame in frames)
     assert [line.split(",")[0] for _, line in run.lines] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_a_time_is_days_hours_minutes_and_seconds():
+    assert [clock(seconds) for seconds in (0.4, 59.6, 3599.0, 86399.0)] == ["0:00:00", "0:01:00", "0:59:59", "23:59:59"]
+    assert clock(86400.0) == "1 d 0:00:00" and clock(2 * 86400 + 3 * 3600 + 62.0) == "2 d 3:01:02"
