@@ -86,6 +86,13 @@ def test_a_folder_of_masks_may_be_named_as_a_number(semicycle, tmp_path, monkeyp
         assert semicycle(*words, "--masks", "2024", *CLASSES) == nothing
 
 
+def test_the_range_of_intensities_is_the_one_that_is_given(semicycle, tmp_path):
+    """The pictures are of 0 to 255."""
+    data = ["own_pictures", *pictures(tmp_path, (0, 1)), *CLASSES]
+    assert semicycle(*data)[1].endswith("nothing found\n")
+    assert "nothing found" not in semicycle(*data, "--intensity_range", "[900,1000]")[1]
+
+
 def test_classes_values_and_colours_are_taken_from_a_file(semicycle, tmp_path):
     data, mine = pictures(tmp_path, (0, 7), coloured=True), tmp_path / "mine.yaml"
     mine.write_text(json.dumps({"classes": ["background", "cell"], "colours": COLOURS, "epochs": 3}))

@@ -57,3 +57,18 @@ def test_patients_whom_the_network_knows_do_not_count(plotted):
     head = words(plotted.write().split("</header>")[0])
     errors = [abs(entry["prediction"]["lv_ef_percent"] - entry["truth"]["lv_ef_percent"]) for entry in entries[::2]]
     assert f"percentage points (n = 2) {np.mean(errors):.1f}" in head
+
+
+def test_the_difference_is_the_second_less_the_first_of_the_pairs_that_have_both():
+    pairs = [({"ef": 50.0}, {"ef": 57.0}), ({"ef": 40.0}, {"ef": 41.0}), ({"ef": 1.0}, {"ef": None}), ({}, {"ef": 2.0})]
+    of = agreement.of_index(pairs, "ef")
+    assert (of.n, of.bias, of.absolute_error) == (2, 4.0, 4.0)
+    assert agreement.of_index(pairs[2:], "ef") is None
+
+
+def test_where_the_network_knows_all_patients_all_of_them_count():
+    entries = [{"tool": "A", "patient": "p", "part": "labelled"}, {"tool": "A", "patient": "q", "part": "validation"}]
+    assert agreement.patients_by_tool({"patients": entries})["A"].keys() == {"p", "q"}
+    entries.append({"tool": "B", "patient": "p", "part": "new"})  # known to one of the networks
+    entries.append({"tool": "B", "patient": "r", "part": None})
+    assert agreement.patients_by_tool({"patients": entries}) == {"B": {"r": entries[-1]}}

@@ -118,3 +118,18 @@ def test_a_crop_lies_in_the_picture_wherever_the_structure_is(corner, start):
     assert (rows, columns) == tuple(slice(first, first + 64) for first in start)
     (picture,) = drawing.drawn([Slice(0, image, prediction)], [1])
     assert picture["size"] == (128, 128)
+
+
+def test_the_crop_has_the_structures_of_prediction_and_truth_of_every_slice():
+    empty = np.zeros((200, 200), np.uint8)
+    prediction, truth = empty.copy(), empty.copy()
+    prediction[50:55, 50:55], truth[150:155, 150:155] = 1, 1
+    slices = [Slice(0, empty, empty, truth), Slice(1, empty, prediction)]
+    rows, columns = drawing._crop(slices)
+    assert rows == columns and rows.start < 50 and rows.stop >= 155
+
+
+def test_a_photograph_is_not_cropped():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[:5, :5] = 1
+    assert drawing._crop([Slice(0, np.zeros((200, 200, 3), np.uint8), mask)]) == (slice(None), slice(None))

@@ -22,6 +22,7 @@ from acdc_semicycle.report.titles import default_title
         ("runs/few/models/model.pt", None, ["d/hearts/p1/a.nii", "d/hearts/p2/b.nii"], [], "hearts, segmented by few"),
         ("heart.zip", None, ["hearts/imagesTr/a.nii", "hearts/imagesTr/b.nii"], [], "hearts, segmented by heart"),
         (None, "data/acdc/training", [], ["ours", "theirs"], "acdc, segmented by ours and theirs"),
+        ("runs/few/models/model.pt", "acdc", [], ["ours", "theirs"], "acdc, segmented by ours and theirs"),
         ("model.pt", None, [], [], "OUT"),
         (None, None, [], [], "OUT"),
     ],
@@ -82,6 +83,15 @@ def test_of_many_slices_those_with_structures_are_shown():
     shown = all_slices._shown(stack)
     assert len(shown) == all_slices.MOST and (shown[0], shown[-1]) == (99, 300)
     assert all_slices._shown(stack._replace(prediction=masks[..., :12])) == list(range(12))
+    whole = stack._replace(prediction=masks[..., : all_slices.MOST])
+    assert all_slices._shown(whole) == list(range(all_slices.MOST)), "as many as are shown, without any structure"
+
+
+def test_dice_of_a_slice_leaves_out_what_nobody_annotated():
+    prediction, truth = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
+    prediction[:2], truth[:1], truth[1:2, :2] = 1, 1, 255
+    shown = all_slices.Slice(0, prediction, prediction, truth)
+    assert all_slices._dice(shown, [1, 2]) == {1: 2 * 4 / (6 + 4)}, "two of the eight pixels do not count"
 
 
 def info(folder: Path, text: str) -> tuple[float, float] | None:
@@ -145,3 +155,13 @@ def test_a_patient_that_each_case_names_has_no_column_on_the_page(run):
     run.predictions["cases"][0]["patient"] = run.evaluation["cases"][0]["patient"] = "somebody"
     page = run.write()
     assert ">Patient</button>" in page[page.index('id="cases"') :].split("</table>")[0]
+
+
+@pytest.mark.parametrize("key", ["image", "truth"])
+def test_the_height_lies_beside_the_image_or_the_truth(run, tmp_path, key):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    assert info(scans, "Height: 180\nWeight: 80\n")
+    for case in [*run.predictions["cases"], *run.evaluation["cases"]]:
+        case |= {"scan": "lost.nii.gz", "image": None, "truth": None} | {key: str(scans / "scan.nii.gz")}
+    assert "Indexed to the body's surface" in words(run.write())
