@@ -141,19 +141,20 @@ def _evaluate_run(arguments: list[str]) -> int:
     """Evaluate the network of a run's folder on the data of its own configuration."""
     from acdc_semicycle.config import run_config
 
-    given = list(options_of(arguments))
-    overlays = [option.word for option in given if option.key is None]
+    options = list(options_of(arguments))
+    overlays = [option.word for option in options if option.key is None]
     if overlays:
         raise ValueError(
             f"{overlays[0]!r} and --model are given: the run has its own configuration, remove one of them"
         )
-    model = [option.value for option in given if option.key == "model"][-1]
+    model = [option.value for option in options if option.key == "model"][-1]
     if model is None:
         raise ValueError("--model has no value: give --model FOLDER, a run's folder")
+    overlays_and_options(arguments)  # refuses an option without its value
     run = run_config.run_folder(model)
-    own = [f"--{option.key}={option.value}" for option in given if option.key != "model"]
+    words = [f"--{option.key}={option.value}" for option in options if option.key != "model"]
     files = ["train.json", str(run / run_config.FILE), "evaluate.json"]
-    return become("evaluating", files, [*run_config.options_for(run), *own])
+    return become("evaluating", files, [*run_config.options_for(run), *words])
 
 
 def predict(arguments: list[str]) -> int:

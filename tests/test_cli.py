@@ -241,6 +241,7 @@ def test_from_elsewhere_the_bundle_is_named_by_its_whole_path(semicycle, tmp_pat
         (["predict", "--model", "nowhere"], "nowhere has no config.yaml"),
         (["evaluate", "--model", "nowhere"], "nowhere has no config.yaml"),
         (["evaluate", "--model"], "--model has no value: give --model FOLDER"),
+        (["evaluate", "--model", "nowhere", "--device"], "--device has no value: give --device VALUE"),
         (["evaluate", "small", "--model", "nowhere"], "'small' and --model are given"),
         (["check", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
