@@ -13,7 +13,7 @@ from torch import nn
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.methods.supervised import Supervised
-from acdc_semicycle.training.pictures import Pictures
+from acdc_semicycle.training.pictures import Pictures, _foreground
 
 CLASSES = ["background", "RV", "MYO", "LV"]
 
@@ -127,3 +127,52 @@ def test_without_validation_the_training_slice_is_drawn_and_named(phantom_dir, o
     assert figure.axes[0].get_title(loc="left") == "training: patient001_frame01.nii.gz slice 4"
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert np.array_equal(shown, ((x[0] + 1) * 127.5).astype(np.float32).clip(0, 255).astype(np.uint8).T[::-1, ::-1])
+
+
+def drawn(objective: Supervised, validated: list[dict], prediction: int | None = None):
+    """The figure of one validation whose prediction is the truth, or one class everywhere."""
+    writer, evaluator = Writer(), evaluator_of(validated)
+    if prediction is not None:
+
+        def step(engine, batch):
+            label = batch[0]["label"]
+            other = torch.full_like(label, prediction)
+            return [{"pred": other, "label": label, "pred_network": other, "label_network": label}]
+
+        evaluator._process_function = step
+    pictures = Pictures.__new__(Pictures)
+    vars(pictures).update(
+        objective=objective, evaluator=evaluator, dataset=None, classes=CLASSES, colours=None, writer=writer,
+        interval=1, rows=[],
+    )  # fmt: skip
+    trained(pictures, evaluator, validated)
+    return writer.figures[0][1]
+
+
+def test_of_many_cases_the_first_the_middle_and_the_last_are_drawn(phantom_dir, objective):
+    item = items(phantom_dir)[0]
+    figure = drawn(objective, [item | {"case": f"c{number}"} for number in range(9)])
+    assert [axis.get_title(loc="left") for axis in figure.axes][::5] == ["c0 ED", "c4 ED", "c8 ED"]
+
+
+def test_both_masks_are_painted_in_their_order(phantom_dir, objective):
+    axes = drawn(objective, items(phantom_dir)[:1], prediction=3).axes
+    assert [axis.get_title(loc="right") for axis in axes[3:5]] == [
+        "painted from the truth",
+        "painted from the prediction",
+    ]
+    truth, prediction = (np.asarray(axis.images[0].get_array()) > 127 for axis in axes[3:5])
+    assert prediction.all() and truth.any() and not truth.all()
+
+
+def test_a_validated_slice_is_painted_though_its_number_is_that_of_the_volume(phantom_dir, objective):
+    (item, _) = items(phantom_dir)
+    z = int((item["label"] > 0).sum((0, 1, 2)).argmax())
+    of_slice = {key: MetaTensor(item[key][..., z : z + 1], meta=item[key].meta) for key in ("image", "label")}
+    axes = drawn(objective, [item | of_slice | {"slice": z}]).axes
+    painted = np.asarray(axes[4].images[0].get_array())
+    assert z > 0 and np.array_equal(painted > 127, (item["label"][0, ..., z].numpy() == 3).T[::-1, ::-1])
+
+
+def test_what_nobody_annotated_is_no_foreground():
+    assert _foreground(np.array([[0, 1, 255, 3]], np.uint8), 4) == 2

@@ -169,3 +169,17 @@ def test_on_a_terminal_a_bar_shows_the_rate_and_the_time_left_in_place_of_lines(
 def test_a_time_is_days_hours_minutes_and_seconds():
     assert [clock(seconds) for seconds in (0.4, 59.6, 3599.0, 86399.0)] == ["0:00:00", "0:01:00", "0:59:59", "23:59:59"]
     assert clock(86400.0) == "1 d 0:00:00" and clock(2 * 86400 + 3 * 3600 + 62.0) == "2 d 3:01:02"
+
+
+def test_the_next_line_within_an_epoch_comes_after_twice_the_time(caplog):
+    caplog.set_level("INFO", "semicycle")
+    seconds = [0.0]
+    left = SimpleNamespace(spent=lambda: seconds[0], seconds=lambda _: 9.0, words=lambda _: "0:00:09 left")
+    log = SimpleNamespace(time_left=left, next_line=terms_log.FIRST_LINE, bar=None, steps=1, _advise=lambda *_: None)
+    times = []
+    for second in range(300):
+        seconds[0] = float(second)
+        before = len(caplog.messages)
+        TermsLog._log_time_left(log, Engine(lambda *_: None))
+        times += [second] * (len(caplog.messages) - before)
+    assert times == [31, 63, 127, 255]
