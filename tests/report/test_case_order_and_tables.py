@@ -6,6 +6,8 @@ import re
 import pytest
 from report_folder import STRUCTURES, cards, names, rows, words
 
+from acdc_semicycle.report import content
+
 
 def test_a_card_shows_what_was_judged_without_truth_of_the_worst_frame(run):
     case = run.predictions["cases"][0]
@@ -120,3 +122,10 @@ def test_scores_of_a_version_with_other_names_are_shown_under_the_current_ones(r
     run.predictions["quality"] |= {"weights": {"sure": 1.0}, "bias": 0.0}
     (card,) = (card for card in cards(run.write()) if case["case"] in card)
     assert "soft_dice 0.430" in card
+
+
+@pytest.mark.parametrize("sides", [("predicted", None), (None, "scored"), ("predicted", "scored")])
+def test_indices_that_either_side_withholds_are_withheld(sides):
+    predicted, scored = ({"patients": [{"patient": "p", "tool": "A", "withheld": why}]} for why in sides)
+    (patient,) = content._patients(predicted, scored, "A")
+    assert patient["withheld"] == next(filter(None, sides))
