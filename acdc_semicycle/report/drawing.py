@@ -24,18 +24,10 @@ def drawn(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, Any]
     crop = _crop(slices)
     pictures = []
     for shown in slices:
-        height, width = shown.image[crop].shape[:2]
-        pictures.append(
-            {
-                "slice_index": shown.slice_index,
-                "size": (2 * width, 2 * height),
-                "image": _image(shown.image[crop]),
-                "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
-                "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
-                "painted": None if shown.painted is None else _image(shown.painted[crop], SMALL, SMALL),
-                "difference": None if shown.difference is None else uri(_png(shown.difference[crop], SMALL, "inferno")),
-            }
-        )
+        painted = None if shown.painted is None else _image(shown.painted[crop], SMALL, SMALL)
+        difference = None if shown.difference is None else uri(_png(shown.difference[crop], SMALL, "inferno"))
+        image = {"image": _image(shown.image[crop]), "painted": painted, "difference": difference}
+        pictures.append(_with_outlines(image, shown, crop, labels))
     return pictures
 
 
@@ -44,17 +36,22 @@ def outlined(slices: Sequence[Slice], labels: Sequence[int]) -> list[dict[str, A
     crop = _crop(slices)
     pictures = []
     for shown in slices:
-        height, width = shown.image[crop].shape[:2]
-        pictures.append(
-            {
-                "slice_index": shown.slice_index,
-                "size": (2 * width, 2 * height),
-                "image": uri(_webp(shown.image[crop]), "webp"),
-                "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
-                "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
-            }
-        )
+        image = {"image": uri(_webp(shown.image[crop]), "webp")}
+        pictures.append(_with_outlines(image, shown, crop, labels))
     return pictures
+
+
+def _with_outlines(
+    image: dict[str, Any], shown: Slice, crop: tuple[slice, slice], labels: Sequence[int]
+) -> dict[str, Any]:
+    """The image of a slice with its number, its size and the outlines in it, both in half pixels."""
+    height, width = shown.image[crop].shape[:2]
+    return image | {
+        "slice_index": shown.slice_index,
+        "size": (2 * width, 2 * height),
+        "outlines": list(zip(labels, _outlines(shown.prediction[crop], labels), strict=True)),
+        "truth": None if shown.truth is None else _outlines(shown.truth[crop], labels),
+    }
 
 
 def _crop(slices: Sequence[Slice]) -> tuple[slice, slice]:
