@@ -106,7 +106,7 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
     all_runs = list(_runs_below(Path(runs)))
     if not all_runs:
         return Path(bundle_root) / "models" / "model.pt"
-    candidates = _candidates(all_runs, _looked_at(source, output_dir))
+    candidates = _candidates(all_runs, _input_of(source, output_dir))
     if len(candidates) != 1:
         count = f"{len(candidates)} of {many(len(all_runs), 'network')} below {runs} fit"
         example = (candidates or all_runs)[0].folder
@@ -161,7 +161,7 @@ def _runs_below(folder: Path) -> Iterator[Run]:
             yield Run(path, {})
 
 
-def _looked_at(source: Any, output_dir: Any) -> Input:
+def _input_of(source: Any, output_dir: Any) -> Input:
     """What the names of a command's scans or pictures tell; what lies in the output folder is not looked at."""
     sources = source if isinstance(source, list | tuple) else [source]
     paths = [Path(str(path)) for path in sources if path is not None]

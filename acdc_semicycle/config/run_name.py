@@ -49,6 +49,6 @@ def _overlay_files(words: Sequence[str], config_file: str | None) -> list[str]:
     files = config_file
     with suppress(ValueError, SyntaxError):
         files = ast.literal_eval(config_file)
-    own = (folder("bundles/semicycle") / "configs").resolve()
-    given = [files] if isinstance(files, str) else list(files)
-    return [file for file in given if Path(file).resolve().parent != own]
+    bundle_configs = (folder("bundles/semicycle") / "configs").resolve()
+    paths = [files] if isinstance(files, str) else list(files)
+    return [path for path in paths if Path(path).resolve().parent != bundle_configs]

@@ -59,7 +59,8 @@ def patients_by_tool(evaluated: Mapping[str, Any]) -> dict[str, dict[str, dict[s
     patients_of: dict[str, dict[str, dict[str, Any]]] = {}
     entries = evaluated.get("patients") or []
     seen = {entry["patient"] for entry in entries if entry.get("part") in SEEN}
-    for entry in [entry for entry in entries if entry["patient"] not in seen] or entries:
+    new = [entry for entry in entries if entry["patient"] not in seen]
+    for entry in new or entries:
         patients_of.setdefault(str(entry.get("tool")), {})[entry["patient"]] = entry
     return patients_of
 

@@ -81,22 +81,23 @@ def stack_of(folder: Path, case: Case) -> Stack:
     return Stack(_image(folder, case, frame, masks), masks, truth, prediction.spacing_fault is None)
 
 
-def _of_picture(folder: Path, case: Case, rules: Rules, kept: Slice | None) -> Slice:
+def _of_picture(folder: Path, case: Case, rules: Rules, panel: Slice | None) -> Slice:
     """A picture in its colours, with its masks, not larger than figures are.
 
     Args:
-        kept: what predict kept of it, if it did.
+        panel: what predict kept of it, if it did.
     """
-    if kept is None:
+    shown = panel
+    if shown is None:
         path = case.scored.get("prediction") or case.predicted.get("mask") or ""
         prediction = _smaller(picture_labels.read(resolved(folder, path), rules))
-        kept = Slice(0, _photograph(folder, case, prediction.shape), prediction)
-    if kept.truth is None and case.scored.get("truth"):
+        shown = Slice(0, _photograph(folder, case, prediction.shape), prediction)
+    if shown.truth is None and case.scored.get("truth"):
         with suppress(*DAMAGE):  # its scores are there, and say more than its outline
             truth = _smaller(picture_labels.read(resolved(folder, case.scored["truth"]), rules))
-            if truth.shape == kept.prediction.shape:
-                kept = kept._replace(truth=truth)
-    return kept
+            if truth.shape == shown.prediction.shape:
+                shown = shown._replace(truth=truth)
+    return shown
 
 
 def _photograph(folder: Path, case: Case, shape: tuple[int, ...]) -> NDArray:

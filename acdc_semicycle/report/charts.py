@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 300, 96  # of the lines alone, in units of the SVG
+Point = tuple[float, float]  # right and down, in the same units
 
 
 def chart(series: Mapping[int, Sequence[Any]], top: float | None = None) -> dict[str, Any]:
@@ -22,11 +23,11 @@ def chart(series: Mapping[int, Sequence[Any]], top: float | None = None) -> dict
     positions = [_position(index, count) for index in range(count)]
     lines, points = {}, {}
     for label, numbers in series.items():
-        places = []
+        line: list[Point | None] = []
         for x, value in zip(positions, numbers, strict=True):
-            places.append((x, round(HEIGHT * (1 - value / top), 1)) if _is_number(value) else None)
-        lines[label] = _path(places)
-        points[label] = [place for place in places if place]
+            line.append((x, round(HEIGHT * (1 - value / top), 1)) if _is_number(value) else None)
+        lines[label] = _path(line)
+        points[label] = list(filter(None, line))
     return {"top": top, "positions": positions, "lines": lines, "points": points, "width": WIDTH, "height": HEIGHT}
 
 
@@ -51,13 +52,13 @@ def _round_up(value: float) -> float:
     return float(10 * unit)
 
 
-def _path(places: Sequence[tuple[float, float] | None]) -> str:
-    """The line through these places, interrupted by those that are missing."""
+def _path(line: Sequence[Point | None]) -> str:
+    """The path through these points, interrupted where one is missing."""
     path, command = [], "M"
-    for place in places:
-        if place is None:
+    for point in line:
+        if point is None:
             command = "M"
             continue
-        path.append(f"{command}{place[0]} {place[1]}")
+        path.append(f"{command}{point[0]} {point[1]}")
         command = "L"
     return "".join(path)

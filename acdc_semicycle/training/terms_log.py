@@ -140,8 +140,8 @@ class TermsLog:
             return
         self.next_line = 2 * spent
         if self.bar is None or self.bar.disable:  # a bar shows it already
-            place = f"epoch {engine.state.epoch}, step {self.steps}/{engine.state.epoch_length}"
-            log.info("%s: %s", place, self.time_left.words(engine))
+            step = f"epoch {engine.state.epoch}, step {self.steps}/{engine.state.epoch_length}"
+            log.info("%s: %s", step, self.time_left.words(engine))
         self._advise(engine, seconds)
 
     def _advise(self, engine: Engine, left: float) -> None:
@@ -189,11 +189,11 @@ class TermsLog:
     def _save(self, row: dict[str, float]) -> None:
         """Add a row to learning_curve.csv; its columns are those of any row."""
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
-        heads: dict[str, None] = {}
-        for each in self.rows:
-            heads |= dict.fromkeys(each)
+        columns: dict[str, None] = {}
+        for former_row in self.rows:
+            columns |= dict.fromkeys(former_row)
         text = io.StringIO(newline="")
-        table = csv.DictWriter(text, heads, restval="", lineterminator="\n")
+        table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         write_text(self.curve, text.getvalue())
