@@ -29,10 +29,7 @@ class Manifest:
         content: Mapping[str, Any] = read_json(path) if path.is_file() else {}
         settings = content.get("settings")
         self.postprocessing = post_processing.of_settings(settings) if isinstance(settings, dict) else None
-        asked_for = content.get("asked_for")
-        keys = ("parts", "patients", "cases")
-        complete = isinstance(asked_for, dict) and all(isinstance(asked_for.get(key), list) for key in keys)
-        self.asked_for: dict[str, list[str]] | None = asked_for if complete else None
+        self.asked_for = asked_for_in(content)
         self.parts_unknown = all("part" in case and case["part"] is None for case in content.get("cases") or [{}])
 
     def expects(self, truth: LabelMap) -> bool:
@@ -46,6 +43,15 @@ class Manifest:
             return any(case_patients.case_of(cases, truth.path.parent, stem) for stem in sorted(stems))
         names = {*stems, *truth.folder, truth.path.parent.name, PHASE.sub("", cine)}
         return not names.isdisjoint(self.asked_for["patients"])
+
+
+def asked_for_in(content: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """Parts, patients and cases that a predictions.json was asked for; None where that was all, or is not known."""
+    asked_for = content.get("asked_for")
+    if not isinstance(asked_for, dict):
+        return None
+    complete = all(isinstance(asked_for.get(key), list) for key in ("parts", "patients", "cases"))
+    return asked_for if complete else None
 
 
 def notes_of(manifests: Mapping[str, Manifest]) -> list[str]:

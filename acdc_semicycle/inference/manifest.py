@@ -13,6 +13,7 @@ from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.score_names import current_case, current_predictions
 from acdc_semicycle.evaluation import post_processing, quality_fit
+from acdc_semicycle.evaluation.manifests import asked_for_in
 from acdc_semicycle.inference.entries import is_gone, known_as, patients_of, stamp
 from acdc_semicycle.inference.label_maps import ours
 from acdc_semicycle.inference.scan import Scan
@@ -72,7 +73,7 @@ class Manifest:
                     case["part"] = self.known.part_of(names_of(case))
                 self.content["cases"].append(case)
         if self.content["cases"] and "asked_for" in before:
-            self.content["asked_for"] = _of_both(before["asked_for"], self.content["asked_for"])
+            self.content["asked_for"] = _of_both(asked_for_in(before), self.content["asked_for"])
 
     def enter_journals(self, failures: bool) -> None:
         """Enter the journals of other processes, of this run or of one that was killed, and remove them.

@@ -71,6 +71,22 @@ def test_the_parts_that_were_asked_for_are_kept_together(tmp_path, model, scans)
     assert manifest_of(tmp_path / "out")["asked_for"]["parts"] == ["test"], "with other settings all begins anew"
 
 
+def test_what_was_asked_for_is_forgotten_with_its_label_maps(tmp_path, model, scans):
+    run(scans, tmp_path / "out", model, cycle=False, part="test")
+    (tmp_path / "out" / "p4_scan_seg.nii.gz").unlink()
+    run(scans, tmp_path / "out", model, cycle=False, part="validation")
+    assert manifest_of(tmp_path / "out")["asked_for"]["parts"] == ["validation"]
+
+
+@pytest.mark.parametrize("asked_for", [{"parts": ["test"]}, {"parts": 5, "patients": [], "cases": []}, ["test"]])
+def test_of_a_damaged_manifest_it_is_not_known_what_was_asked_for(tmp_path, model, scans, asked_for):
+    run(scans, tmp_path / "out", model, cycle=False, part="test")
+    content = manifest_of(tmp_path / "out") | {"asked_for": asked_for}
+    (tmp_path / "out" / "predictions.json").write_text(json.dumps(content))
+    run(scans, tmp_path / "out", model, cycle=False, part="validation")
+    assert manifest_of(tmp_path / "out")["asked_for"] is None
+
+
 def test_a_case_of_an_earlier_version_gets_its_part(tmp_path, model, scans):
     run(scans, tmp_path / "out", model, cycle=False)
     content = manifest_of(tmp_path / "out")
