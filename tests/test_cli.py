@@ -3,7 +3,9 @@
 import inspect
 import itertools
 import json
+import logging
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +17,8 @@ from monai.bundle import scripts
 
 from acdc_semicycle import __version__, cli
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.config import startup, training_help
-from acdc_semicycle.config.command import TRUSTED
+from acdc_semicycle.config import quiet_bundle, startup, training_help
+from acdc_semicycle.config.command import QUIET, TRUSTED
 from acdc_semicycle.config.settings import SECTIONS
 from acdc_semicycle.evaluation import compare
 from acdc_semicycle.methods.networks import ResidualGenerator
@@ -51,7 +53,7 @@ def semicycle(monkeypatch):
 
 def test_train_is_the_users_command(semicycle, capsys):
     _, command = semicycle("train", "--epochs", "3")
-    assert command == ["-m", "monai.bundle", "run", "training", "--config_file", str(CONFIGS / "train.json")] + [
+    assert command == ["-m", QUIET, "run", "training", "--config_file", str(CONFIGS / "train.json")] + [
         "--epochs",
         "3",
     ]
@@ -68,6 +70,25 @@ def test_monais_warning_of_code_is_left_out_for_this_packages_own_configurations
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     semicycle("train", "small")
     assert os.environ["PYTHONWARNINGS"] == f"default,{TRUSTED}"
+
+
+def test_a_training_with_overlays_begins_without_monais_notice_of_folders(tmp_path):
+    command = [sys.executable, "-m", "acdc_semicycle", "train", "few", "--dataset_dir", str(tmp_path / "none")]
+    quiet, loud = (subprocess.run([*command, *words], capture_output=True, text=True) for words in ((), ("-v",)))
+    assert quiet.returncode == loud.returncode == 1
+    assert quiet_bundle.NOTICE in loud.stdout + loud.stderr and quiet.stderr.startswith("error: ")
+    assert quiet.stdout.startswith("python -m monai.bundle run training --config_file ")
+    assert quiet.stdout.count("\n") == quiet.stderr.count("\n") == 1
+
+
+def test_the_command_of_a_result_stays_monais(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["quiet_bundle.py", "run", "training"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", quiet_bundle.__name__, "run", "training"])
+    monkeypatch.setattr(runpy, "run_module", lambda name, **_: sys.orig_argv.append(name))
+    quiet_bundle.main()
+    assert sys.orig_argv == ["python", "-m", "monai.bundle", "run", "training", "monai.bundle"]
+    others = logging.getLogger(quiet_bundle.LOGGER).filters
+    assert not others.pop()(logging.makeLogRecord({"msg": f"{quiet_bundle.NOTICE} a"}))
 
 
 def test_the_warning_that_is_left_out_is_monais_and_no_other(monkeypatch):

@@ -6,7 +6,6 @@ import ast
 import gc
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,9 +15,12 @@ from typing import Any
 from acdc_semicycle.config.locations import folder, is_shipped, misread
 from acdc_semicycle.config.options import nearest, options_of
 from acdc_semicycle.config.overlays import check_sections
+from acdc_semicycle.runtime.console import shell_line
 
 # MONAI warns of every configuration that it may run code; this package's own is as trusted as the package
 TRUSTED = "ignore:parsing config_file:UserWarning"
+
+QUIET = "acdc_semicycle.config.quiet_bundle"  # what runs in the place of monai.bundle, the same but for a warning
 
 VERBOSE = ("-v", "--verbose")
 
@@ -102,6 +104,8 @@ def become(run_id: str, files: list[str], options: list[str]) -> int:
     if all(map(is_shipped, config_files)):
         filters = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), TRUSTED]
         os.environ["PYTHONWARNINGS"] = ",".join(filters)
+    if not any(option.key == "logging_file" for option in options_of(options)):
+        command[2] = QUIET
     os.execv(sys.executable, [sys.executable, *command[1:]])
 
 
@@ -113,5 +117,5 @@ def _announce(run_id: str | None, files: list[str], options: list[str]) -> tuple
     config_file = paths[0] if len(paths) == 1 else json.dumps(paths)
     command = ["python", "-m", "monai.bundle", "run", *([run_id] if run_id else []), "--config_file", config_file]
     command += options
-    print(shlex.join(command), flush=True)
+    print(shell_line(command), flush=True)
     return paths, command

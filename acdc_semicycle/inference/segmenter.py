@@ -25,6 +25,7 @@ from acdc_semicycle.inference.manifest import Manifest
 from acdc_semicycle.inference.previews import Frame, save_panel
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime import distributed
+from acdc_semicycle.runtime.console import lines_above_bars
 from acdc_semicycle.runtime.errors import InputError, causes
 
 log = logging.getLogger("semicycle")
@@ -84,7 +85,7 @@ class Segmenter:
         # on one thread each: several would wait for work on the cores that the network needs
         torch.get_num_threads()  # settles this thread's number; else the threads below would
         one_by_one = partial(ThreadPoolExecutor, 1, initializer=torch.set_num_threads, initargs=(1,))
-        with one_by_one() as reader, one_by_one() as writer:
+        with lines_above_bars(), one_by_one() as reader, one_by_one() as writer:
             unread, reads = deque(scans), deque[Future[Job]]()
             written: Future[None] | None = None
             for scan in tqdm(scans, "predicting", disable=bool(distributed.rank()) or None, unit="scan"):

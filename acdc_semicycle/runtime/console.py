@@ -1,10 +1,13 @@
-"""What is printed: names of files as they are, also those that are no text in the terminal's encoding."""
+"""What is printed: names of files, also those that are no text in the terminal's encoding, and lines above a bar."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 HANDLER = "semicycle_names"
 
@@ -19,6 +22,29 @@ def print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=HANDLER)
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command as a shell reads it; lists of names stand in double quotes, where single ones would cut them up."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it."""
+    special = set('"$`\\!\n')
+    return f'"{word}"' if "'" in word and not special & set(word) else shlex.quote(word)
+
+
+@contextmanager
+def lines_above_bars() -> Iterator[None]:
+    """Log each line above a terminal's progress bar: else it follows the bar on the bar's own line."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with logging_redirect_tqdm():
+        yield
 
 
 def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:

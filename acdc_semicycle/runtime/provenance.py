@@ -14,6 +14,7 @@ import torch
 
 from acdc_semicycle import __version__
 from acdc_semicycle.runtime import environment
+from acdc_semicycle.runtime.console import shell_line
 from acdc_semicycle.runtime.versions import versions
 
 NAMES = ("ACDC_DIR", "VOC_DIR", "CITYSCAPES_DIR", *environment.NAMES)  # of the environment, that results follow from
@@ -27,7 +28,7 @@ def provenance() -> dict[str, Any]:
         value = os.environ.get(name)
         if value:
             words.append(f"{name}={shlex.quote(value)}")
-    words.append(shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]))
+    words.append(shell_line([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]))
     machine: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()

@@ -1,12 +1,17 @@
 """Printing the name of a file never fails."""
 
+import io
+import logging
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
+from tqdm import tqdm
 
 from acdc_semicycle.config.values import check_output_dir
+from acdc_semicycle.runtime.console import lines_above_bars, shell_line
 from acdc_semicycle.runtime.errors import InputError
 
 PRINT = """
@@ -38,3 +43,28 @@ def test_a_folder_that_tensorboard_cannot_write_in_is_refused_before_a_training(
     check_output_dir("runs/M\u00fcller")
     with pytest.raises(InputError, match=r"output_dir is 'runs/M\\udcfcller', which is not UTF-8: .* give another"):
         check_output_dir(os.fsdecode(b"runs/M\xfcller"))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_line_of_the_log_stands_above_a_bar(monkeypatch, terminal):
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [logging.StreamHandler(stream)])
+    before = list(root.handlers)
+    with lines_above_bars(), tqdm(total=3, file=stream, disable=None, ncols=40) as bar:
+        bar.update()
+        root.warning("a line")
+    pieces = stream.getvalue().replace("\r", "\n").split("\n")
+    assert "a line" in pieces and root.handlers == before
+    assert (len(pieces) > 3) == terminal, "what is no terminal shows no bar"
+
+
+def test_a_list_of_names_is_printed_as_one_would_type_it():
+    words = ["--classes", "['background','liver']", "a b", "it's $5", 'say "it\'s"', '["a", "b"]', "back\\'s", "!'"]
+    line = shell_line(words)
+    assert shlex.split(line) == words
+    assert line.startswith("""--classes "['background','liver']" 'a b' """)
+    printed = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == words
