@@ -17,8 +17,10 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.engines import SupervisedEvaluator
 
+from acdc_semicycle.artifacts.known_patients import EARLIER
 from acdc_semicycle.artifacts.model import stored_card
 from acdc_semicycle.artifacts.weights import load_network
+from acdc_semicycle.data.parts import HELD_OUT
 from acdc_semicycle.data.slices import read
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.evaluation import examples, post_processing
@@ -197,11 +199,16 @@ class Report:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
             cases.append(case_of(item, output, len(self.classes)))
 
+    def _part_of_cases(self) -> str:
+        """The part as predict gives it: ``held out`` where no epoch was chosen and no earlier network knows them."""
+        chose_no_epoch = self.part == "validation" and stored_card(self.checkpoint).get("keep") == "last"
+        return HELD_OUT if chose_no_epoch and not (Path(str(self.output_dir)) / EARLIER).exists() else self.part
+
     def _content(self, cases: Sequence[Case]) -> dict[str, Any]:
         """The content of report.json."""
-        rows = []
+        rows, part = [], self._part_of_cases()
         for case in cases:
-            about = {"case": case.case, "patient": case.patient, "phase": case.phase, "part": self.part}
+            about = {"case": case.case, "patient": case.patient, "phase": case.phase, "part": part}
             rows.append(about | case_scores(case, structures_of(self.classes)))
         by_phase = {}
         for phase in sorted({case.phase for case in cases if case.phase}):

@@ -159,6 +159,8 @@ def _pictured(folder: Path, content: dict[str, Any], figures: dict[str, bytes]) 
         "painted": painted,
         "truths": truths,
         "slices": slices,
+        "several": any(len(card["slices"]) > 1 for card in cards),
+        "leafed": any(card["all_slices"] for card in cards),
         "figures": sources,
         "widths": widths,
     }

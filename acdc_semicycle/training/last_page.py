@@ -22,7 +22,8 @@ def train(trainer: Any, checkpoints: Any, report: Any) -> None:
     if (report.folder / "report.json").is_file():
         write_page(report.folder)
     run = shlex.quote(str(report.output_dir))
-    log.info("next, on your own scans: semicycle predict SCANS -o OUT --model %s", run)
+    kind = "pictures" if report.card.get("pictures") else "scans"
+    log.info("next, on your own %s: semicycle predict %s -o OUT --model %s", kind, kind.upper(), run)
 
 
 def write_page(folder: Path) -> None:

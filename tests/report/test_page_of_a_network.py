@@ -59,9 +59,27 @@ def test_the_report_of_a_network_is_a_page_with_its_slices(report):
     assert "<h1>acdc, segmented by few-3: validation</h1>" in page
     assert names(page) == ["b", "a"] and [card.count("<svg") for card in cards(page)] == [1, 1]
     assert '<g class="truth">' in cards(page)[0] and "slice 3" in cards(page)[0]
+    assert "with one slice of it." in words(page) and "All slices" not in words(page)
     assert "mean Dice 0.833" in words(page) and "the epoch was chosen on these" in page
     assert "HD95" not in words(page.split("<footer>")[0]) and "IoU" in words(page)
     assert (report.folder / "report.json").read_bytes() == before and not (report.folder / "report.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "earlier", "part"),
+    [("last", False, "held out"), ("last", True, "validation"), ("best", False, "validation")],
+)
+def test_validation_patients_that_chose_no_epoch_are_held_out_as_predict_has_them(report, keep, earlier, part):
+    run = report.folder.parent
+    (run / "model.json").write_text(json.dumps({"keep": keep}))
+    if earlier:
+        (run / "earlier.json").write_text("{}")
+    report.write()
+    page = report_page.write(report.folder).read_text()
+    assert ("No patient is new" in page) == (part == "validation")
+    rows = (report.folder / "cases.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows] == ["part", part, part]
+    assert json.loads((report.folder / "report.json").read_text())["part"] == "validation"
 
 
 def test_the_report_of_a_network_of_pictures_shows_no_slices(report):
@@ -82,6 +100,10 @@ def test_a_training_ends_with_its_page_and_the_next_command(report, monkeypatch,
         f"the page of these scores: {page}",
         f"next, on your own scans: semicycle predict SCANS -o OUT --model {report.output_dir}",
     ]
+    report.card = {"pictures": True}
+    with caplog.at_level(logging.INFO, "semicycle"):
+        last_page.train(None, None, report)
+    assert "next, on your own pictures: semicycle predict PICTURES -o OUT" in caplog.text
 
 
 def test_a_page_in_the_way_costs_the_training_nothing_but_a_warning(report, monkeypatch, caplog):
@@ -95,7 +117,8 @@ def test_a_page_in_the_way_costs_the_training_nothing_but_a_warning(report, monk
 def test_a_training_without_validation_names_the_next_command_alone(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(tasks, "train", lambda *_: None)
     with caplog.at_level(logging.INFO, "semicycle"):
-        last_page.train(None, None, SimpleNamespace(folder=tmp_path / "validation", output_dir=tmp_path / "my run"))
+        run = SimpleNamespace(folder=tmp_path / "validation", output_dir=tmp_path / "my run", card={})
+        last_page.train(None, None, run)
     assert caplog.messages == [f"next, on your own scans: semicycle predict SCANS -o OUT --model '{tmp_path}/my run'"]
 
 
