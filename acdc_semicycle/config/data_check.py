@@ -89,6 +89,7 @@ def _of_training(overlays: Sequence[str], options: Mapping[str, Any], counts: Co
         settings[key] = value_of(parser, key)
     if not str(config["classes"]).startswith(REQUIRED):
         settings["classes"] = value_of(parser, "classes")
+    counts.unnamed = "classes" not in settings
     _check_meanings(settings)
     dataset = READERS.get(str(config["data"]))  # an overlay's own way may be a section
     if dataset is None:

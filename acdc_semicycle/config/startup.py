@@ -21,7 +21,7 @@ from acdc_semicycle.config.networks import check_classes, check_networks
 from acdc_semicycle.config.options import NULLS, options_of
 from acdc_semicycle.config.parser import calling_parser, calling_workflow
 from acdc_semicycle.config.sizing import fit_to_minutes
-from acdc_semicycle.config.validate import check, check_paths
+from acdc_semicycle.config.validate import check, check_derived, check_paths
 from acdc_semicycle.config.values import check_output_dir, check_values
 from acdc_semicycle.runtime import distributed, environment, signals
 from acdc_semicycle.runtime.console import print_any_name
@@ -51,6 +51,7 @@ def begin() -> None:
     if flow:
         _check_task(flow.run_id, config)
     check_paths(sys.argv, config)
+    check_derived(sys.argv)
     if "image_size" in config:
         check_classes(config)
     check(config)

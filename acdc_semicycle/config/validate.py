@@ -46,6 +46,16 @@ def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) 
             )
 
 
+def check_derived(arguments: Sequence[str]) -> None:
+    """Refuse ``--steps``: it would change schedules that count steps, and no training's length.
+
+    Raises:
+        InputError: names the keys that set the length.
+    """
+    if any(option.key == "steps" for option in options_of(arguments)):
+        raise InputError("--steps follows from epochs and steps_per_epoch: give --epochs or --steps_per_epoch")
+
+
 def check(config: dict[str, Any]) -> None:
     """Refuse what MONAI lets pass: keys that nothing uses, and numbers given as text.
 

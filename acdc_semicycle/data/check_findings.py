@@ -29,6 +29,7 @@ class Counts:
         scans: images with a spacing.
         lost: those of them whose spacing is 1 x 1 x 1 mm.
         values: the number of masks with each value, where no classes are given.
+        unnamed: whether a training would ask for names of the classes.
     """
 
     kind: str = "folder"
@@ -39,6 +40,7 @@ class Counts:
     scans: int = 0
     lost: int = 0
     values: Counter[int] = field(default_factory=Counter)
+    unnamed: bool = False
 
     def enter(self, records: Sequence[Record]) -> None:
         """Count the patients, the images and the masks of a data set's records."""

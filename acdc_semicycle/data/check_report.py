@@ -10,6 +10,7 @@ from acdc_semicycle.data.check_layout import KINDS
 from acdc_semicycle.runtime.errors import many
 
 VALUES = "a training needs mask_values, the class of each value"
+NAMES = "a training needs --classes, their names, the background first"
 
 
 def report(findings: Sequence[Finding], counts: Counts) -> str:
@@ -21,7 +22,7 @@ def report(findings: Sequence[Finding], counts: Counts) -> str:
     if findings:
         tally = Counter(finding.severity for finding in findings)
         lines.append(f"{many(tally['fault'], 'fault')}, {many(tally['warning'], 'warning')}")
-    elif notes and notes[-1].endswith(VALUES):
+    elif notes and notes[-1].endswith((VALUES, NAMES)):
         lines.append("nothing else found")
     else:
         lines.append("nothing found")
@@ -51,6 +52,8 @@ def _notes(counts: Counts) -> list[str]:
         notes.append(f"note: no classes are given, so their number is taken from the masks: {classes} ({masks} masks)")
         if max(counts.values) >= classes:
             notes.append(f"note: these are not 0 to {classes - 1}: {VALUES}")
+    elif counts.unnamed:
+        notes.append(f"note: no classes are given: {NAMES}")
     return notes
 
 

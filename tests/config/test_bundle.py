@@ -244,6 +244,13 @@ def test_a_path_that_monai_would_read_as_code_is_refused(path):
     validate.check_paths(["run", "training", "--images", "a b/me@work/100%", "--notes", path])
 
 
+@pytest.mark.parametrize("words", [["--steps", "3"], ["--steps=3"]])
+def test_steps_are_refused_as_they_would_set_no_length(words):
+    with pytest.raises(InputError, match="give --epochs or --steps_per_epoch"):
+        validate.check_derived(["run", "training", "--epochs", "2", *words])
+    validate.check_derived(["run", "training", "--steps_per_epoch", "3", "--seed", "1"])
+
+
 @pytest.mark.parametrize("option", ["dataset_dir", "output_dir", "cache_dir", "train_list"])
 def test_a_path_that_is_code_is_refused_before_it_runs(capsys, tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)

@@ -111,6 +111,13 @@ def test_classes_may_be_left_out_as_the_masks_show_them(semicycle, tmp_path):
     assert code == 0 and "no classes are given, so their number is taken from the masks: 2" in text
 
 
+def test_classes_that_a_training_will_ask_for_are_named_where_only_values_are_given(semicycle, tmp_path):
+    data, values = pictures(tmp_path, (0, 255)), ("--mask_values", "{'0': 0, '255': 1}")
+    code, text = semicycle("own_pictures", *data, *values)
+    assert code == 0 and "no classes are given: a training needs --classes" in text and "nothing else found" in text
+    assert "no classes" not in semicycle("own_pictures", *data, *values, *CLASSES)[1]
+
+
 def test_a_public_data_set_is_checked_by_its_overlay_and_its_key(semicycle, phantom_dir):
     expected = semicycle(phantom_dir)
     assert expected[1].startswith("ACDC: ")
