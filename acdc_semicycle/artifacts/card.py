@@ -20,7 +20,7 @@ two.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -91,6 +91,14 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what each value is, i
     "keep": ("best or last", lambda value: value in ("best", "last")),
     "validation": ("scores by name, or null", lambda value: value is None or isinstance(value, dict)),
 }
+
+
+def unfinished(card: Mapping[str, Any]) -> list[str]:
+    """How far the training had come that keeps its last network; nothing where it ended, or where that is unknown."""
+    epoch, epochs = card.get("epoch"), card.get("epochs")
+    if card.get("keep") != "last" or not isinstance(epoch, int) or not isinstance(epochs, int) or epoch >= epochs:
+        return []
+    return [f"epoch {epoch} of {epochs}: the training has not ended"]
 
 
 def complete(stored: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acdc_semicycle.artifacts.card import unfinished
 from acdc_semicycle.artifacts.folds import folder_of_folds
 from acdc_semicycle.artifacts.model import card
 from acdc_semicycle.imageio.pictures import is_picture
@@ -82,6 +83,7 @@ class Run:
             facts.append(f"{self.card.get('dataset', 'unknown data')}: {some(self.card['classes'][1:])}")
         if self.card.get("steps") and not self.obstacle:
             facts.append(f"{self.card['steps']:,} steps")
+        facts += unfinished(self.card)
         for name, score in (self.card.get("validation") or {}).items():
             if isinstance(score, float):
                 facts.append(f"validation {name} {score:.3f}")

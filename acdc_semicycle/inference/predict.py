@@ -11,6 +11,7 @@ from typing import Any
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
+from acdc_semicycle.artifacts.card import unfinished
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.parts import SEEN
@@ -101,6 +102,7 @@ def _log_network(model: Model, images: int) -> None:
         facts.append(f"mean of {len(model.members)} folds")
     if isinstance(score, float):
         facts.append(f"validation Dice {score:.3f}")
+    facts += unfinished(model.card)
     log.info("%s, network %s%s", many(images, "image"), model.path, f" ({', '.join(facts)})" if facts else "")
     if dataset == "phantom":
         log.warning("this network was trained on the phantom: its label maps of real scans mean nothing")
@@ -157,7 +159,8 @@ def _log_known_patients(manifest: Manifest) -> None:
     words = headline.seen_in_words(parts)
     if words:
         seen = sum(part in SEEN for part in parts)
-        log.info("%d of %s are of patients whom the network knows: %s", seen, many(len(parts), "case"), words)
+        verb = "is" if len(parts) == 1 else "are"
+        log.info("%d of %s %s of patients whom the network knows: %s", seen, many(len(parts), "case"), verb, words)
 
 
 def _finish(manifest: Manifest, scans: Scans) -> None:

@@ -17,7 +17,7 @@ from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts.card import CARD as PAPER
 from acdc_semicycle.artifacts.card import CLASSES
 from acdc_semicycle.artifacts.checkpoint import check_network
-from acdc_semicycle.artifacts.chosen_model import model_for
+from acdc_semicycle.artifacts.chosen_model import Run, model_for
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.methods.networks import ResidualGenerator
 from acdc_semicycle.runtime.errors import InputError
@@ -491,6 +491,16 @@ def test_the_only_network_of_finished_folds_is_all_of_them(folds, tmp_path):
         InputError, match=r"and [23] of [23] networks below .* fit: .*fold_1 .*: give one, such as --model"
     ):
         model_for("bundle", runs=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keep", "epoch", "words"),
+    [("last", 1, "; epoch 1 of 2: the training has not ended"), ("last", 2, ""), ("best", 1, "")],
+)
+def test_a_stopped_training_is_named_where_the_last_network_is_kept(keep, epoch, words):
+    card = {"classes": ["background", "LV"], "dataset": "acdc", "keep": keep, "epoch": epoch, "epochs": 2, "steps": 400}
+    run = Run(Path("runs/a/models/model.pt"), card)
+    assert str(run) == f"runs/a (acdc: LV; 400 steps{words})"
 
 
 def test_folds_of_which_one_is_a_trial_are_not_taken_unasked(folds, tmp_path):

@@ -37,6 +37,12 @@ def test_each_case_has_the_part_of_its_patient(tmp_path, model, scans, caplog):
     assert f"3 of 5 cases are of patients whom the network knows: {words} its epoch)" in caplog.messages
 
 
+def test_one_case_is_told_in_the_singular(tmp_path, model, scans, caplog):
+    caplog.set_level("INFO", "semicycle")
+    run(scans / "p1_scan.nii.gz", tmp_path / "out", model, cycle=False)
+    assert "1 of 1 case is of patients whom the network knows: 1 labelled (trained on with masks)" in caplog.messages
+
+
 def test_a_scan_of_the_training_is_known_under_another_name(tmp_path, model, scans, caplog):
     caplog.set_level("INFO", "semicycle")
     (tmp_path / "others").mkdir()
