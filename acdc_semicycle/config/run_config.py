@@ -43,7 +43,7 @@ def save(folder: Path) -> None:
     about = provenance()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     head = f"{TITLE}, as it began ({versions}).\n# The same run again:\n#   {_on_a_line(about['command'])}\n"
-    head += "# Its scores: semicycle evaluate --model, and this folder\n"
+    head += "# Its scores: semicycle evaluate --model RUN, where RUN is this folder\n"
     write_text(folder / FILE, head + yaml.safe_dump(_resolved(parser), sort_keys=False, width=120))
 
 

@@ -40,16 +40,16 @@ def fit_to_minutes(parser: ConfigParser) -> None:
     path = Path(str(parser.get_parsed_content("output_dir"))) / FILE
     stored = read_json(path) if path.is_file() else {}
     if stored.get("minutes") == minutes and isinstance(stored.get("epochs"), int):
-        log.info("%g minutes: %d epochs, as when this training began", minutes, stored["epochs"])
+        log.info("--minutes %g: %d epochs, as when this training began", minutes, stored["epochs"])
         parser["epochs"] = stored["epochs"]
         return
     started = time.monotonic()
-    log.info("measuring how many epochs fit into %g minutes here", minutes)
+    log.info("measuring how many epochs fit into --minutes %g here", minutes)
     measured = _measured()
     left = 60 * minutes - (time.monotonic() - started)
     epochs = epochs_within(left, measured, minutes)
     step = measured["step_seconds"]
-    log.info("%g minutes: %d epochs of %d steps, %.2f s a step", minutes, epochs, measured["epoch_steps"], step)
+    log.info("--minutes %g: %d epochs of %d steps, %.2f s a step", minutes, epochs, measured["epoch_steps"], step)
     parser["schedule"] = {"minutes": minutes, "epochs": epochs, "measured": measured}
     parser["epochs"] = epochs
 

@@ -57,6 +57,8 @@ def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str])
     MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
     interpreter then sometimes aborts.
     """
+    if not records:
+        return
     log.info("reading %s", many(len(records), "image"))
     for item in tqdm(as_dicts(records), "reading", disable=bool(distributed.rank()) or None):
         if "label" not in keys:

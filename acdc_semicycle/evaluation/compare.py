@@ -191,7 +191,7 @@ class _Run:
         if others and manifest.asked_for:
             patients = f"{in_words(manifest.asked_for['parts'])} patients"
             number = many(len(others), "truth")
-            self.notes.append(f"{tool} was asked for the {patients} (--part): {number} of other patients not expected")
+            self.notes.append(f"{tool} was asked for the {patients} (--part): {number} of other patients left out")
 
     def agreement(self, tools: Sequence[str], predicted: Sequence[list[LabelMap]], manifest: Manifest) -> list[Row]:
         """Score the second tool, of this manifest, against the first: what has one truth, or else one name."""

@@ -22,7 +22,8 @@ def table(content: dict[str, Any]) -> str:
     lines: list[str] = []
     for tool, summary in summaries_by_tool(content).items():
         of_parts = f" of {in_words(summary['parts'])} patients" if summary["parts"] else ""
-        lines.append(f"{tool}: {many(summary['volumes'], 'volume')}{of_parts}")
+        kind = "picture" if summary.get("unit") == "pixels" else "volume"
+        lines.append(f"{tool}: {many(summary['volumes'], kind)}{of_parts}")
         lines += _score_lines(summary, ("mean", *content["structures"]))
     lines += _missing_lines(content["missing"], name_tools=len(content["tools"]) > 1)
     lines += _failure_lines(content["failures"])

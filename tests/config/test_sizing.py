@@ -95,7 +95,7 @@ def test_a_real_training_takes_the_epochs_that_it_measured(tmp_path, phantom_dir
     minutes = f"{1.2 * float(least[1]) + 0.1:.2f}"  # as few as are sure to be enough
     done = run(*words, "--minutes", minutes)
     epochs = json.loads((tmp_path / "schedule.json").read_text())["epochs"]
-    assert f"{float(minutes):g} minutes: {epochs} epochs of 40 steps" in done.stdout + done.stderr
+    assert f"--minutes {float(minutes):g}: {epochs} epochs of 40 steps" in done.stdout + done.stderr
     with (tmp_path / "learning_curve.csv").open() as table:
         assert [int(row["epoch"]) for row in csv.DictReader(table)] == list(range(1, epochs + 1))
     again = run(*words, "--minutes", minutes)

@@ -101,7 +101,7 @@ def test_only_the_truths_of_the_part_that_was_asked_for_are_expected(tmp_path):
         expected = {"flat/d_ED", "lost/lost_frame01", "flat/lost_ED"} - ({"flat/lost_ED"} if cases else set())
         assert missing == expected
         others = 8 - 1 - len(expected)
-        note = f"A was asked for the test patients (--part): {others} truths of other patients not expected"
+        note = f"A was asked for the test patients (--part): {others} truths of other patients left out"
         assert note in content["notes"]
 
 

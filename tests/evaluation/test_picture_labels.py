@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from acdc_semicycle import cli
 from acdc_semicycle.evaluation import evaluation_files, picture_labels
 from acdc_semicycle.evaluation.compare import compare
+from acdc_semicycle.evaluation.evaluation_table import table
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.runtime.errors import InputError
 
@@ -75,6 +76,7 @@ def test_png_label_maps_are_scored_against_png_truths_in_pixels(tmp_path, kind):
     assert row["withheld"] is None and row["volumes_ml"] is None
     assert content["summary"]["out"]["unit"] == "pixels"
     assert not [note for note in content["notes"] if "volume" in note or "voxel" in note]
+    assert table(content).startswith("out: 1 picture\n")
 
 
 def test_pixels_that_nobody_annotated_do_not_count(tmp_path):
