@@ -183,5 +183,17 @@ def test_training_and_prediction_need_no_network(tmp_path, phantom_dir):
     assert done.returncode == 0, done.stderr
     scan = next(phantom_dir.rglob("*_frame01.nii.gz"))
     # where the libraries are loaded already: the training, too, has loaded them without a network
-    run("-c", OFFLINE, "acdc_semicycle", "acdc_semicycle", "predict", scan, "-o", "out", cwd=tmp_path)
+    run(
+        "-c",
+        OFFLINE,
+        "acdc_semicycle",
+        "acdc_semicycle",
+        "predict",
+        scan,
+        "--model",
+        "runs/a",
+        "-o",
+        "out",
+        cwd=tmp_path,
+    )
     assert list((tmp_path / "out").glob("*_seg.nii.gz"))

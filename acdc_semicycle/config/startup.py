@@ -51,7 +51,7 @@ def begin() -> None:
     if flow:
         _check_task(flow.run_id, config)
     check_paths(sys.argv, config)
-    check_derived(sys.argv)
+    check_derived(config)
     if "image_size" in config:
         check_classes(config)
     check(config)

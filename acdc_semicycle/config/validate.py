@@ -6,7 +6,7 @@ import inspect
 import json
 import pydoc
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
@@ -46,14 +46,14 @@ def check_paths(arguments: Sequence[str], config: dict[str, Any] | None = None) 
             )
 
 
-def check_derived(arguments: Sequence[str]) -> None:
-    """Refuse ``--steps``: it would change schedules that count steps, and no training's length.
+def check_derived(config: Mapping[str, Any]) -> None:
+    """Refuse ``steps`` as a number: it would change schedules that count steps, and no training's length.
 
     Raises:
         InputError: names the keys that set the length.
     """
-    if any(option.key == "steps" for option in options_of(arguments)):
-        raise InputError("--steps follows from epochs and steps_per_epoch: give --epochs or --steps_per_epoch")
+    if not isinstance(config.get("steps", ""), str):
+        raise InputError("steps follows from epochs and steps_per_epoch: give --epochs or --steps_per_epoch")
 
 
 def check(config: dict[str, Any]) -> None:

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 from PIL import Image
 
-from acdc_semicycle.data.labels import CheckLabeld, UnknownValues
-from acdc_semicycle.data.transforms import LoadCheckedd
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import BOMB, IGNORED, read_picture
 from acdc_semicycle.runtime.errors import InputError
@@ -59,6 +55,12 @@ def read(path: Path, rules: Rules) -> NDArray[np.uint8]:
     """
     if _is_of_predict(path):
         return _indices(path, rules.classes)
+    import torch  # slow, as what follows: a table starts without them
+    from monai.data import MetaTensor
+
+    from acdc_semicycle.data.labels import CheckLabeld, UnknownValues
+    from acdc_semicycle.data.transforms import LoadCheckedd
+
     check = CheckLabeld("label", rules.classes, rules.values)
     label = LoadCheckedd("label", colours=rules.colours)({"label": str(path)})["label"]
     try:
