@@ -110,17 +110,17 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("validation", "fraction of the patients with masks; at least one patient"),
         Setting("test", "the same; 0 for none. Not for data sets with a testing part of their own"),
         Setting("train_list", "a file with a patient a line, in place of fractions"),
-        Setting("validation_list", "the same, beside `train_list`; null: nobody is validated, and `keep` is `last`"),
+        Setting("validation_list", "the same, beside `train_list`; null: none is validated, and `keep` is `last`"),
         Setting("test_list", "the same"),
         Setting(
             "split::spare",
-            "with fewer patients with masks than these, all are trained on: nobody is left to validate or to test",
+            "with fewer patients with masks than these, all are trained on: none is left to validate or to test",
             "0; `5` with `few`",
         ),
         Setting(
             "split::fold",
-            "`[0, 3]` is the first of three folds: the labelled patients that it leaves out are validated, and nobody"
-            " else; `--folds` gives it",
+            "`[0, 3]` is the first of three folds: the labelled patients that it leaves out are validated, and no"
+            " others; `--folds` gives it",
             "none",
         ),
         Setting("seed", "of the split, the weights, the order and the augmentation", rule=SEED),

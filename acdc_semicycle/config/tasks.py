@@ -73,7 +73,7 @@ def warn_of_few(split: Split, keep: str) -> None:
 def train(trainer: Any, checkpoints: Any, report: Any) -> None:
     """Train, from the last checkpoint if there is one, and report on the network that was kept.
 
-    The last line printed is the report's path; where nobody is validated, the network's.
+    The last line printed is the report's path; where no patient is validated, the network's.
     """
     validated = len(report.evaluator.data_loader.dataset) > 0
     checkpoints.attach(trainer)
@@ -84,7 +84,7 @@ def train(trainer: Any, checkpoints: Any, report: Any) -> None:
     if validated:
         report.keep_or_write()
     elif distributed.rank() == 0:
-        log.warning("nobody was left to validate: how good this network is was not measured")
+        log.warning("no patient was left to validate: how good this network is was not measured")
         print(checkpoints.best.file, flush=True)
 
 

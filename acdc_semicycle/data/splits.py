@@ -173,7 +173,7 @@ def _listed(
     held_out, without_mask = _held_out(records), _without_mask(records)
     train = _read(train_list, everyone)
     if not train:
-        raise InputError(f"{train_list} lists nobody: give a text file with a patient a line, or leave the list out")
+        raise InputError(f"{train_list} names no patient: give a file with a patient a line, or leave the list out")
     validation = _read(validation_list, everyone) if validation_list else []
     for path, patients in ((train_list, train), (validation_list, validation)):
         forbidden = sorted(set(patients) & held_out)
@@ -192,7 +192,7 @@ def _drawn(records: Sequence[Record], validation: float | int, test: float | int
     random.Random(seed).shuffle(pool)
     if 0 < len(pool) < spare:
         log.info(
-            "%s with masks: all are trained on, and nobody is drawn to validate or to test", many(len(pool), "patient")
+            "%s with masks: all are trained on, and none is drawn to validate or to test", many(len(pool), "patient")
         )
         validation = test = 0
     own_test = sorted(held_out - without_mask)

@@ -107,7 +107,7 @@ def test_a_training_may_validate_nobody_and_then_keeps_its_last_network(tmp_path
     train(tmp_path / "run", dataset_dir=str(phantom_dir), validation=0.0, keep="last", epochs=2)
     network = tmp_path / "run" / "models" / "model.pt"
     assert capsys.readouterr().out.splitlines()[-1] == str(network)
-    assert "nobody was left to validate" in caplog.text
+    assert "no patient was left to validate" in caplog.text
     card = json.loads(network.with_suffix(".json").read_text())
     assert (card["epoch"], card["validation"]) == (2, {})
     assert not (tmp_path / "run" / "validation").exists()
