@@ -47,8 +47,8 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
         files += _files(record, keys)
     try:
         with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-            contents = list(pool.map(_hash, files))
-        code = [_hash(path) for path in sorted(_code())]
+            contents = list(pool.map(file_hash, files))
+        code = [file_hash(path) for path in sorted(_code())]
         settings = description(transform)
     except OSError:
         return None  # reading it says what is wrong
@@ -114,10 +114,10 @@ def voxels_of(path: Path) -> list[Path]:
 
 def image_digest(path: Path) -> str:
     """The hashes of an image, or a mask, and of the files that hold its voxels, one after the other."""
-    return "".join(map(_hash, [path, *voxels_of(path)]))
+    return "".join(map(file_hash, [path, *voxels_of(path)]))
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """The hash of a file's content."""
     status = path.stat()
     return _hash_of(path, status.st_size, status.st_mtime_ns)

@@ -12,7 +12,7 @@ from typing import Any
 
 from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.data.digests import image_digest, voxels_of
+from acdc_semicycle.data.digests import file_hash, voxels_of
 from acdc_semicycle.data.parts import strongest
 from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
@@ -40,34 +40,27 @@ def stamp(scan: Scan) -> list[Any]:
 
 
 def content_of(scan: Scan) -> str:
-    """A hash of all that is in a scan's files: a scan that was renamed, or moved, still has it."""
-    digest = hashlib.sha256()
-    for path in _files(scan):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    """A hash of all that is in a scan's files: a scan that was renamed, or moved, still has it.
+
+    That of an image is the one that a training has of it (:func:`acdc_semicycle.data.digests.image_digest`).
+    """
+    hashes = "".join(map(file_hash, _files(scan)))
+    if isinstance(scan.source, Path):
+        return hashes
+    return hashlib.sha256(hashes.encode()).hexdigest()  # a series may have thousands of files
 
 
-def digest_of(scan: Scan) -> str | None:
-    """The digest by which a training knows an image; None of a DICOM series, and of what cannot be read."""
-    if not isinstance(scan.source, Path):
-        return None
-    with suppress(InputError, OSError):  # reading it says what is wrong
-        return image_digest(scan.path)
-    return None
-
-
-def part_of(scan: Scan, known: KnownPatients, digest: str | None) -> str | None:
+def part_of(scan: Scan, known: KnownPatients, content: str) -> str | None:
     """The part of the network's split that a scan's patient is in; None where no split is known."""
     names = names_of({"patient": scan.patient, "case": scan.case})
-    return known.part_of({*names, scan.shared_name, scan.training_case}, digest)
+    return known.part_of({*names, scan.shared_name, scan.training_case}, content)
 
 
-def remarks_on_name(scan: Scan, known: KnownPatients, digest: str | None) -> list[str]:
+def remarks_on_name(scan: Scan, known: KnownPatients, content: str) -> list[str]:
     """A remark where a scan has the name of an image that was seen, and may be another patient's."""
-    if not known.differs(scan.training_case, digest):
+    if not isinstance(scan.source, Path) or not known.differs(scan.training_case, content):
         return []
-    part = part_of(scan, known, digest)
+    part = part_of(scan, known, content)
     return [
         f"its name is that of the training's {scan.training_case}, its contents are not: it counts as {part}; rename it"
         " if it is another patient's"

@@ -26,8 +26,7 @@ class Job:
 
     Attributes:
         stamp: of its files, before they were read.
-        content: a hash of what they hold.
-        digest: the one by which a training knows its images; None of a series, and where no training's are known.
+        content: a hash of what they hold, of an image the one that a training has.
         volume: as read.
         frame_numbers: the frames (from 0) that are asked for.
         items: those frames, prepared for the network; empty after it.
@@ -39,7 +38,6 @@ class Job:
     scan: Scan
     stamp: list[Any] = field(default_factory=list)
     content: str = ""
-    digest: str | None = None
     volume: Volume = field(init=False)
     frame_numbers: Sequence[int] = ()
     items: list[dict[str, Any]] = field(default_factory=list)

@@ -148,7 +148,7 @@ class Manifest:
     def _enter(self, cases: Sequence[dict[str, Any]]) -> None:
         """Put cases in the place of those with the same names, and of those of the same scans before their renaming."""
         new = [case["case"] for case in cases]
-        contents = {case.get("scan_sha256") for case in cases}
+        contents = {case.get("scan_digest") for case in cases}
         renamed = [case for case in self.former if case["case"] not in new and _was_moved(case, *contents)]
         replaced = {*new, *(case["case"] for case in renamed)}
         others = [case for case in self.content["cases"] if case["case"] not in replaced]
@@ -237,7 +237,7 @@ def _of_both(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) ->
 
 def _was_moved(case: Mapping[str, Any], *contents: str | None) -> bool:
     """Whether a case is of a scan of one of these contents, which is no longer where it was."""
-    content = case.get("scan_sha256")
+    content = case.get("scan_digest")
     return content is not None and content in contents and is_gone(case)
 
 

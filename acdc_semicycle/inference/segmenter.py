@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.inference import reading
-from acdc_semicycle.inference.entries import content_of, digest_of, entry, part_of, remarks_on_name, stamp
+from acdc_semicycle.inference.entries import content_of, entry, part_of, remarks_on_name, stamp
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Collector, Job
 from acdc_semicycle.inference.label_maps import check_target, write_label_maps
@@ -114,8 +114,6 @@ class Segmenter:
         reading.check_there(scan)
         check_target(scan.target)
         job.stamp, job.content = stamp(scan), content_of(scan)
-        if self.manifest.known.part_of_image:
-            job.digest = digest_of(scan)
         self.manifest.check(scan, job.content, claim=False)
         job.volume = reading.read(scan, self.card)
         count = job.volume.voxels.shape[3]
@@ -165,13 +163,13 @@ class Segmenter:
             case = entry(scan, frames, phases, job.volume, self.model)
             case |= {
                 "stamp": job.stamp,
-                "scan_sha256": job.content,
+                "scan_digest": job.content,
                 "files": names,
                 "mask": names[0],
                 "parts": len(label_maps),
-                "part": part_of(scan, self.manifest.known, job.digest),
+                "part": part_of(scan, self.manifest.known, job.content),
             }
-            case["remarks"] += remarks_on_name(scan, self.manifest.known, job.digest)
+            case["remarks"] += remarks_on_name(scan, self.manifest.known, job.content)
             case["panel"] = save_panel(self.scans.folder, scan, frames, phases, job.volume)
             _log_remarks(case)
             entries.append(case)

@@ -160,8 +160,8 @@ class Foreign:
 def test_other_code_or_versions_are_another_file(what, records, monkeypatch):
     before = digests.digest_of(records, preparing(), BOTH)
     if what.endswith(".py"):
-        whole = digests._hash
-        monkeypatch.setattr(digests, "_hash", lambda path: "new" if path.match(what) else whole(path))
+        whole = digests.file_hash
+        monkeypatch.setattr(digests, "file_hash", lambda path: "new" if path.match(what) else whole(path))
     else:
         monkeypatch.setattr(
             digests, "versions", lambda *names: {name: "9" if name == "scipy" else "1" for name in names}
