@@ -78,31 +78,42 @@ def _overlays(words: Sequence[str]) -> list[str]:
 
 def _of_training(overlays: Sequence[str], options: Mapping[str, Any], counts: Counts) -> list[Finding]:
     """What is wrong with the data of a training."""
-    text = {key: json.dumps(_value(key, value)) if key == "classes" else value for key, value in options.items()}
-    if not overlays and "images" in text:  # the same as of a folder
+    if not overlays and "images" in options:  # the same as of a folder
         others = {key: value for key, value in options.items() if key != "images"}
-        return _in_folder([text["images"]], others, counts)
-    parser = parser_of(overlays, [f"--{key}={value}" for key, value in text.items()])
-    config = parser.get()
-    settings: dict[str, Any] = {"counts": counts}
-    for key in ("mask_values", "colours", "channels", "intensity_range"):
-        settings[key] = value_of(parser, key)
-    if not str(config["classes"]).startswith(REQUIRED):
-        settings["classes"] = value_of(parser, "classes")
+        return _in_folder([options["images"]], others, counts)
+    parser = _parser_of(overlays, options)
+    settings = _settings_of_training(parser)
     counts.unnamed = "classes" not in settings
-    _check_meanings(settings)
-    dataset = READERS.get(str(config["data"]))  # an overlay's own way may be a section
+    dataset = READERS.get(str(parser.get("data")))  # an overlay's own way may be a section
     if dataset is None:
         settings["values"] = settings.pop("mask_values")
-        return checking.check_records(value_of(parser, "data"), **settings)
-    settings["dataset"] = dataset
+        return checking.check_records(value_of(parser, "data"), counts=counts, **settings)
+    key = "dataset_dir"
     if dataset == "folder":
+        key = "images"
         settings["masks"], settings["patient"] = _folder(parser, "masks"), value_of(parser, "patient")
-    key = "images" if dataset == "folder" else "dataset_dir"
     root = _folder(parser, key)
     if root is None:
         raise InputError(f"no data set is given: give its folder, --{key} FOLDER, or overlays that name it")
-    return checking.check(root, **settings)
+    return checking.check(root, counts=counts, dataset=dataset, **settings)
+
+
+def _parser_of(overlays: Sequence[str], options: Mapping[str, Any]) -> ConfigParser:
+    """The configuration of the training with these overlays and keys."""
+    words = []
+    for key, value in options.items():
+        text = json.dumps(_value(key, value)) if key == "classes" else value
+        words.append(f"--{key}={text}")
+    return parser_of(overlays, words)
+
+
+def _settings_of_training(parser: ConfigParser) -> dict[str, Any]:
+    """What the training knows of its masks and images; without ``classes`` where it would ask for them."""
+    settings = {key: value_of(parser, key) for key in ("mask_values", "colours", "channels", "intensity_range")}
+    if not str(parser.get("classes")).startswith(REQUIRED):
+        settings["classes"] = value_of(parser, "classes")
+    _check_meanings(settings)
+    return settings
 
 
 def _folder(parser: ConfigParser, key: str) -> Path | None:

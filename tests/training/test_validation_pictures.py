@@ -67,6 +67,16 @@ def objective():
     return result
 
 
+def pictures_of(objective: Supervised, evaluator: Engine, writer: Writer, dataset=None) -> Pictures:
+    """The handler with stand-ins, which its own constructor would refuse by their types."""
+    pictures = Pictures.__new__(Pictures)
+    vars(pictures).update(
+        objective=objective, evaluator=evaluator, dataset=dataset, classes=CLASSES, colours=None, writer=writer,
+        interval=1, rows=[],
+    )  # fmt: skip
+    return pictures
+
+
 def trained(pictures: Pictures, evaluator: Engine, validated: list[dict]) -> None:
     """Two epochs of a training that validates in each, and a report after its end."""
     trainer = Engine(lambda *_: None)
@@ -79,11 +89,7 @@ def trained(pictures: Pictures, evaluator: Engine, validated: list[dict]) -> Non
 def test_validation_slices_are_drawn_with_their_names_as_the_report_shows_them(phantom_dir, objective):
     validated, writer = items(phantom_dir), Writer()
     evaluator = evaluator_of(validated)
-    pictures = Pictures.__new__(Pictures)
-    vars(pictures).update(
-        objective=objective, evaluator=evaluator, dataset=None, classes=CLASSES, colours=None, writer=writer,
-        interval=1, rows=[],
-    )  # fmt: skip
+    pictures = pictures_of(objective, evaluator, writer)
     trained(pictures, evaluator, validated)
     assert [(tag, epoch) for tag, _, epoch in writer.figures] == [("validation", 1), ("validation", 2)]
     figure = writer.figures[0][1]
@@ -114,11 +120,7 @@ def test_without_validation_the_training_slice_is_drawn_and_named(phantom_dir, o
         plain=lambda _: {"image": torch.from_numpy(x.astype(np.float32)), "label": torch.from_numpy(y)},
     )  # fmt: skip
     evaluator = evaluator_of([])
-    pictures = Pictures.__new__(Pictures)
-    vars(pictures).update(
-        objective=objective, evaluator=evaluator, dataset=dataset, classes=CLASSES, colours=None, writer=writer,
-        interval=1, rows=[],
-    )  # fmt: skip
+    pictures = pictures_of(objective, evaluator, writer, dataset)
     trainer = Engine(lambda *_: None)
     pictures.attach(trainer)
     trainer.run([0], max_epochs=1)
@@ -140,11 +142,7 @@ def drawn(objective: Supervised, validated: list[dict], prediction: int | None =
             return [{"pred": other, "label": label, "pred_network": other, "label_network": label}]
 
         evaluator._process_function = step
-    pictures = Pictures.__new__(Pictures)
-    vars(pictures).update(
-        objective=objective, evaluator=evaluator, dataset=None, classes=CLASSES, colours=None, writer=writer,
-        interval=1, rows=[],
-    )  # fmt: skip
+    pictures = pictures_of(objective, evaluator, writer)
     trained(pictures, evaluator, validated)
     return writer.figures[0][1]
 
