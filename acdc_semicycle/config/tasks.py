@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc_semicycle.config import run_config, sizing
+from acdc_semicycle.config.parser import calling_parser
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.datasets import case_patients, phantom
 from acdc_semicycle.datasets.records import Record
@@ -42,7 +43,7 @@ def claim(
     if split.validation:
         report.check()
     split.save(Path(str(output_dir)) / "split.json")
-    if not Path(str(output_dir)).name.startswith("fold_"):  # a fold leaves out as few as its command asks for
+    if not _is_a_fold():  # which leaves out as few as its command asks for
         warn_of_few(split, checkpoints.keep)
     if distributed.rank() == 0:
         sizing.save(Path(str(output_dir)))
@@ -50,6 +51,12 @@ def claim(
     if data is not None and distributed.rank() == 0:  # configurations of 0.1 do not give them
         case_patients.save(data, Path(str(output_dir)) / case_patients.PATIENTS)
         case_patients.save_images(checkpoints.data or {}, Path(str(output_dir)) / case_patients.IMAGES)
+
+
+def _is_a_fold() -> bool:
+    """Whether the configuration that is run leaves a fold's patients out."""
+    parser = calling_parser()
+    return parser is not None and parser.get("split::fold") is not None
 
 
 def warn_of_few(split: Split, keep: str) -> None:

@@ -1,6 +1,7 @@
 """What the bundle's tasks say before they begin."""
 
 import pytest
+from monai.bundle import ConfigParser
 
 from acdc_semicycle.config import tasks
 from acdc_semicycle.data.splits import Split
@@ -41,3 +42,9 @@ def test_few_patients_to_choose_the_epoch_are_one_line(validation, test, keep, w
 def test_many_patients_or_none_need_no_line(caplog):
     for validation, test, keep in ((3, 3, "best"), (0, 0, "last"), (1, 0, "last")):
         assert warned(validation, test, keep, caplog) == []
+
+
+@pytest.mark.parametrize(("split", "is_fold"), [({}, False), ({"fold": None}, False), ({"fold": [0, 3]}, True)])
+def test_a_fold_is_known_by_its_configuration_and_not_by_its_folder(split, is_fold):
+    config = {"output_dir": "runs/fold_trial", "split": split, "answer": "$tasks._is_a_fold()"}
+    assert ConfigParser(config, globals={"tasks": tasks}).get_parsed_content("answer") is is_fold
