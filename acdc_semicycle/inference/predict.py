@@ -22,7 +22,7 @@ from acdc_semicycle.inference.jobs import Collector
 from acdc_semicycle.inference.label_maps import save_legend
 from acdc_semicycle.inference.manifest import MANIFEST, Journal, Manifest
 from acdc_semicycle.inference.scan import Scan
-from acdc_semicycle.inference.segmenter import Segmenter
+from acdc_semicycle.inference.scan_loop import ScanLoop
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours
@@ -65,7 +65,7 @@ def run(
     if len(pending) < len(own_scans):
         log.info("%d of them are done: continuing with the others", len(own_scans) - len(pending))
     distributed.wait()  # the manifest is written from here on, and all have read it
-    Segmenter(evaluator, collector, scans, manifest, bool(settings["probabilities"])).all(pending)
+    ScanLoop(evaluator, collector, scans, manifest, bool(settings["probabilities"])).all(pending)
     distributed.wait()
     if distributed.rank() == 0:
         _finish(manifest, scans)

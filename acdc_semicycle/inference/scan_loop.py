@@ -54,7 +54,7 @@ def _log_remarks(case: Mapping[str, Any]) -> None:
         log.info("%s: %s", case["scan"], remark)
 
 
-class Segmenter:
+class ScanLoop:
     """Takes scans through the bundle's evaluator, the next one being read and the last one written meanwhile.
 
     Args:
