@@ -16,7 +16,7 @@ from acdc_semicycle.data.digests import file_hash, voxels_of
 from acdc_semicycle.data.parts import strongest
 from acdc_semicycle.evaluation import clinical, quality_fit
 from acdc_semicycle.imageio.volumes import Volume
-from acdc_semicycle.inference.previews import Frame
+from acdc_semicycle.inference.frames import Frame
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
 

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import BOMB, is_picture
 from acdc_semicycle.imageio.volumes import Volume
-from acdc_semicycle.inference.previews import Frame
+from acdc_semicycle.inference.frames import Frame
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import replacing, writing

@@ -13,12 +13,11 @@ from torch import nn
 
 from acdc_semicycle.artifacts.card import unfinished
 from acdc_semicycle.artifacts.model import Model
-from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.data.parts import SEEN
 from acdc_semicycle.evaluation import headline
 from acdc_semicycle.evaluation.panels import PANELS
+from acdc_semicycle.inference.frames import FrameSegmenter, check_flips
 from acdc_semicycle.inference.inputs import Scans
-from acdc_semicycle.inference.jobs import Collector
 from acdc_semicycle.inference.label_maps import save_legend
 from acdc_semicycle.inference.manifest import MANIFEST, Journal, Manifest
 from acdc_semicycle.inference.scan import Scan
@@ -43,41 +42,26 @@ def run(
     """Segment every scan; those that cannot be segmented are named at the end, and make the exit code 1.
 
     Args:
-        evaluator: the bundle's, over a data set whose list of items is set scan by scan; its output has ``pred`` (class
-            indices) and, if they are asked for, ``probabilities``, both on the scan's own canonical grid, and
-            ``pred_network``.
-        network: G_IS, and ``image_generator`` G_SI, for the weights of ``model``.
+        evaluator, network, image_generator, model: as :class:`acdc_semicycle.inference.frames.FrameSegmenter` takes
+            them.
         settings: all that decides what the label maps are (plain values); with ``probabilities`` these are written
             beside them, as ``X_prob``.
     """
-    if settings["flips"] and model.card["flips"] is False:
-        raise InputError(f"{model.path} was not trained on mirror images, and would segment them badly: omit --flips")
-    _load_weights(network, image_generator, model)
+    check_flips(settings["flips"], model)
+    frame_segmenter = FrameSegmenter(evaluator, network, image_generator, model)
     _claim(scans.folder)
     _log_network(model, len(scans.listed))
     manifest = _manifest(scans, model, {**settings, "frames": scans.frames, "format": scans.ending})
-    collector = Collector(network, image_generator)
-    collector.attach(evaluator)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # each error is a line of the manifest and at the end
-    evaluator.logger.setLevel(logging.CRITICAL)
     own_scans = _share(scans.listed)
     pending = [scan for scan in own_scans if not _is_done(manifest, scan)]
     if len(pending) < len(own_scans):
         log.info("%d of them are done: continuing with the others", len(own_scans) - len(pending))
     distributed.wait()  # the manifest is written from here on, and all have read it
-    ScanLoop(evaluator, collector, scans, manifest, bool(settings["probabilities"])).all(pending)
+    ScanLoop(frame_segmenter, scans, manifest, bool(settings["probabilities"])).all(pending)
     distributed.wait()
     if distributed.rank() == 0:
         _finish(manifest, scans)
-
-
-def _load_weights(network: nn.Module, image_generator: nn.Module | None, model: Model) -> None:
-    """Load the weights of both networks, as far as they are there."""
-    load_network(network, model.weights(), model.path)
-    weights = model.image_generator()
-    if image_generator is not None and weights is not None:
-        load_network(image_generator, weights, model.path)
-        image_generator.eval()
 
 
 def _claim(folder: Path) -> None:

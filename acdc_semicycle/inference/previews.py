@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,14 @@ from torch import nn
 
 from acdc_semicycle.evaluation.examples import colours_of
 from acdc_semicycle.evaluation.panels import panel_path
-from acdc_semicycle.evaluation.quality import Judged
 from acdc_semicycle.evaluation.windowing import to_grey, window_of
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.imageio.volumes import Volume
+from acdc_semicycle.inference.frames import Frame
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.files import replacing
 
 LARGEST = 512  # pixels of a panel's longer side
-
-
-@dataclass
-class Frame:
-    """One frame as segmented."""
-
-    labels: NDArray  # class indices, canonical [H, W, slices]
-    probabilities: NDArray | None  # [K, H, W, slices], if they are asked for
-    judged: Judged
 
 
 def save_panel(

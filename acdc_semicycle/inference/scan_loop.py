@@ -11,18 +11,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose
 from tqdm import tqdm
 
 from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.inference import reading
 from acdc_semicycle.inference.entries import content_of, entry, part_of, remarks_on_name, stamp
+from acdc_semicycle.inference.frames import Frame, FrameSegmenter
 from acdc_semicycle.inference.inputs import Scans
-from acdc_semicycle.inference.jobs import Collector, Job
+from acdc_semicycle.inference.jobs import Job
 from acdc_semicycle.inference.label_maps import check_target, write_label_maps
 from acdc_semicycle.inference.manifest import Manifest
-from acdc_semicycle.inference.previews import Frame, save_panel
+from acdc_semicycle.inference.previews import save_panel
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime import distributed
 from acdc_semicycle.runtime.console import lines_above_bars
@@ -55,25 +54,14 @@ def _log_remarks(case: Mapping[str, Any]) -> None:
 
 
 class ScanLoop:
-    """Takes scans through the bundle's evaluator, the next one being read and the last one written meanwhile.
+    """Takes scans through the network, the next one being read and the last one written meanwhile.
 
     Args:
-        evaluator: over a data set whose list of items is set here, scan by scan.
-        collector: attached to it.
         probabilities: whether they are written, too.
     """
 
-    def __init__(
-        self,
-        evaluator: SupervisedEvaluator,
-        collector: Collector,
-        scans: Scans,
-        manifest: Manifest,
-        probabilities: bool,
-    ) -> None:
-        self.evaluator, self.collector, self.scans = evaluator, collector, scans
-        loader: Any = evaluator.data_loader
-        self.dataset, self.prepare = loader.dataset, loader.dataset.transform
+    def __init__(self, frame_segmenter: FrameSegmenter, scans: Scans, manifest: Manifest, probabilities: bool) -> None:
+        self.frame_segmenter, self.scans = frame_segmenter, scans
         self.manifest, self.model = manifest, manifest.model
         self.card, self.probabilities = self.model.card, probabilities
 
@@ -123,15 +111,15 @@ class ScanLoop:
         job.tick("read")
         for n in job.frame_numbers:
             item = {"image": str(scan.path)} if self.card["pictures"] else {"image": job.volume, "frame": n}
-            job.items.append(self.prepare(item))
+            job.items.append(self.frame_segmenter.prepared(item))
         job.tick("prepare")
         return job
 
     def _segment(self, job: Job) -> Job:
         """Segment the frames that are asked for, and find ED and ES among those of a cine of hearts."""
         job.tick(None)
-        self.collector.job = job
-        self._run(job.items)
+        frames = self.frame_segmenter.segmented(job.items, job.tick)
+        job.frames = dict(zip(job.frame_numbers, frames, strict=True))
         job.items, job.phases = [], dict(job.scan.phases)
         is_cine = job.volume.voxels.shape[3] > 1
         if is_cine and not job.phases and "LV" in self.card["classes"]:
@@ -187,15 +175,3 @@ class ScanLoop:
         if self.scans.frames != "ed_es" or not job.phases:
             return [(job.scan, job.frames, job.phases)]
         return [(job.scan.of(phase), {n: job.frames[n]}, {}) for phase, n in job.phases.items()]
-
-    def _run(self, items: list[dict[str, Any]]) -> None:
-        """Run the evaluator over items that are prepared."""
-        self.dataset.data, self.dataset.transform = items, Compose()
-        self.evaluator.state.epoch_length = len(items)
-        try:
-            self.evaluator.run()
-        except BaseException:  # else ignite's next run would continue this one's remains, and do nothing, silently
-            self.evaluator._dataloader_iter, self.evaluator._internal_run_generator = None, None
-            raise
-        finally:
-            self.dataset.transform = self.prepare
