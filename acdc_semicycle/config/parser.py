@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from acdc_semicycle.runtime.errors import InputError, causes
+from acdc_semicycle.runtime.errors import mistakes_alone
 
 T = TypeVar("T")
 
@@ -43,10 +43,5 @@ def value_of(parser: ConfigParser, key: str) -> Any:
     Raises:
         InputError: a user's mistake, without what MONAI says about it.
     """
-    try:
+    with mistakes_alone():
         return parser.get_parsed_content(key)
-    except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, InputError):
-                raise cause from error
-        raise

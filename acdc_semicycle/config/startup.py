@@ -25,7 +25,7 @@ from acdc_semicycle.config.validate import check, check_derived, check_paths
 from acdc_semicycle.config.values import check_output_dir, check_values
 from acdc_semicycle.runtime import distributed, environment, signals
 from acdc_semicycle.runtime.console import print_any_name
-from acdc_semicycle.runtime.errors import InputError, causes
+from acdc_semicycle.runtime.errors import InputError, mistakes_alone
 from acdc_semicycle.runtime.versions import warn_below_floors
 
 log = logging.getLogger("semicycle")
@@ -110,13 +110,8 @@ def seed(number: int, deterministic: bool = False) -> None:
 def run(config_files: Sequence[str], settings: dict[str, Any], run_id: str | None = None) -> None:
     """Run a configuration in this process, some of its keys set to values that MONAI does not read as code."""
     kind, names = ("train", {"run_id": run_id}) if run_id else ("infer", {})
-    try:
+    with mistakes_alone():
         flow = ConfigWorkflow(list(config_files), workflow_type=kind, **names, **settings)
         flow.initialize()
         flow.run()
         flow.finalize()
-    except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, InputError):
-                raise cause from error
-        raise

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -18,11 +19,25 @@ def refuse(faults: Sequence[str], what: str) -> None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, its cause, the cause of that, and so on: MONAI wraps errors in others."""
+    """An error, its cause, the cause of that, and so on, each once: MONAI wraps errors in others."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
         yield cause
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
+
+
+@contextmanager
+def mistakes_alone() -> Iterator[None]:
+    """Raise the InputError that an error was made of, in the place of that error: MONAI wraps errors in others."""
+    try:
+        yield
+    except Exception as error:
+        for cause in causes(error):
+            if isinstance(cause, InputError):
+                raise cause from None
+        raise
 
 
 def many(n: int, word: str) -> str:
