@@ -50,7 +50,16 @@ def save(target: Path, voxels: NDArray, like: Volume) -> None:
 
 
 def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
-    """Write a NIfTI with the geometry of ``like``, copied field by field where ``like`` is a NIfTI, too."""
+    """Write a NIfTI on the grid of ``like``."""
+    nibabel.save(nifti_image(voxels, like), path)
+
+
+def nifti_image(voxels: NDArray, like: Volume) -> nibabel.Nifti1Image:
+    """Voxels with the geometry of ``like``, copied field by field where ``like`` is a NIfTI, too.
+
+    Args:
+        voxels: as :func:`save` takes them.
+    """
     header = nibabel.Nifti1Header()
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(voxels.shape)
@@ -66,7 +75,7 @@ def _save_nifti(path: Path, voxels: NDArray, like: Volume) -> None:
         image.set_sform(like.affine, code=1)
         image.set_qform(like.affine, code=int(orthogonal(like.affine)), strip_shears=True)  # it cannot be sheared
         image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    return image
 
 
 def _copy_geometry(source: Any, target: Any, frames: bool) -> None:
@@ -85,10 +94,30 @@ def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
     """Write NRRD or MetaImage to ``path``; ``target`` is its final name, for messages."""
     import SimpleITK as sitk
 
+    image = itk_image(voxels, like, target.name)
+    if os.fsencode(path) == str(path).encode(errors="replace"):
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="semicycle-") as folder:  # SimpleITK writes no name that is not UTF-8
+        plain = Path(folder) / f"label_map{ending(target)}"
+        sitk.WriteImage(image, str(plain), useCompression=True)
+        shutil.move(plain, path)
+
+
+def itk_image(voxels: NDArray, like: Volume, name: str = "a SimpleITK image") -> Any:
+    """Voxels as a SimpleITK image on the grid of ``like``.
+
+    Args:
+        voxels: as :func:`save` takes them.
+        name: of the image, for messages.
+
+    Raises:
+        InputError: the grid is sheared.
+    """
+    import SimpleITK as sitk
+
     if not orthogonal(like.affine):
-        raise InputError(
-            f"{like.path} has a sheared grid, which {target.name} cannot hold: write NIfTI (--format nii.gz)"
-        )
+        raise InputError(f"{like.path} has a sheared grid, which {name} cannot hold: write NIfTI (--format nii.gz)")
     affine = LPS @ like.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = np.eye(voxels.ndim)
@@ -98,13 +127,7 @@ def _save_itk(path: Path, target: Path, voxels: NDArray, like: Volume) -> None:
     image.SetOrigin([*affine[:3, 3].tolist(), 0.0][: voxels.ndim])
     image.SetDirection(direction.ravel().tolist())
     image.SetMetaData("Software", MARK)
-    if os.fsencode(path) == str(path).encode(errors="replace"):
-        sitk.WriteImage(image, str(path), useCompression=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="semicycle-") as folder:  # SimpleITK writes no name that is not UTF-8
-        plain = Path(folder) / f"label_map{ending(target)}"
-        sitk.WriteImage(image, str(plain), useCompression=True)
-        shutil.move(plain, path)
+    return image
 
 
 def ours(path: Path) -> bool:

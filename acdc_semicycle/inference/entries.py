@@ -85,7 +85,13 @@ def _files(scan: Scan) -> list[Path]:
 def entry(
     scan: Scan, frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model
 ) -> dict[str, Any]:
-    """The case of one label map.
+    """The case of one label map: whose it is, and its :func:`findings`."""
+    names = {"case": scan.case, "scan": str(scan.path), "patient": scan.patient, "phase": scan.phase}
+    return names | findings(frames, phases, volume, model)
+
+
+def findings(frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Volume, model: Model) -> dict[str, Any]:
+    """What is told of one label map, whosever scan it is.
 
     Args:
         frames: those in the label map, by their number in the scan.
@@ -99,10 +105,6 @@ def entry(
         withheld = clinical.SINGLE_SLICE
     volumes_ml = None if withheld else _volumes_ml(ordered, volume, card["classes"])
     return {
-        "case": scan.case,
-        "scan": str(scan.path),
-        "patient": scan.patient,
-        "phase": scan.phase,
         "frames": len(ordered),
         "phases": dict(phases) or None,
         "shape": list(volume.voxels.shape[:3]),
@@ -115,6 +117,15 @@ def entry(
         "frame_scores": scores,
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }
+
+
+def phases_of(frames: Mapping[int, Frame], classes: Sequence[str]) -> dict[str, int]:
+    """The frames of the largest and the smallest left ventricle, as ED and ES; none without one that beats."""
+    if "LV" not in classes:
+        return {}
+    label = classes.index("LV")
+    ed, es = clinical.extremes([float((frames[n].labels == label).sum()) for n in sorted(frames)])
+    return {"ED": ed, "ES": es} if ed != es else {}
 
 
 def _nothing_found(frames: Mapping[int, Frame], count: int) -> str | None:

@@ -15,7 +15,6 @@ from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.pictures import BOMB, is_picture
 from acdc_semicycle.imageio.volumes import Volume
 from acdc_semicycle.inference.frames import Frame
-from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import replacing, writing
 
@@ -38,7 +37,7 @@ def check_target(target: Path) -> None:
 
 
 def write_label_maps(
-    scan: Scan, frames: Mapping[int, Frame], volume: Volume, card: Mapping[str, Any], probabilities: bool
+    target: Path, frames: Mapping[int, Frame], volume: Volume, card: Mapping[str, Any], probabilities: bool
 ) -> list[Path]:
     """Write a label map, and its probabilities if they are asked for, in the scan's own order of storage.
 
@@ -50,19 +49,19 @@ def write_label_maps(
     """
     ordered = [frames[n] for n in sorted(frames)]
     if card["pictures"]:
-        check_target(scan.target)
-        save_picture_map(ordered[0].labels[..., 0], scan.target, card)
-        return [scan.target]
-    probability_files = _probability_files(scan.target, len(ordered)) if probabilities else []
-    for file in (scan.target, *probability_files):
+        check_target(target)
+        save_picture_map(ordered[0].labels[..., 0], target, card)
+        return [target]
+    probability_files = _probability_files(target, len(ordered)) if probabilities else []
+    for file in (target, *probability_files):
         check_target(file)
     labels = np.stack([volume.layout.undo(frame.labels) for frame in ordered], -1)
-    _save(scan.target, labels if len(ordered) > 1 else labels[..., 0], volume)
+    _save(target, labels if len(ordered) > 1 else labels[..., 0], volume)
     for file, frame in zip(probability_files, ordered, strict=False):
         assert frame.probabilities is not None, "they are asked for"
         classes_last = np.moveaxis(frame.probabilities, 0, -1).astype(np.float32)
         _save(file, volume.layout.undo(classes_last), volume)
-    return [scan.target, *probability_files]
+    return [target, *probability_files]
 
 
 def _probability_files(target: Path, count: int) -> list[Path]:

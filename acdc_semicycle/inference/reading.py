@@ -50,9 +50,22 @@ def read(scan: Scan, card: Mapping[str, Any]) -> Volume:
         return Volume(grey[..., None], np.eye(4), path=str(scan.path))
     volume = volumes.read(scan.source, frames=True)
     _check_phases(scan, volume)
-    _check_intensities(scan, volume)
-    _check_no_mask(scan, volume, len(card["classes"]))
+    check_content(scan.path, volume, len(card["classes"]))
     return volume
+
+
+def check_content(name: Any, volume: Volume, classes: int) -> None:
+    """Refuse a scan in which nothing can be seen, or that is a mask.
+
+    Args:
+        name: of the scan, for messages.
+        classes: of the network.
+
+    Raises:
+        InputError: a frame is constant, or all voxels are class indices.
+    """
+    _check_intensities(name, volume)
+    _check_no_mask(name, volume, classes)
 
 
 def _check_phases(scan: Scan, volume: Volume) -> None:
@@ -63,17 +76,17 @@ def _check_phases(scan: Scan, volume: Volume) -> None:
         raise InputError(f"{scan.path} has {count} frames, and its Info.cfg names {named}: restore both")
 
 
-def _check_intensities(scan: Scan, volume: Volume) -> None:
+def _check_intensities(name: Any, volume: Volume) -> None:
     """Refuse a scan, or a cine with a frame, of one number in all voxels or in all but a few."""
     frames = volume.voxels.shape[3]
     for n in range(frames):
         fault = constancy(volume.voxels[..., n])
         if fault and volume.voxels[..., n].size > 1:
-            name = f"{scan.path} frame {n + 1}" if frames > 1 else scan.path
-            raise InputError(f"{name} is {fault}: nothing can be seen in it, give a scan")
+            frame = f" frame {n + 1}" if frames > 1 else ""
+            raise InputError(f"{name}{frame} is {fault}: nothing can be seen in it, give a scan")
 
 
-def _check_no_mask(scan: Scan, volume: Volume, classes: int) -> None:
+def _check_no_mask(name: Any, volume: Volume, classes: int) -> None:
     """Refuse a scan that holds only class indices; some voxels are looked at first, as all of them take longer."""
     labels = np.arange(classes)
     sample = volume.voxels.ravel()[:: max(1, volume.voxels.size // SAMPLED)]
@@ -81,6 +94,4 @@ def _check_no_mask(scan: Scan, volume: Volume, classes: int) -> None:
         return
     values = np.unique(volume.voxels)
     if np.isin(values, labels).all():
-        raise InputError(
-            f"{scan.path} holds nothing but the labels {values[0]:g} to {values[-1]:g}: give a scan, no mask"
-        )
+        raise InputError(f"{name} holds nothing but the labels {values[0]:g} to {values[-1]:g}: give a scan, no mask")

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.inference import reading
-from acdc_semicycle.inference.entries import content_of, entry, part_of, remarks_on_name, stamp
+from acdc_semicycle.inference.entries import content_of, entry, part_of, phases_of, remarks_on_name, stamp
 from acdc_semicycle.inference.frames import Frame, FrameSegmenter
 from acdc_semicycle.inference.inputs import Scans
 from acdc_semicycle.inference.jobs import Job
@@ -121,12 +120,8 @@ class ScanLoop:
         frames = self.frame_segmenter.segmented(job.items, job.tick)
         job.frames = dict(zip(job.frame_numbers, frames, strict=True))
         job.items, job.phases = [], dict(job.scan.phases)
-        is_cine = job.volume.voxels.shape[3] > 1
-        if is_cine and not job.phases and "LV" in self.card["classes"]:
-            label = self.card["classes"].index("LV")
-            ed, es = clinical.extremes([float((job.frames[n].labels == label).sum()) for n in job.frame_numbers])
-            if ed != es:
-                job.phases = {"ED": ed, "ES": es}
+        if job.volume.voxels.shape[3] > 1 and not job.phases:
+            job.phases = phases_of(job.frames, self.card["classes"])
         return job
 
     def _finish(self, scan: Scan, outcome: Job | str) -> None:
@@ -146,7 +141,7 @@ class ScanLoop:
         entries = []
         for scan, frames, phases in label_maps:
             self.manifest.check(scan, job.content)
-            files = write_label_maps(scan, frames, job.volume, self.card, self.probabilities)
+            files = write_label_maps(scan.target, frames, job.volume, self.card, self.probabilities)
             names = [os.path.relpath(file, self.scans.folder) for file in files]
             case = entry(scan, frames, phases, job.volume, self.model)
             case |= {
