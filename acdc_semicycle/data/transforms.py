@@ -13,6 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.networks.layers import gaussian_1d
 from monai.transforms import MapTransform, ScaleIntensityRange
+from PIL.Image import Image
 from scipy.ndimage import correlate1d
 
 from acdc_semicycle.imageio import volumes
@@ -34,8 +35,8 @@ class LoadCheckedd(MapTransform):
     """Files to tensors [C, H, W, slices], each file complete and finite; a picture is a volume of one slice.
 
     Scans are laid out by where their axes point, not by how they are stored
-    (:mod:`acdc_semicycle.imageio.orientation`); a mask goes with its image. A ``Volume`` that was read already is
-    taken as it is. Where an item has ``slice``, only that one is kept; ``frame`` is one of a cine's.
+    (:mod:`acdc_semicycle.imageio.orientation`); a mask goes with its image. A ``Volume`` or a Pillow image that was
+    read already is taken as it is. Where an item has ``slice``, only that one is kept; ``frame`` is one of a cine's.
 
     Args:
         keys: images (``image``) and masks (``label``).
@@ -61,8 +62,8 @@ class LoadCheckedd(MapTransform):
         image: volumes.Volume | None = None
         for key in self.key_iterator(result):
             source = result[key]
-            if not isinstance(source, volumes.Volume) and is_picture(source):
-                result[key] = self._picture(Path(source), key == "label")
+            if isinstance(source, Image) or (not isinstance(source, volumes.Volume) and is_picture(source)):
+                result[key] = self._picture(source, key == "label")
                 continue
             volume = self._read(source, result.get("frame"), key == "label")
             if image is not None:
@@ -89,9 +90,12 @@ class LoadCheckedd(MapTransform):
             return source
         return volumes.read(source, mask=mask) if frame is None else read_cine(source, mask)
 
-    def _picture(self, path: Path, mask: bool) -> MetaTensor:
-        """A picture's intensities or classes, as a volume of one slice."""
-        picture = read_picture(path)
+    def _picture(self, source: str | Path | Image, mask: bool) -> MetaTensor:
+        """A picture's intensities or classes, as a volume of one slice; the picture is read if it is a file."""
+        path, picture = Path("the picture"), source
+        if not isinstance(picture, Image):
+            path = Path(picture)
+            picture = read_picture(path)
         meta = {"filename_or_obj": str(path), BY_COLOUR: False}
         if mask:
             check_lossless(path, picture)

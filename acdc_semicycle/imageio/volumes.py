@@ -29,6 +29,7 @@ __all__ = [
     "NIFTI",
     "SCANS",
     "Volume",
+    "checked_voxels",
     "ending",
     "frame_count",
     "ours",
@@ -71,7 +72,7 @@ def read(
         voxels, affine, header = _read_file(path, policy)
         if not mask and path.suffix.lower() in (".nrrd", ".nhdr") and slicer_segments.segments(path):
             raise InputError(f"{path} is a segmentation of 3D Slicer: give it as a mask, and the scan as an image")
-    voxels = _checked(str(path), voxels, mask, policy)
+    voxels = checked_voxels(str(path), voxels, mask, policy)
     check_affine(str(path), affine)
     if voxels.shape[3] > 1 and not frames:
         raise InputError(
@@ -123,8 +124,16 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is truncated, damaged or not in {kind} format ({reason}): copy it again from its source")
 
 
-def _checked(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
-    """Voxels [X, Y, Z, frames] once they are real numbers, finite, and of a range that networks can see."""
+def checked_voxels(name: str, voxels: NDArray, mask: bool, policy: ReadingPolicy) -> NDArray:
+    """Voxels [X, Y, Z, frames] once they are real numbers, finite, and of a range that networks can see.
+
+    Args:
+        name: of what holds them, for messages.
+        mask: whether they are labels, which are never repaired.
+
+    Raises:
+        InputError: they are not.
+    """
     voxels = _as_volumes(name, voxels)
     if voxels.dtype.kind not in "iufb":
         raise InputError(f"{name} holds {voxels.dtype} voxels: give a scan of one real number a voxel")
