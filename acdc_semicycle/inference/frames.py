@@ -14,12 +14,13 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.transforms import Compose
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.weights import load_network
 from acdc_semicycle.evaluation import quality
 from acdc_semicycle.evaluation.quality import Judged
+from acdc_semicycle.inference.postprocessing import on_own_grid
 from acdc_semicycle.runtime.errors import InputError
 
 Clock = Callable[[str | None], None]  # counts the time since its last call as that stage's; as no stage's for None
@@ -32,6 +33,13 @@ class Frame:
     labels: NDArray  # class indices, canonical [H, W, slices]
     probabilities: NDArray | None  # [K, H, W, slices], if they are asked for
     judged: Judged
+    network_probabilities: Tensor | None = None  # [K, h, w, slices] on the network's grid, if they are kept
+
+    def probabilities_later(self) -> NDArray:
+        """Probabilities [K, H, W, slices] on the scan's own grid, computed now from those on the network's."""
+        assert self.network_probabilities is not None, "they are kept"
+        s = self.network_probabilities.movedim(-1, 0).contiguous()
+        return torch.cat([*on_own_grid(s, self.labels.shape)]).movedim(0, -1).float().numpy()
 
 
 class FrameSegmenter:
@@ -43,13 +51,19 @@ class FrameSegmenter:
         evaluator: over a data set whose list of items is set here; its output has ``pred`` (class indices) and, if they
             are asked for, ``probabilities``, both on the scan's own canonical grid, and ``pred_network``.
         network: G_IS, and ``image_generator`` G_SI, which get the weights of ``model``.
+        keep: whether each frame keeps its probabilities on the network's grid, on the CPU.
 
     Raises:
         InputError: the weights are damaged, or of another architecture.
     """
 
     def __init__(
-        self, evaluator: SupervisedEvaluator, network: nn.Module, image_generator: nn.Module | None, model: Model
+        self,
+        evaluator: SupervisedEvaluator,
+        network: nn.Module,
+        image_generator: nn.Module | None,
+        model: Model,
+        keep: bool = False,
     ) -> None:
         _load_weights(network, image_generator, model)
         loader: Any = evaluator.data_loader
@@ -57,7 +71,7 @@ class FrameSegmenter:
         self.evaluator = evaluator
         self.evaluator.logger = logging.getLogger("semicycle.evaluator")  # ignite's own is that of all evaluators
         self.evaluator.logger.setLevel(logging.CRITICAL)  # each error is raised, and named by the caller
-        self.collector = _Collector(network, image_generator)
+        self.collector = _Collector(network, image_generator, keep)
         self.collector.attach(evaluator)
         self.lock = Lock()
 
@@ -97,8 +111,8 @@ class FrameSegmenter:
 class _Collector:
     """Collects segmented frames from the evaluator, and tells a clock of each stage."""
 
-    def __init__(self, network: nn.Module, image_generator: nn.Module | None) -> None:
-        self.network, self.image_generator = network, image_generator
+    def __init__(self, network: nn.Module, image_generator: nn.Module | None, keep: bool) -> None:
+        self.network, self.image_generator, self.keep = network, image_generator, keep
         self.frames: list[Frame] = []
         self.clock: Clock = lambda stage: None
 
@@ -129,7 +143,8 @@ class _Collector:
         labels, probabilities = item["pred"].as_tensor()[0].cpu().numpy(), None
         if "probabilities" in item:
             probabilities = item["probabilities"].cpu().numpy()
-        self.frames.append(Frame(labels, probabilities, judged))
+        network_probabilities = item["pred_network"].cpu() if self.keep else None
+        self.frames.append(Frame(labels, probabilities, judged, network_probabilities))
         self.clock("judge")
 
 

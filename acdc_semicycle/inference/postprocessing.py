@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,16 +96,25 @@ class OnOwnGridd(MapTransform):
         for key in self.key_iterator(result):
             s = softmax(torch.as_tensor(result[key]).as_subclass(Tensor).movedim(-1, 0).contiguous())
             labels, probabilities = [], []
-            for part in s.split(AT_ONCE):
-                on_own_grid = nn.functional.interpolate(part, size[:2], mode="bilinear")
-                labels.append(on_own_grid.max(1).indices.byte())  # argmax takes thirty times as long
+            for part in on_own_grid(s, size):
+                labels.append(part.max(1).indices.byte())  # argmax takes thirty times as long
                 if self.probabilities:
-                    probabilities.append(on_own_grid)
+                    probabilities.append(part)
             result[key] = MetaTensor(torch.cat(labels).movedim(0, -1)[None], affine=affine)
             result[f"{key}_network"] = s.movedim(0, -1)
             if self.probabilities:
                 result["probabilities"] = torch.cat(probabilities).movedim(0, -1)
         return result
+
+
+def on_own_grid(s: Tensor, size: Sequence[int]) -> Iterator[Tensor]:
+    """Probabilities [slices, K, h, w] on the network's grid as those on the scan's own, a few slices at a time.
+
+    Args:
+        size: rows and columns of the scan's own slices; more numbers are not looked at.
+    """
+    for part in s.split(AT_ONCE):
+        yield nn.functional.interpolate(part, size[:2], mode="bilinear")
 
 
 def _size_before(operations: Sequence[Mapping[str, Any]]) -> list[int]:
