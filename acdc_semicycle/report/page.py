@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, TemplateError
+from jinja2 import TemplateError
 from PIL import Image
 
 from acdc_semicycle.artifacts.score_names import current_predictions
@@ -24,11 +23,12 @@ from acdc_semicycle.report.case_table import csv_of
 from acdc_semicycle.report.content import content_of
 from acdc_semicycle.report.drawing import uri
 from acdc_semicycle.report.plots import DPI
+from acdc_semicycle.report.templates import GENERATOR, encoded, environment
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, write_bytes
 
 OURS = (  # each file with what marks it as written here
-    ("report.html", '<meta name="generator" content="semicycle">'),
+    ("report.html", GENERATOR),
     ("report.json", '"cases"', MADE_HERE),
     ("report.csv", "case,patient,phase"),
 )
@@ -103,16 +103,11 @@ def _files(folder: Path, predicted: dict[str, Any], evaluated: dict[str, Any], t
         check_current(folder, evaluated)
     content, figures = content_of(folder, predicted, evaluated, title), plots.figures(evaluated)
     files = {f"figures/{name}.png": png for name, png in figures.items()}
-    page = _environment().get_template("report.html").render(content | _pictured(folder, content, figures))
-    files["report.json"] = _encoded(json.dumps(_numbers(content), indent=1) + "\n")
-    files["report.csv"] = _encoded(csv_of(content))
-    files["report.html"] = _encoded(page)
+    page = environment().get_template("report.html").render(content | _pictured(folder, content, figures))
+    files["report.json"] = encoded(json.dumps(_numbers(content), indent=1) + "\n")
+    files["report.csv"] = encoded(csv_of(content))
+    files["report.html"] = encoded(page)
     return files
-
-
-def _encoded(text: str) -> bytes:
-    """A text in UTF-8, with ? for what is no Unicode: a file system may hold such names."""
-    return text.encode("utf-8", "replace")
 
 
 def _load_both(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -164,29 +159,6 @@ def _pictured(folder: Path, content: dict[str, Any], figures: dict[str, bytes]) 
         "figures": sources,
         "widths": widths,
     }
-
-
-def _environment() -> Environment:
-    """Every value is escaped: names of cases come from the names of files."""
-    here = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    environment.filters["signed"] = _signed
-    return environment
-
-
-def _number(value: Any, digits: int = 3) -> str:
-    """A number, or several, as the page writes it; a dash where there is none."""
-    if isinstance(value, list | tuple):
-        return " → ".join(_number(item, digits) for item in value) or "–"
-    if not isinstance(value, int | float) or not math.isfinite(value):  # None, and what a template does not find
-        return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _signed(value: float, digits: int = 1) -> str:
-    """A number with its sign, as the page writes it."""
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
