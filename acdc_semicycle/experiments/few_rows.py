@@ -14,6 +14,7 @@ from acdc_semicycle.experiments.few_runs import LABEL_MAPS
 from acdc_semicycle.experiments.methods import in_order
 from acdc_semicycle.experiments.results import Finished, read_with, select
 from acdc_semicycle.experiments.rows import by_seed, compare
+from acdc_semicycle.experiments.run_times import sessions
 
 
 def table_rows(runs: Sequence[Finished]) -> list[dict[str, Any]]:
@@ -79,14 +80,5 @@ def minutes(run: Finished) -> float | None:
 
     A session lasts from the first entry of its file to the last one, that of its last whole epoch.
     """
-    files = sorted((folder_of(run) / "tensorboard").glob("events.out.tfevents.*"))
-    if not files:
-        return None
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # slow: only where it is needed
-
-    seconds = 0.0
-    for path in files:
-        events = list(EventFileLoader(str(path)).Load())
-        if events:
-            seconds += events[-1].wall_time - events[0].wall_time
-    return seconds / 60
+    seconds = [events[-1].wall_time - events[0].wall_time for events in sessions(folder_of(run))]
+    return sum(seconds) / 60 if seconds else None

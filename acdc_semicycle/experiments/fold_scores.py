@@ -24,11 +24,11 @@ def content_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     cases = []
     for number, report in enumerate(reports):
-        cases += [{"fold": number} | _with_nan(case) for case in report["cases"]]
+        cases += [{"fold": number} | with_nan(case) for case in report["cases"]]
     cases.sort(key=lambda case: case["case"])
     first = reports[0]
     classes = first["classes"]
-    rows = _by_patient(cases, structures_of(classes))
+    rows = by_patient(cases, structures_of(classes))
     summary: dict[str, Any] = {"patients": len(rows), "volumes": len(cases)}
     for score in SCORES:
         summary |= score_statistics(score, [row[score] for row in rows.values()], structures_of(classes))
@@ -36,7 +36,7 @@ def content_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return kept | {"folds": len(reports), "classes": classes, "summary": summary, "cases": cases}
 
 
-def _by_patient(cases: Sequence[Row], structures: Sequence[str]) -> dict[str, Row]:
+def by_patient(cases: Sequence[Row], structures: Sequence[str]) -> dict[str, Row]:
     """The mean scores of each patient's images; NaN where none of them has a structure."""
     images: dict[str, list[Row]] = {}
     for case in cases:
@@ -49,7 +49,7 @@ def _by_patient(cases: Sequence[Row], structures: Sequence[str]) -> dict[str, Ro
     return rows
 
 
-def _with_nan(case: Row) -> Row:
+def with_nan(case: Row) -> Row:
     """A case with NaN where its report, as JSON has none, holds null for a score."""
     scores = {}
     for score in SCORES:
