@@ -1,6 +1,7 @@
 """The command line: what the bundle does, and what can be done with its results.
 
 semicycle train [OVERLAY ...] [--KEY VALUE ...]      e.g.  semicycle train small --dataset_dir PATH
+semicycle train ... --name WORD                      the run's folder is runs/WORD
 semicycle train ... --folds 3 (or leave-one-out)     each labelled patient scored by one not trained on them
 semicycle evaluate --model RUN [--KEY VALUE ...]     a run's network, on the data that it set aside in training
 semicycle evaluate --pred OUT --truth TRUTH          label maps, whoever made them, against the truth or each other
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config import data_keys, training_help
+from acdc_semicycle.config import data_keys, run_name, training_help
 from acdc_semicycle.config.command import VERBOSE, become, run_here, settings_of, verbose_logging, with_notices
 from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
@@ -89,6 +90,7 @@ def train(arguments: list[str]) -> int:
         return 0
     signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(with_notices(arguments))
+    options = run_name.with_folder(options)
     if any(option.key == "folds" for option in options_of(options)):
         if not set(VERBOSE).isdisjoint(arguments):
             raise ValueError("-v is for one training: with --folds each fold's output is in its run.log, remove -v")

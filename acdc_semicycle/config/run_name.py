@@ -15,6 +15,8 @@ from acdc_semicycle.config.locations import folder, overlay
 from acdc_semicycle.config.options import options_of
 from acdc_semicycle.runtime.errors import InputError
 
+RUNS = "runs"  # where output_dir is by default
+
 
 def run_name(dataset: str, command: Sequence[str] | None = None) -> str:
     """Data set, overlays, and ``labelled`` and ``seed`` where the command gives them: ``acdc-few-labelled_7-seed_1``.
@@ -35,6 +37,27 @@ def run_name(dataset: str, command: Sequence[str] | None = None) -> str:
     if values.get("seed") not in (None, "0"):
         names.append(f"seed_{values['seed']}")
     return "-".join(re.sub(r"[^\w.-]+", "_", name) for name in names)
+
+
+def with_folder(options: Sequence[str]) -> list[str]:
+    """The words of a training's options, ``--name WORD`` as the ``--output_dir`` that it stands for, in ``runs/``.
+
+    Raises:
+        InputError: the name is no folder's name, or an output_dir is given, too.
+    """
+    names = [option.value for option in options_of(options) if option.key == "name"]
+    if not names:
+        return list(options)
+    name = names[-1] or ""
+    if not name.strip() or name.startswith(".") or set(name) & set("/\\"):
+        raise InputError(f"--name is {name!r}: give the name of a folder in {RUNS}/, such as baseline, without slashes")
+    words = []
+    for option in options_of(options):
+        if option.key == "output_dir":
+            raise InputError("--name and --output_dir are both given: remove one of them")
+        if option.key != "name":
+            words.append(f"--{option.key}={option.value}")
+    return [*words, f"--output_dir={RUNS}/{name}"]
 
 
 def _overlay_files(words: Sequence[str], config_file: str | None) -> list[str]:

@@ -26,6 +26,7 @@ OVERLAYS = {
 KEYS = {
     "dataset_dir": "the data set's folder; without one a phantom is drawn",
     "output_dir": "the run's folder; the same command continues what is there",
+    "name": "the same, as the name of a folder in runs/",
     "images, masks, patient": "your own data: two folders, and the expression for the patient in a name",
     "classes, mask_values, colours": "names, the background first; what the values or colours of masks mean",
     "labelled": "patients with masks that are used: a number, or a fraction",

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from acdc_semicycle.config.run_name import run_name
+from acdc_semicycle.config.run_name import run_name, with_folder
+from acdc_semicycle.runtime.errors import InputError
 from tests.config.test_bundle import CONFIGS, ROOT, workflow
 
 NAMES = [
@@ -62,3 +63,20 @@ def test_methods_on_one_data_set_have_folders_of_their_own(monkeypatch):
     folders["phantom"] = workflow().parser.get_parsed_content("output_dir")
     assert folders.pop("phantom") == "runs/phantom"
     assert folders == {name: f"runs/phantom-{name}" for name in folders}
+
+
+def test_a_name_that_is_given_is_that_of_the_folder():
+    assert with_folder(["--name", "base", "--seed", "1"]) == ["--seed=1", "--output_dir=runs/base"]
+    assert with_folder(["--seed=1", "--name=a b"]) == ["--seed=1", "--output_dir=runs/a b"]
+    assert with_folder(["--seed", "1"]) == ["--seed", "1"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a", "..", ".hidden", " ", "a\\b"])
+def test_a_name_that_is_no_folders_name_is_refused(name):
+    with pytest.raises(InputError, match=r"give the name of a folder in runs/, such as baseline, without slashes$"):
+        with_folder(["--name", name])
+
+
+def test_a_name_beside_an_output_folder_is_refused():
+    with pytest.raises(InputError, match="--name and --output_dir are both given: remove one of them"):
+        with_folder(["--output_dir", "x", "--name", "a"])
