@@ -11,6 +11,7 @@ semicycle calibrate OUT [--test OUT]                 fit the quality without tru
 semicycle check DATASET                              what is wrong with a data set, before hours of training
 semicycle check [OVERLAY ...] [--KEY VALUE ...]      the same, in the words of the training
 semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip for others
+semicycle compare RUNS ... [-o FOLDER]               trained runs side by side: settings that differ, scores, curves
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
 semicycle where                                      the folders of the bundle and of the overlays
 
@@ -274,6 +275,24 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
+def compare(arguments: list[str]) -> int:
+    """Lay training runs side by side."""
+    parser = _parser(
+        "compare",
+        "Training runs side by side: patients, settings that differ, scores with the paired difference to the first"
+        " run, minutes, learning curves. Printed, and written as comparison.html, comparison.csv, comparison.json.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="a run's folder, a folder of folds, or one that holds runs")
+    parser.add_argument("-o", "--output", type=Path, default=Path("comparison"), help="by default comparison/")
+    given = parser.parse_args(arguments)
+    from acdc_semicycle.report import comparison
+
+    text, failed = comparison.compare(given.runs, given.output)
+    print(text)
+    print(given.output / "comparison.html")
+    return 1 if failed else 0
+
+
 def table(arguments: list[str]) -> int:
     """Run the experiments of the paper's tables."""
     from acdc_semicycle.experiments import command
@@ -296,6 +315,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "calibrate": calibrate,
     "check": check,
     "export": export,
+    "compare": compare,
     "table": table,
     "where": where,
 }
