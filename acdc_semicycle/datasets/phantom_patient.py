@@ -87,10 +87,10 @@ def draw(name: str, seed: int, number: int) -> Patient:
     orientation = np.eye(4)
     orientation[:3, :3], orientation[:3, 3] = u @ v, rng.normal([-20, 15, 0], 15)
     brightness = rng.uniform(DARKEST, BRIGHTEST).astype(np.float32)
-    return Patient(traits, brightness, orientation, _beat(name, traits))
+    return Patient(traits, brightness, orientation, beat(name, traits))
 
 
-def _beat(name: str, traits: dict[str, float]) -> tuple[Heart, Heart]:
+def beat(name: str, traits: dict[str, float]) -> tuple[Heart, Heart]:
     """Both phases: in systole the valves come down, the apex stays, and the muscle keeps its volume."""
     # The valves lie on the borders of the default stack's slices, and the right ventricle ends a quarter into one: half
     # a slice of the heart's widest part is a tenth of its volume, by which the masks would differ from the truth.
