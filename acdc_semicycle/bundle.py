@@ -23,7 +23,7 @@ from acdc_semicycle.data.digests import contents
 from acdc_semicycle.data.sampling import EpochSampler
 from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.data.splits import records_of, scored, units
-from acdc_semicycle.datasets import acdc, cityscapes, folder, voc
+from acdc_semicycle.datasets import acdc, cityscapes, folder, pretraining, voc
 from acdc_semicycle.datasets.records import BY_SLICE
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.inference.predict import run as predict
@@ -68,6 +68,7 @@ __all__ = [
     "poly_decay",
     "predict",
     "prepare",
+    "pretraining",
     "probe",
     "read_acdc",
     "records_of",

@@ -1,0 +1,98 @@
+"""Sunnybrook annotates one cavity: what else its masks may say, and hearts painted over its slices."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import center_of_mass
+
+from acdc_semicycle.datasets import pretraining, sunnybrook
+from acdc_semicycle.imageio.pictures import IGNORED
+from acdc_semicycle.runtime.errors import InputError
+
+NAMES = ("SC-N-02_IM-0001-0048", "SC-N-02_IM-0001-0059", "SC-N-40_IM-0002-0010")  # the last patient is left out
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three slices: a bright disc in a grey body, left of the middle and above it."""
+    random = np.random.default_rng(0)
+    rows, columns = np.indices((256, 256))
+    for number, name in enumerate(NAMES):
+        cavity = np.hypot(rows - 90, columns - 120) < 15 + number
+        image = np.where(cavity, 180, np.where(np.hypot(rows - 128, columns - 128) < 120, 60, 5))
+        image = np.clip(image + random.normal(0, 4, image.shape), 1, 255).astype(np.uint8)
+        for folder, pixels in (("images", image), ("masks", (255 * cavity).astype(np.uint8))):
+            (tmp_path / "sunnybrook" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "sunnybrook" / folder / f"{name}.png")
+    return tmp_path / "sunnybrook"
+
+
+def test_slices_are_laid_out_as_scans_are(root):
+    first = sunnybrook.slices(root)[0]
+    assert (first.name, first.patient) == ("SC-N-02_IM-0001-0048", "SC-N-02")
+    assert np.allclose(center_of_mass(first.cavity), (120, 90)), "across, then down"
+    assert first.image[120, 90] > 150
+
+
+def test_a_mask_says_what_its_cavity_tells_and_no_more(root):
+    cavity = sunnybrook.slices(root)[0].cavity
+    mask = sunnybrook.known(cavity)
+    assert set(np.unique(mask)) == {0, 2, 3, IGNORED}
+    assert np.array_equal(mask == 3, cavity)
+    across = mask[:, 90]
+    assert across[120 + 15 : 120 + 18].tolist() == [2, 2, 2] and across[120 + 18] == IGNORED
+    assert across[120 + 72] == IGNORED and across[120 + 73] == 0
+
+
+def test_a_phantoms_left_ventricle_lies_on_the_real_one(root):
+    real = sunnybrook.slices(root)[0]
+    at_the_cavity = 0
+    for number in range(30):
+        image, mask = sunnybrook.mixed(np.random.default_rng(number), real)
+        assert image.shape == mask.shape == (256, 256) and image.min() >= 0
+        corner = image[:20, :20] - sunnybrook.GAIN * real.image[:20, :20]
+        assert abs(corner.mean()) < 60, "the real body is seen around it"
+        if (mask == 3).sum() > 200:
+            at_the_cavity += 1
+            assert np.hypot(*np.subtract(center_of_mass(mask == 3), (120, 90))) < 5
+    assert at_the_cavity > 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: [path.unlink() for path in (root / "images").iterdir()], "holds no images"),
+        (lambda root: (root / "masks" / f"{NAMES[1]}.png").unlink(), "cannot be read"),
+        (lambda root: (root / "images" / f"{NAMES[1]}.png").write_bytes(b"no picture"), "cannot be read"),
+        (
+            lambda root: Image.new("L", (64, 64)).save(root / "images" / f"{NAMES[1]}.png"),
+            "64 x 64, expected 256 x 256",
+        ),
+        (lambda root: Image.new("L", (256, 256)).save(root / "masks" / f"{NAMES[1]}.png"), "is empty"),
+    ],
+)
+def test_what_is_no_sunnybrook_is_refused_in_a_line(root, spoil, message):
+    spoil(root)
+    with pytest.raises(InputError, match=message):
+        sunnybrook.slices(root)
+
+
+def test_patients_that_are_left_out_are_never_trained_on(root, tmp_path):
+    records = pretraining.records(root, tmp_path / "drawn", count=6)
+    left_out = [record for record in records if record.part == "testing"]
+    assert [record.case for record in left_out] == [f"left-out-{NAMES[2]}"]
+    trained = [record.case for record in records if record.part == "training"]
+    assert not [case for case in trained if NAMES[2] in case]
+    assert len(trained) == 6 + 2 * 2, "the drawn ones, and two of each real one"
+    assert all(record.image.is_file() and record.label.is_file() for record in records)
+
+
+def test_what_is_drawn_is_drawn_once_and_not_mistaken_for_another(root, tmp_path):
+    first = pretraining.records(root, tmp_path / "drawn", count=3)
+    times = [record.image.stat().st_mtime_ns for record in first]
+    again = pretraining.records(root, tmp_path / "drawn", count=3)
+    assert again == first and [record.image.stat().st_mtime_ns for record in again] == times
+    with pytest.raises(InputError, match="holds something else"):
+        pretraining.records(root, tmp_path / "drawn", count=4)
+    with pytest.raises(InputError, match="dataset_dir is empty"):
+        pretraining.records(None, tmp_path / "other")
