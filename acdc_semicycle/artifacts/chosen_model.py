@@ -1,4 +1,8 @@
-"""Which network a command without ``--model`` takes: that of its output folder, else the only run that fits."""
+"""Which network a command without ``--model`` takes.
+
+That of its output folder, else the only run that fits; for scans that may be of a heart the one that the package holds,
+where no run fits.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ log = logging.getLogger("semicycle")
 TRIAL = 100  # steps: a training of fewer shows that data and settings fit together, and gives no network to use
 # In the name of a class of a heart
 HEART = re.compile(r"(?<![a-z])(lv|rv|la|ra|myo)(?![a-z])|ventric|atri|cardi|heart", re.IGNORECASE)
+LEARNT = "learnt from phantoms and Sunnybrook's left ventricles (docs/results/pretrained.md): look at what it draws"
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Run:
         return f"a trial of {many(steps, 'step')}" if steps < TRIAL else None
 
     @property
+    def is_of_a_heart(self) -> bool:
+        """Whether a class of it is part of a heart."""
+        return any(map(HEART.search, self.card.get("classes", ())))
+
+    @property
     def is_of_the_phantom(self) -> bool:
         """Whether it is the demonstration."""
         return self.card.get("dataset") == "phantom"
@@ -74,7 +84,7 @@ class Run:
         """Whether the network may be for these images."""
         if images.pictures is not None and images.pictures != self.card["pictures"]:
             return False
-        return not images.heart or any(map(HEART.search, self.card["classes"]))
+        return self.is_of_a_heart or not images.heart
 
     def __str__(self) -> str:
         """Folder, data set, classes, length and score, in a line."""
@@ -94,7 +104,7 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
     """The network of a command that was given none.
 
     Args:
-        bundle_root: whose own ``models/model.pt`` is named where there are no runs.
+        bundle_root: whose own ``models/model.pt`` is taken where no run fits, and none is of another organ.
         source: the scans or pictures: a path or several.
         output_dir: where label maps go; those that lie there already have their network.
         runs: the folder whose runs are looked at.
@@ -105,10 +115,14 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
     former = _former_model(output_dir)
     if former is not None:
         return former
+    own = Path(bundle_root) / "models" / "model.pt"
     all_runs = list(_runs_below(Path(runs)))
     if not all_runs:
-        return Path(bundle_root) / "models" / "model.pt"
-    candidates = _candidates(all_runs, _input_of(source, output_dir))
+        return _packaged(own)
+    images = _input_of(source, output_dir)
+    candidates = _candidates(all_runs, images, source is None or not own.is_file())
+    if not candidates and _may_be_a_heart(images, all_runs) and own.is_file():
+        return _packaged(own)
     if len(candidates) != 1:
         count = f"{len(candidates)} of {many(len(all_runs), 'network')} below {runs} fit"
         example = (candidates or all_runs)[0].folder
@@ -121,11 +135,29 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
 newest_model = model_for  # as configurations of version 0.1 call it; understood until 0.3
 
 
-def _candidates(runs: Sequence[Run], images: Input) -> list[Run]:
-    """The runs that fit; one of the phantom only for the phantom itself, or where there is no other."""
+def _packaged(path: Path) -> Path:
+    """The network that the package holds, said."""
+    if path.is_file():
+        log.info("no network of yours fits: %s is the one of this package, %s", path, LEARNT)
+    return path
+
+
+def _candidates(runs: Sequence[Run], images: Input, demonstration: bool) -> list[Run]:
+    """The runs that fit.
+
+    Args:
+        demonstration: whether one of the phantom is taken for other images, too, if there is no other run.
+    """
     fitting = [run for run in runs if run.obstacle is None and run.fits(images)]
     preferred = [run for run in fitting if run.is_of_the_phantom == images.phantom]
-    return preferred or fitting
+    if preferred or not (demonstration or images.phantom):
+        return preferred
+    return fitting
+
+
+def _may_be_a_heart(images: Input, runs: Sequence[Run]) -> bool:
+    """Whether scans are a heart's, by what lies beside them or as no run is of something else."""
+    return images.heart or (not images.pictures and all(run.is_of_a_heart for run in runs))
 
 
 def _former_model(output_dir: Any) -> Path | None:

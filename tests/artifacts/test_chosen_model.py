@@ -52,6 +52,34 @@ def test_the_only_run_is_taken_for_any_scan_also_one_of_the_phantom():
     assert chosen(touched("p/patient001/Info.cfg").parent) == network
 
 
+def test_the_packages_own_network_goes_before_the_demonstration_and_after_every_other(caplog):
+    caplog.set_level("INFO", "semicycle")
+    own, scan = touched("bundle/models/model.pt"), touched("scan.nii.gz")
+    assert chosen(scan) == own
+    assert caplog.messages[-1].startswith(f"no network of yours fits: {own} is the one of this package, learnt from")
+    demonstration = trained("phantom", dataset="phantom", classes=HEART)
+    assert chosen(scan) == own
+    assert model_for("bundle") == demonstration, "of no scans at all"
+    touched("runs/phantom/phantom/phantom.json")
+    assert chosen("runs/phantom/phantom") == demonstration
+    trained("trial", dataset="acdc", classes=HEART, steps=2)
+    assert chosen(scan) == own
+    network = trained("acdc", dataset="acdc", classes=HEART)
+    assert chosen(scan) == network
+
+
+def test_the_packages_own_network_is_not_taken_where_scans_may_be_of_another_organ():
+    own, scan = touched("bundle/models/model.pt"), touched("scan.nii.gz")
+    trained("trial", dataset="own_scans", classes=LIVER, steps=2)
+    with pytest.raises(InputError, match="0 of 1 network"):
+        chosen(scan)
+    touched("data/Info.cfg")
+    assert chosen(touched("data/scan.nii.gz")) == own
+    picture = touched("pictures/x.png")
+    with pytest.raises(InputError, match="0 of 1 network"):
+        chosen(picture)
+
+
 def test_the_only_run_may_lie_in_a_linked_folder(tmp_path):
     Path("runs").mkdir()
     network = trained("../store/linked")
