@@ -12,6 +12,8 @@ from torch import Tensor
 
 from acdc_semicycle.artifacts.known_patients import EARLIER, KnownPatients
 from acdc_semicycle.artifacts.model import Model, open_model
+from acdc_semicycle.artifacts.pretrained import NAME as PRETRAINED
+from acdc_semicycle.artifacts.pretrained import pretrained
 from acdc_semicycle.artifacts.weights import not_finite
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.splits import load as load_split
@@ -36,7 +38,8 @@ def start_from(
     without a ``source``. A training that continues has its own state, and the source is not read.
 
     Args:
-        source: a run's folder, model.pt or zip; null or ``none`` for none.
+        source: a run's folder, model.pt or zip, or ``pretrained`` for the package's own network; null or ``none`` for
+            none.
         card: of this training's network.
         split: of this training, whose validation and test patients the other one may have learned from.
         ckpt_dir: the folder of this training's states.
@@ -47,7 +50,7 @@ def start_from(
     states = [Path(ckpt_dir) / name for name in STATES]
     if source is None or source == "none" or any(map(Path.exists, states)):
         return
-    model = open_model(source)
+    model = _opened(source)
     if model.members:
         first = model.members[0].path
         raise InputError(f"--from {source} is a folder of folds: give one of its networks, such as {first}")
@@ -81,11 +84,16 @@ def remember_source(
     path.unlink(missing_ok=True)  # of a training that was here before
     if source is None or source == "none":
         return
-    model = open_model(source)
+    model = _opened(source)
     known = KnownPatients.of(model)
     patients = known.parts if model.card.get("dataset") == card["dataset"] else {}
     if patients or known.part_of_image:
         write_text(path, json.dumps({"patients": patients, "images": known.part_of_image}, indent=1) + "\n")
+
+
+def _opened(source: str | Path) -> Model:
+    """The network that a training starts from."""
+    return open_model(pretrained() if source == PRETRAINED else source)
 
 
 def fitted(

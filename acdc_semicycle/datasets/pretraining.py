@@ -6,6 +6,7 @@ Nothing of it forbids to share what is learnt: the phantoms are drawn, and Sunny
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from acdc_semicycle.datasets import random_hearts, sunnybrook
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.datasets.sunnybrook import AnnotatedSlice
-from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.errors import InputError, many
+
+log = logging.getLogger("semicycle")
 
 VERSION = 1  # of the drawing: increase it when the same arguments give other files
 PHANTOMS = 0.45  # share of drawn slices without anything real in them
@@ -27,7 +31,7 @@ POWER = 0.6  # of the intensities of each real slice's second copy
 Drawn = tuple[str, str, NDArray[np.int16], NDArray[np.uint8]]  # case, patient, image, class indices
 
 
-def records(source: str | Path | None, root: str | Path, count: int = 3200, seed: int = 1) -> list[Record]:
+def records(source: str | Path | None, root: str | Path, count: int = 4800, seed: int = 1) -> list[Record]:
     """Drawn slices and the real ones of Sunnybrook, written below ``root`` unless they are there.
 
     The left-out patients of Sunnybrook are of the part "testing", with the cavity alone in their masks.
@@ -92,21 +96,27 @@ def _write(root: Path, source: str | Path, recipe: dict[str, int]) -> None:
 
 def _drawn(real: list[AnnotatedSlice], count: int, seed: int) -> Iterator[Drawn]:
     """All slices: the real ones, in two appearances those that are trained on, and the drawn ones."""
-    training = [one for one in real if one.patient not in sunnybrook.LEFT_OUT]
-    for one in real:
-        image = np.round(sunnybrook.GAIN * one.image).astype(np.int16)
-        if one.patient in sunnybrook.LEFT_OUT:
-            yield f"left-out-{one.name}", one.patient, image, np.where(one.cavity, 3, 0).astype(np.uint8)
+    training = [real_slice for real_slice in real if real_slice.patient not in sunnybrook.LEFT_OUT]
+    for real_slice in real:
+        image = np.round(sunnybrook.GAIN * real_slice.image).astype(np.int16)
+        if real_slice.patient in sunnybrook.LEFT_OUT:
+            yield (
+                f"left-out-{real_slice.name}",
+                real_slice.patient,
+                image,
+                np.where(real_slice.cavity, 3, 0).astype(np.uint8),
+            )
             continue
-        mask, highest = sunnybrook.known(one.cavity), max(int(image.max()), 1)
-        yield f"real-{one.name}", one.patient, image, mask
+        mask, highest = sunnybrook.known(real_slice.cavity), max(int(image.max()), 1)
+        yield f"real-{real_slice.name}", real_slice.patient, image, mask
         brighter = np.round((image / highest) ** POWER * 4000).astype(np.int16)
-        yield f"bright-{one.name}", one.patient, brighter, mask
-    for number in range(count):
+        yield f"bright-{real_slice.name}", real_slice.patient, brighter, mask
+    log.info("drawing %s of hearts", many(count, "slice"))
+    for number in tqdm(range(count), "drawing", disable=None):
         random = np.random.default_rng([seed, number])
         if random.random() < PHANTOMS:
             case, (image, mask) = f"phantom-{number:05d}", random_hearts.random_slice(random)
         else:
-            real_slice = training[random.integers(len(training))]
-            case, (image, mask) = f"mixed-{number:05d}", sunnybrook.mixed(random, real_slice)
+            chosen = training[random.integers(len(training))]
+            case, (image, mask) = f"mixed-{number:05d}", sunnybrook.mixed(random, chosen)
         yield case, case, image, mask
