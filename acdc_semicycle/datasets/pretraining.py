@@ -9,15 +9,17 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from acdc_semicycle.datasets import random_hearts, sunnybrook
+from acdc_semicycle.datasets import folder, random_hearts, sunnybrook
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.datasets.sunnybrook import AnnotatedSlice
 from acdc_semicycle.runtime.errors import InputError, many
@@ -27,6 +29,7 @@ log = logging.getLogger("semicycle")
 VERSION = 1  # of the drawing: increase it when the same arguments give other files
 PHANTOMS = 0.45  # share of drawn slices without anything real in them
 POWER = 0.6  # of the intensities of each real slice's second copy
+CONTENT = "pretraining.json"  # what was drawn, and whose the slices are
 
 Drawn = tuple[str, str, NDArray[np.int16], NDArray[np.uint8]]  # case, patient, image, class indices
 
@@ -46,24 +49,38 @@ def records(source: str | Path | None, root: str | Path, count: int = 4800, seed
     """
     if source is None:
         raise InputError("dataset_dir is empty: give the folder of Sunnybrook's images and masks")
-    root, recipe = Path(root), {"version": VERSION, "count": count, "seed": seed}
-    if not _holds(root, recipe):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{root.name}-{os.getpid()}-", dir=root.parent) as scratch:
-            staging = Path(scratch) / root.name
-            _write(staging, source, recipe)
-            if not _holds(root, recipe):  # another process may have been faster
-                staging.rename(root)
-    cases = json.loads((root / "pretraining.json").read_text(encoding="utf-8"))["cases"]
+    recipe = {"version": VERSION, "count": count, "seed": seed}
+    if not _holds(Path(root), recipe):
+        _write(Path(root), recipe, _with_real(sunnybrook.slices(source), count, seed))
     result = []
-    for case, patient in sorted(cases.items()):
-        image, label = (root / folder / f"{case}.nii.gz" for folder in ("images", "masks"))
-        part = "testing" if patient in sunnybrook.LEFT_OUT else "training"
-        result.append(Record(case, patient, image, label, part=part))
+    for record in _records(Path(root)):
+        left_out = record.patient in sunnybrook.LEFT_OUT
+        result.append(replace(record, part="testing" if left_out else "training"))
     return result
 
 
-def _holds(root: Path, recipe: dict[str, int]) -> bool:
+def unannotated(
+    images: str | Path | None, patient: str | None, root: str | Path, count: int = 1400, seed: int = 1
+) -> list[Record]:
+    """A user's scans, whose masks are not looked at, and phantoms beside them, written below ``root``.
+
+    Args:
+        images: the folder of scans.
+        patient: an expression whose group says whose scan it is (:func:`acdc_semicycle.datasets.folder.records`).
+        count: of phantom slices, all with masks.
+        seed: another seed draws others.
+
+    Raises:
+        InputError: no scans there, or ``root`` holds something else.
+    """
+    scans = [replace(record, label=None) for record in folder.paired(images, None, patient)]
+    recipe = {"version": VERSION, "count": count, "seed": seed, "phantoms": True}
+    if not _holds(Path(root), recipe):
+        _write(Path(root), recipe, _phantoms(count, seed))
+    return sorted(scans + _records(Path(root)))
+
+
+def _holds(root: Path, recipe: dict[str, Any]) -> bool:
     """Whether the folder holds these very slices; False where they can be written.
 
     Raises:
@@ -72,51 +89,74 @@ def _holds(root: Path, recipe: dict[str, int]) -> bool:
     if not root.exists():
         return False
     try:
-        content = json.loads((root / "pretraining.json").read_text(encoding="utf-8"))
-        same = all(content[name] == value for name, value in recipe.items())
-    except (OSError, ValueError, KeyError, TypeError):
+        content = json.loads((root / CONTENT).read_text(encoding="utf-8"))
+        same = {name: value for name, value in content.items() if name != "cases"} == recipe
+    except (OSError, ValueError, AttributeError):
         same = False
     if not same:
         raise InputError(f"{root} holds something else than {recipe}: choose another --output_dir, or remove it")
     return True
 
 
-def _write(root: Path, source: str | Path, recipe: dict[str, int]) -> None:
-    """Write images and masks as NIfTI, and whose they are."""
-    real = sunnybrook.slices(source)
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    patients = {}
-    for case, patient, image, mask in _drawn(real, recipe["count"], recipe["seed"]):
-        nib.save(nib.Nifti1Image(image[..., None], np.eye(4)), root / "images" / f"{case}.nii.gz")
-        nib.save(nib.Nifti1Image(mask[..., None], np.eye(4)), root / "masks" / f"{case}.nii.gz")
-        patients[case] = patient
-    (root / "pretraining.json").write_text(json.dumps(recipe | {"cases": patients}) + "\n", encoding="utf-8")
+def _write(root: Path, recipe: dict[str, Any], slices: Iterable[Drawn]) -> None:
+    """Write images and masks as NIfTI, and whose they are; the folder appears complete or not at all."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-{os.getpid()}-", dir=root.parent) as scratch:
+        staging = Path(scratch) / root.name
+        for name in ("images", "masks"):
+            (staging / name).mkdir(parents=True)
+        patients = {}
+        for case, patient, image, mask in slices:
+            nib.save(nib.Nifti1Image(image[..., None], np.eye(4)), staging / "images" / f"{case}.nii.gz")
+            nib.save(nib.Nifti1Image(mask[..., None], np.eye(4)), staging / "masks" / f"{case}.nii.gz")
+            patients[case] = patient
+        (staging / CONTENT).write_text(json.dumps(recipe | {"cases": patients}) + "\n", encoding="utf-8")
+        if not _holds(root, recipe):  # another process may have been faster
+            staging.rename(root)
 
 
-def _drawn(real: list[AnnotatedSlice], count: int, seed: int) -> Iterator[Drawn]:
-    """All slices: the real ones, in two appearances those that are trained on, and the drawn ones."""
-    training = [real_slice for real_slice in real if real_slice.patient not in sunnybrook.LEFT_OUT]
+def _records(root: Path) -> list[Record]:
+    """The slices that were written below ``root``."""
+    cases = json.loads((root / CONTENT).read_text(encoding="utf-8"))["cases"]
+    result = []
+    for case, patient in sorted(cases.items()):
+        name = f"{case}.nii.gz"
+        result.append(Record(case, patient, root / "images" / name, root / "masks" / name))
+    return result
+
+
+def _with_real(real: list[AnnotatedSlice], count: int, seed: int) -> Iterator[Drawn]:
+    """The real slices, in two appearances those that are trained on, and the drawn ones."""
+    training = []
     for real_slice in real:
+        case, patient = real_slice.name, real_slice.patient
         image = np.round(sunnybrook.GAIN * real_slice.image).astype(np.int16)
-        if real_slice.patient in sunnybrook.LEFT_OUT:
-            yield (
-                f"left-out-{real_slice.name}",
-                real_slice.patient,
-                image,
-                np.where(real_slice.cavity, 3, 0).astype(np.uint8),
-            )
+        if patient in sunnybrook.LEFT_OUT:
+            yield f"left-out-{case}", patient, image, np.where(real_slice.cavity, 3, 0).astype(np.uint8)
             continue
+        training.append(real_slice)
         mask, highest = sunnybrook.known(real_slice.cavity), max(int(image.max()), 1)
-        yield f"real-{real_slice.name}", real_slice.patient, image, mask
-        brighter = np.round((image / highest) ** POWER * 4000).astype(np.int16)
-        yield f"bright-{real_slice.name}", real_slice.patient, brighter, mask
-    log.info("drawing %s of hearts", many(count, "slice"))
-    for number in tqdm(range(count), "drawing", disable=None):
+        yield f"real-{case}", patient, image, mask
+        yield f"bright-{case}", patient, np.round((image / highest) ** POWER * 4000).astype(np.int16), mask
+    for number in _drawing(count):
         random = np.random.default_rng([seed, number])
         if random.random() < PHANTOMS:
             case, (image, mask) = f"phantom-{number:05d}", random_hearts.random_slice(random)
         else:
-            chosen = training[random.integers(len(training))]
-            case, (image, mask) = f"mixed-{number:05d}", sunnybrook.mixed(random, chosen)
+            painted_over = training[random.integers(len(training))]
+            case, (image, mask) = f"mixed-{number:05d}", sunnybrook.mixed(random, painted_over)
         yield case, case, image, mask
+
+
+def _phantoms(count: int, seed: int) -> Iterator[Drawn]:
+    """Phantoms alone."""
+    for number in _drawing(count):
+        case = f"phantom-{number:05d}"
+        image, mask = random_hearts.random_slice(np.random.default_rng([seed, number]))
+        yield case, case, image, mask
+
+
+def _drawing(count: int) -> Iterable[int]:
+    """Numbers of slices, with a bar on a terminal."""
+    log.info("drawing %s of hearts", many(count, "slice"))
+    return tqdm(range(count), "drawing", disable=None)

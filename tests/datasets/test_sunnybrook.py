@@ -96,3 +96,16 @@ def test_what_is_drawn_is_drawn_once_and_not_mistaken_for_another(root, tmp_path
         pretraining.records(root, tmp_path / "drawn", count=4)
     with pytest.raises(InputError, match="dataset_dir is empty"):
         pretraining.records(None, tmp_path / "other")
+
+
+def test_a_users_scans_keep_no_mask_and_phantoms_lie_beside_them(phantom_dir, tmp_path):
+    records = pretraining.unannotated(phantom_dir / "training", "(patient[0-9]+)", tmp_path / "phantoms", count=4)
+    phantoms = [record for record in records if record.case.startswith("phantom-")]
+    scans = [record for record in records if record not in phantoms]
+    assert len(phantoms) == 4 and all(record.label.is_file() for record in phantoms)
+    assert len(scans) == 16 and {record.patient for record in scans} == {f"patient{n:03d}" for n in range(1, 9)}
+    assert all(record.label is None for record in scans)
+    again = pretraining.unannotated(phantom_dir / "training", "(patient[0-9]+)", tmp_path / "phantoms", count=4)
+    assert again == records
+    with pytest.raises(InputError, match="holds something else"):
+        pretraining.unannotated(phantom_dir / "training", None, tmp_path / "phantoms", count=5)
