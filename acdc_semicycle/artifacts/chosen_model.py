@@ -27,7 +27,7 @@ log = logging.getLogger("semicycle")
 TRIAL = 100  # steps: a training of fewer shows that data and settings fit together, and gives no network to use
 # In the name of a class of a heart
 HEART = re.compile(r"(?<![a-z])(lv|rv|la|ra|myo)(?![a-z])|ventric|atri|cardi|heart", re.IGNORECASE)
-LEARNT = "learnt from phantoms and Sunnybrook's left ventricles (docs/results/pretrained.md): look at what it draws"
+ADVICE = "it learnt from phantoms and from left ventricles alone: look at what it draws, or train with masks of yours"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
         return _packaged(own)
     images = _input_of(source, output_dir)
     candidates = _candidates(all_runs, images, source is None or not own.is_file())
-    if not candidates and _may_be_a_heart(images, all_runs) and own.is_file():
+    if not candidates and source is not None and _may_be_a_heart(images, all_runs) and own.is_file():
         return _packaged(own)
     if len(candidates) != 1:
         count = f"{len(candidates)} of {many(len(all_runs), 'network')} below {runs} fit"
@@ -136,9 +136,10 @@ newest_model = model_for  # as configurations of version 0.1 call it; understood
 
 
 def _packaged(path: Path) -> Path:
-    """The network that the package holds, said."""
+    """The network that the package holds, which lines tell."""
     if path.is_file():
-        log.info("no network of yours fits: %s is the one of this package, %s", path, LEARNT)
+        log.info("no network of yours fits: the pretrained one of this package is used, %s", path)
+        log.info("%s", ADVICE)
     return path
 
 

@@ -204,7 +204,7 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting(
             "from",
             "a run's folder, model.pt or zip, whose network's weights [this one starts from](train.md#a-warm-start);"
-            " null or `none`: random weights",
+            " `pretrained`: the package's own; null or `none`: random weights",
         ),
         Setting(
             "weights",

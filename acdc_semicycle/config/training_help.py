@@ -7,6 +7,8 @@ OVERLAYS = {
     "Data, where it is not ACDC": {
         "own_scans": "your own scans: --images FOLDER --masks FOLDER --classes \"['background','liver']\"",
         "own_pictures": "your own pictures, with the same keys",
+        "unannotated": "after few: scans of hearts without any mask, --dataset_dir FOLDER",
+        "pretrain": "after few: the network of this package again, --dataset_dir SUNNYBROOK",
         "voc, cityscapes": "the paper's other data sets: --dataset_dir FOLDER",
         "labels_10, labels_20, labels_30, labels_50, labels_100": "percent of the training patients that are labelled",
     },
@@ -35,7 +37,7 @@ KEYS = {
     "image_size, batch_size": "rows and columns that the network sees; slices of a step",
     "learning_rate, seed": "of Adam; of all that is random",
     "device": "cpu, cuda, cuda:1",
-    "from": "an earlier run, whose weights this one starts from",
+    "from": "an earlier run whose weights this one starts from, pretrained, or none",
     "folds": "3, or leave-one-out: each labelled patient scored by a network not trained on it",
 }
 WIDTH = 24  # of the names

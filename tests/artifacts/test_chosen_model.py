@@ -56,7 +56,8 @@ def test_the_packages_own_network_goes_before_the_demonstration_and_after_every_
     caplog.set_level("INFO", "semicycle")
     own, scan = touched("bundle/models/model.pt"), touched("scan.nii.gz")
     assert chosen(scan) == own
-    assert caplog.messages[-1].startswith(f"no network of yours fits: {own} is the one of this package, learnt from")
+    assert caplog.messages[0] == f"no network of yours fits: the pretrained one of this package is used, {own}"
+    assert caplog.messages[1].startswith("it learnt from phantoms")
     demonstration = trained("phantom", dataset="phantom", classes=HEART)
     assert chosen(scan) == own
     assert model_for("bundle") == demonstration, "of no scans at all"

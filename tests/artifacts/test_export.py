@@ -411,7 +411,7 @@ def test_the_metadata_name_the_network_and_the_papers_objective_only_where_it_wa
 def test_the_documents_speak_of_this_network(unpacked, model):
     text = (unpacked / "docs" / "README.md").read_text()
     assert text.startswith("# ") and text.index("## This model") < text.index("## Model Description")
-    assert "No weights" not in text and hashlib.sha256(model.read_bytes()).hexdigest() in text
+    assert "shipped weights" not in text and hashlib.sha256(model.read_bytes()).hexdigest() in text
     assert "- model.onnx: 12 slices, largest difference" in text
 
 
