@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from acdc_semicycle.datasets.phantom_patient import BRIGHTEST, DARKEST, TRAITS, Bytes, Floats, Heart, beat
+from acdc_semicycle.datasets.phantom_patient import TRAITS, Bytes, Floats, Heart, beat
 from acdc_semicycle.datasets.phantom_tissue import (
     AIR,
     FAT,
@@ -46,14 +46,12 @@ WIDER = {
     "skin_mm": (55, 110), "subcutis_mm": (4, 35), "chest_muscle_mm": (4, 16), "liver_top_mm": (10, 55),
     "stomach_top_mm": (20, 70), "aorta_x_mm": (30, 75), "aorta_mm": (7, 15), "depth_mm": (75, 110),
 }  # fmt: skip
-# By tissue, blood of the left ventricle about 1: a cine's contrasts, and a wide margin
-CINE_DARKEST = np.array(DARKEST, np.float32)
-CINE_BRIGHTEST = np.array(BRIGHTEST, np.float32)
-for _tissue, _range in {
-    RV: (0.55, 1.15), LV: (0.7, 1.3), MYO: (0.12, 0.6), MUSCLE: (0.1, 0.8), LIVER: (0.1, 0.8), STOMACH: (0.1, 1.2),
-    FAT: (0.3, 2.2), VESSEL: (0.5, 1.3), LUNG: (0.04, 0.25),
-}.items():  # fmt: skip
-    CINE_DARKEST[_tissue], CINE_BRIGHTEST[_tissue] = _range
+# A cine's contrasts with a wide margin: the darkest and the brightest of a tissue, blood of the left ventricle about 1
+CINE_RANGES = {
+    AIR: (0.01, 0.02), RV: (0.55, 1.15), MYO: (0.12, 0.6), LV: (0.7, 1.3), PAPILLARY: (0.35, 0.55),
+    MUSCLE: (0.1, 0.8), VESSEL: (0.5, 1.3), LUNG: (0.04, 0.25), FAT: (0.3, 2.2), LIVER: (0.1, 0.8),
+    STOMACH: (0.1, 1.2),
+}  # fmt: skip
 CINE = 0.65  # share of slices with a cine's contrasts; the others have any
 LEAST_CONTRAST = 0.25  # between blood and muscle
 
@@ -127,7 +125,8 @@ def labels(tissue: Bytes) -> Bytes:
 def random_contrasts(random: np.random.Generator) -> Floats:
     """How bright each tissue is: mostly as in a cine, else any, with blood and muscle apart."""
     if random.random() < CINE:
-        bright = random.uniform(CINE_DARKEST, CINE_BRIGHTEST)
+        darkest, brightest = np.array([CINE_RANGES[tissue] for tissue in range(len(LABELS))], np.float32).T
+        bright = random.uniform(darkest, brightest)
         bright[PAPILLARY] = np.clip(random.uniform(0.7, 1.6) * bright[MYO], 0, bright[LV])
         return bright.astype(np.float32)
     bright = random.uniform(0, 1.4, len(LABELS))

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from monai.bundle import load
 
 from acdc_semicycle.artifacts import pretrained, warm_start, weights
 from acdc_semicycle.artifacts.model import open_model
@@ -93,3 +94,11 @@ def test_a_training_starts_from_it_unasked_only_where_it_fits(run, tmp_path, mon
     assert pretrained.usual_start(open_model(path).card | change) == start
     path.unlink()
     assert pretrained.usual_start(CARD | {"pictures": False}) is None
+
+
+def test_monai_loads_it_from_the_bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = pretrained.pretrained().resolve().parents[1]
+    network = load("semicycle", bundle_dir=bundle.parent, workflow_type="inference")
+    expected = {name: values.float() for name, values in open_model(bundle).weights().items()}
+    torch.testing.assert_close(dict(network.state_dict()), expected, rtol=0, atol=0)
