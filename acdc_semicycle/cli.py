@@ -176,8 +176,8 @@ def predict(arguments: list[str]) -> int:
         "--model",
         "--checkpoint",
         type=Path,
-        help="model.pt, a run's folder, a folder of folds, or a zip of export; by default that of the output folder,"
-        " else the only one below runs/ that fits",
+        help="model.pt, a run's folder, a folder of folds, a zip of export, or pretrained; by default that of the"
+        " output folder, else the only one below runs/ that fits, else the pretrained one",
     )
     parser.add_argument(
         "--frames", choices=["all", "ed_es"], help="of a cine: every frame, or end-diastole and -systole"

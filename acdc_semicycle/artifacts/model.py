@@ -31,6 +31,7 @@ from acdc_semicycle.artifacts.folds import (
 )
 from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
+from acdc_semicycle.config.locations import folder
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
 
@@ -39,6 +40,7 @@ log = logging.getLogger("semicycle")
 # The weights of G_SI, beside model.pt, whose name must stay the shortest of all .pt: MONAI Label takes that file.
 IMAGE_GENERATOR = "image_generator.pt"
 OLD_IMAGE_GENERATOR = "painter.pt"  # the same, as earlier versions called it
+PRETRAINED = "pretrained"  # in place of a path: the network that the package holds
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,15 @@ class Model:
         return value
 
 
+def pretrained() -> Path:
+    """The model.pt that the package holds."""
+    return folder("bundles/semicycle") / "models" / "model.pt"
+
+
 def open_model(source: str | Path) -> Model:
     """The network of a model.pt, of a training run's folder or its ``models``, of a folder of folds, or of a zip.
+
+    ``"pretrained"`` is the one that the package holds, unless there is a file or a folder of that name.
 
     Of a zip nothing is unpacked: every member is compared with its checksum, and the needed ones are read into memory.
 
@@ -216,6 +225,8 @@ def bundle_root() -> str:
 def _model(source: str | Path) -> Model:
     """The network of a file, a zip, a run's folder or a folder of folds, of which nothing is checked."""
     path = Path(str(source))
+    if str(source) == PRETRAINED and not path.exists():
+        path = pretrained()
     networks = [] if model_within(path) else networks_within(path)
     if networks:
         return Model(path, lambda name: None, tuple(_model(network) for network in networks))

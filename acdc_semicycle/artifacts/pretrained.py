@@ -1,6 +1,6 @@
 """The network that the package holds, made from a training run: weights in half precision, and what describes them.
 
-    python -m acdc_semicycle.artifacts.pretrained RUN
+    python -c "from acdc_semicycle.artifacts.pretrained import package; package('RUN')"
 
 writes ``model.pt``, ``model.json`` and ``model.sha256`` into ``bundles/semicycle/models``.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,12 @@ from typing import Any
 import torch
 
 from acdc_semicycle.artifacts import weights
+from acdc_semicycle.artifacts.model import PRETRAINED, open_model, pretrained
 from acdc_semicycle.artifacts.model import card as card_of
-from acdc_semicycle.artifacts.model import open_model
-from acdc_semicycle.config.locations import folder
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
 
-NAME = "pretrained"  # of it, as --from takes it
 LARGEST_MB = 8.0
-
-
-def pretrained() -> Path:
-    """Its model.pt."""
-    return folder("bundles/semicycle") / "models" / "model.pt"
 
 
 def usual_start(card: Mapping[str, Any]) -> str | None:
@@ -44,7 +36,7 @@ def usual_start(card: Mapping[str, Any]) -> str | None:
     own = card_of(pretrained())
     common = set(own["classes"][1:]) & set(card["classes"][1:])
     same_images = not card["pictures"] and card["in_channels"] == own["in_channels"]
-    return NAME if common and same_images and _but_for_classes(card) == _but_for_classes(own) else None
+    return PRETRAINED if common and same_images and _but_for_classes(card) == _but_for_classes(own) else None
 
 
 def _but_for_classes(card: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -79,12 +71,3 @@ def package(run: str | Path, target: Path | None = None) -> Path:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     write_text(path.with_suffix(".sha256"), f"{digest}  {path.name}\n")
     return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("give a training run: python -m acdc_semicycle.artifacts.pretrained RUN")
-    try:
-        print(package(sys.argv[1]))
-    except InputError as error:
-        sys.exit(f"{error}")

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from acdc_semicycle.artifacts.known_patients import EARLIER, KnownPatients
 from acdc_semicycle.artifacts.model import Model, open_model
-from acdc_semicycle.artifacts.pretrained import NAME as PRETRAINED
-from acdc_semicycle.artifacts.pretrained import pretrained
 from acdc_semicycle.artifacts.weights import not_finite
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.splits import load as load_split
@@ -50,7 +48,7 @@ def start_from(
     states = [Path(ckpt_dir) / name for name in STATES]
     if source is None or source == "none" or any(map(Path.exists, states)):
         return
-    model = _opened(source)
+    model = open_model(source)
     if model.members:
         first = model.members[0].path
         raise InputError(f"--from {source} is a folder of folds: give one of its networks, such as {first}")
@@ -84,16 +82,11 @@ def remember_source(
     path.unlink(missing_ok=True)  # of a training that was here before
     if source is None or source == "none":
         return
-    model = _opened(source)
+    model = open_model(source)
     known = KnownPatients.of(model)
     patients = known.parts if model.card.get("dataset") == card["dataset"] else {}
     if patients or known.part_of_image:
         write_text(path, json.dumps({"patients": patients, "images": known.part_of_image}, indent=1) + "\n")
-
-
-def _opened(source: str | Path) -> Model:
-    """The network that a training starts from."""
-    return open_model(pretrained() if source == PRETRAINED else source)
 
 
 def fitted(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from acdc_semicycle.artifacts.model import PRETRAINED
 from acdc_semicycle.config.locations import folder
 from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.inference import sources
@@ -29,7 +30,7 @@ class Segmenter:
 
     Args:
         model: what ``--model`` names: a training run's folder, its ``model.pt``, a folder of folds, or a zip of
-            ``semicycle export``.
+            ``semicycle export``; by default the pretrained network of this package.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a ``torch.device``; by default a GPU where there is one.
         flips: whether to average over the mirror images of each slice; by default where the network was trained on
             them.
@@ -79,7 +80,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] = PRETRAINED,
         *,
         device: str | torch.device | None = None,
         flips: bool | None = None,

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import load
 
+from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import pretrained, warm_start, weights
 from acdc_semicycle.artifacts.model import open_model
 from acdc_semicycle.data.splits import Split
@@ -57,7 +59,7 @@ def test_a_network_that_is_too_large_is_not_packaged(run, tmp_path, monkeypatch)
 
 def test_a_training_starts_from_it_by_its_name(run, tmp_path, monkeypatch, caplog):
     path = pretrained.package(run, tmp_path / "package" / "model.pt")
-    monkeypatch.setattr(warm_start, "pretrained", lambda: path)
+    monkeypatch.setattr(model_files, "pretrained", lambda: path)
     objective = configured(Supervised(build(CARD["network"])), "cross_entropy", 0.9)
     with caplog.at_level("INFO", "semicycle"):
         warm_start.start_from("pretrained", objective, CARD, Split(("p",), (), (), ()), tmp_path / "models")
@@ -67,7 +69,7 @@ def test_a_training_starts_from_it_by_its_name(run, tmp_path, monkeypatch, caplo
 
 
 def test_the_one_that_is_shipped_is_whole_small_and_for_hearts():
-    path = pretrained.pretrained()
+    path = model_files.pretrained()
     digest, _, name = path.with_suffix(".sha256").read_text().strip().partition("  ")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest and name == "model.pt"
     assert path.stat().st_size < 8e6
@@ -98,7 +100,14 @@ def test_a_training_starts_from_it_unasked_only_where_it_fits(run, tmp_path, mon
 
 def test_monai_loads_it_from_the_bundle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    bundle = pretrained.pretrained().resolve().parents[1]
+    bundle = model_files.pretrained().resolve().parents[1]
     network = load("semicycle", bundle_dir=bundle.parent, workflow_type="inference")
     expected = {name: values.float() for name, values in open_model(bundle).weights().items()}
     torch.testing.assert_close(dict(network.state_dict()), expected, rtol=0, atol=0)
+
+
+def test_a_run_of_that_name_goes_before_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_model("pretrained").path == model_files.pretrained()
+    run.rename("pretrained")
+    assert open_model("pretrained").path == Path("pretrained/models/model.pt")
