@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from acdc_semicycle.runtime.errors import InputError, many, refuse
 from acdc_semicycle.runtime.files import write_text
 
 log = logging.getLogger("semicycle")
+
+SHOWN = 5  # warnings of a kind before a training; the check of a data set shows all
 
 
 def bar(cases: Sequence[Record]) -> Iterable[Record]:
@@ -140,9 +143,22 @@ def before_training(
         # each pair once, though a split by slice has one record for each slice
         pairs = {(record.image, record.label, record.frame): record for record in records}
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
-        for text in _warnings(list(pairs.values()), rules, Path(str(folder))):
+        for text in _first_of_each_kind(_warnings(list(pairs.values()), rules, Path(str(folder)))):
             log.warning("%s", text)
     distributed.wait()
+
+
+def _first_of_each_kind(warnings: Sequence[str]) -> Iterator[str]:
+    """The first warnings of each kind, which say the same of another file, and how many more there are."""
+    counts: Counter[str] = Counter()
+    for text in warnings:
+        kind = text.partition(" ")[2]
+        counts[kind] += 1
+        if counts[kind] <= SHOWN:
+            yield text
+    for kind, count in counts.items():
+        if count > SHOWN:
+            yield f"{many(count - SHOWN, 'more file')} of which the same holds: {kind}"
 
 
 def _warnings(records: Sequence[Record], rules: Rules, folder: Path) -> list[str]:

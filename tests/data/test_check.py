@@ -373,6 +373,22 @@ def test_a_training_refuses_all_faults_at_once_and_reads_faultless_files_once(ro
     assert "\n" not in str(caught.value)
 
 
+def test_before_a_training_a_warning_of_many_files_is_not_said_of_each(root, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(check, "SHOWN", 2)
+    records = acdc.records(root)
+    for record in records:
+        stored = nib.load(record.label)
+        nib.save(nib.Nifti1Image(np.zeros(stored.shape, np.uint8), stored.affine), record.label)
+    rules = {"classes": acdc.CLASSES, "colours": acdc.COLOURS, "values": None, "intensity_range": None}
+    check.before_training(records, tmp_path / "kept", "folder", **rules)
+    said = [text for text in caplog.messages if "nothing is drawn" in text]
+    assert len(records) > 3 and len(said) == 3
+    assert said[2] == (
+        f"{len(records) - 2} more files of which the same holds:"
+        " is empty: nothing is drawn in it, check that this is meant"
+    )
+
+
 @pytest.mark.parametrize("content", ["{", "7", ""])
 def test_where_what_was_found_is_damaged_or_of_other_rules_the_data_are_read_again(root, tmp_path, content):
     records, kept = acdc.records(root), tmp_path / "kept"
