@@ -2,7 +2,6 @@
 
 from acdc_semicycle.artifacts.chosen_model import model_for, newest_model
 from acdc_semicycle.artifacts.model import build_image_generator, bundle_root, card, open_model
-from acdc_semicycle.artifacts.pretrained import usual_start
 from acdc_semicycle.artifacts.warm_start import remember_source, start_from
 from acdc_semicycle.config.identity import identity
 from acdc_semicycle.config.locations import shipped
@@ -81,6 +80,5 @@ __all__ = [
     "start_from",
     "train",
     "units",
-    "usual_start",
     "voc",
 ]

@@ -9,41 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from acdc_semicycle.artifacts import weights
-from acdc_semicycle.artifacts.model import PRETRAINED, open_model, pretrained
-from acdc_semicycle.artifacts.model import card as card_of
+from acdc_semicycle.artifacts.model import open_model, pretrained
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
 
 LARGEST_MB = 8.0
-
-
-def usual_start(card: Mapping[str, Any]) -> str | None:
-    """What a training starts from if nothing else is said: the package's network, or None for random weights.
-
-    Args:
-        card: of the training's network. The same network but for its classes, of scans, a structure of which is
-            among those of the package's.
-    """
-    if not pretrained().is_file():
-        return None
-    own = card_of(pretrained())
-    common = set(own["classes"][1:]) & set(card["classes"][1:])
-    same_images = not card["pictures"] and card["in_channels"] == own["in_channels"]
-    return PRETRAINED if common and same_images and _but_for_classes(card) == _but_for_classes(own) else None
-
-
-def _but_for_classes(card: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Class and arguments of a network without the number of its classes."""
-    network = card["network"]
-    arguments = {name: value for name, value in network["arguments"].items() if name != "out_channels"}
-    return network["class"], arguments
 
 
 def package(run: str | Path, target: Path | None = None) -> Path:

@@ -79,25 +79,6 @@ def test_the_one_that_is_shipped_is_whole_small_and_for_hearts():
     weights.load_network(build(model.card["network"]), model.weights(), path)
 
 
-@pytest.mark.parametrize(
-    ("change", "start"),
-    [
-        ({}, "pretrained"),
-        ({"classes": ["background", "aorta", "LV"]}, "pretrained"),
-        ({"classes": ["background", "liver"]}, None),
-        ({"pictures": True}, None),
-        ({"in_channels": 3}, None),
-        ({"network": {"class": "monai.networks.nets.BasicUNet", "arguments": {"features": [8] * 6}}}, None),
-    ],
-)
-def test_a_training_starts_from_it_unasked_only_where_it_fits(run, tmp_path, monkeypatch, change, start):
-    path = pretrained.package(run, tmp_path / "package" / "model.pt")
-    monkeypatch.setattr(pretrained, "pretrained", lambda: path)
-    assert pretrained.usual_start(open_model(path).card | change) == start
-    path.unlink()
-    assert pretrained.usual_start(CARD | {"pictures": False}) is None
-
-
 def test_monai_loads_it_from_the_bundle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bundle = model_files.pretrained().resolve().parents[1]
