@@ -4,10 +4,12 @@ import locale
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: as many threads as files run at a time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of the many processes would compile the whole package
+sys.dont_write_bytecode = False  # this process would compile all tests, and the package with its checks of shapes
 
 import numpy as np
 import pytest
