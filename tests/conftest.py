@@ -9,13 +9,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: as many threads as files run at a time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of the many processes would compile the whole package
-sys.dont_write_bytecode = False  # this process would compile all tests, and the package with its checks of shapes
 
 import numpy as np
 import pytest
 
 from acdc_semicycle.datasets import acdc, phantom
 from acdc_semicycle.datasets.records import Record
+
+sys.dont_write_bytecode = False  # this process would compile all tests, and the package with its checks of shapes
 
 TINY = (32, 32, 6)
 MEMORY = Path("/dev/shm")  # thousands of flushes to disk, 5 to 10 ms each, cost nothing there
