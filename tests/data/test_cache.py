@@ -21,7 +21,7 @@ from acdc_semicycle.data.augment import Augment
 from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.data.transforms import LoadCheckedd, ScaleImaged
-from acdc_semicycle.datasets import acdc, phantom
+from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import nrrd_meta
 from acdc_semicycle.runtime.errors import InputError
@@ -43,8 +43,10 @@ def preparing(size: int = 16, *more) -> Compose:
 
 
 @pytest.fixture
-def records(tmp_path):
-    phantom.write(tmp_path / "data", patients=2, size=(32, 32, 6))
+def records(tmp_path, phantom_dir):
+    """Two patients, whose files a test may change."""
+    for patient in ("patient001", "patient002"):
+        shutil.copytree(phantom_dir / "training" / patient, tmp_path / "data" / "training" / patient)
     return acdc.records(tmp_path / "data")
 
 
