@@ -40,8 +40,8 @@ def stacks(series: Sequence[Sequence[Path]]) -> list[Stack]:
     alike: dict[Any, list[int]] = {}
     images_of: dict[int, list[Image]] = {}
     for number, files in enumerate(series):
-        images = [image for image in map(read_image, files) if isinstance(image, Image)]
-        if len(images) == len(files) and _is_single_slice(images):
+        images = _of_single_slice(files)
+        if images:
             images_of[number] = images
             alike.setdefault(_sort_of(images), []).append(number)
     result = []
@@ -50,6 +50,17 @@ def stacks(series: Sequence[Sequence[Path]]) -> list[Stack]:
         if stack:
             result.append(stack)
     return result
+
+
+def _of_single_slice(files: Sequence[Path]) -> list[Image]:
+    """The images of a series of one slice; none of another, whose first two headers show it."""
+    images: list[Image] = []
+    for path in files:
+        image = read_image(path)
+        if not isinstance(image, Image) or not _is_single_slice([*images[:1], image]):
+            return []
+        images.append(image)
+    return images
 
 
 def _is_single_slice(images: Sequence[Image]) -> bool:
