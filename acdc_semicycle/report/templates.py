@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 GENERATOR = '<meta name="generator" content="semicycle">'  # in every page, by which it is known for this program's
 
 
+@cache
 def environment() -> Environment:
     """Every value is escaped: names of cases come from the names of files."""
     here = FileSystemLoader(Path(__file__).parent)

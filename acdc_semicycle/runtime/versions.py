@@ -1,6 +1,7 @@
 """The versions of the packages below, and the oldest ones without known holes."""
 
 import logging
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.version import InvalidVersion, Version
@@ -13,13 +14,16 @@ FLOORS = {"monai": "1.6.1", "torch": "2.10"}
 
 def versions(*packages: str) -> dict[str, str]:
     """The version of each package; ``unknown`` of one that is not installed, or only lies beside the code."""
-    result = {}
-    for package in packages:
-        try:
-            result[package] = version(package)
-        except PackageNotFoundError:
-            result[package] = "unknown"
-    return result
+    return {package: _version(package) for package in packages}
+
+
+@cache
+def _version(package: str) -> str:
+    """The version of a package; ``unknown`` of one that is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def warn_below_floors() -> None:
