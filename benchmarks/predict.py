@@ -222,7 +222,7 @@ def start_up(scan: Path, model: Path, out: Path, repeats: int) -> list[list[str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="fewer scans and repeats")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller scans, and fewer repeats")
     parser.add_argument("--size", type=int, default=128, help="rows and columns of the network's grid")
     parser.add_argument("--filters", type=int, default=16, help="64 is the paper's")
     parser.add_argument("--steps", type=int, default=60, help="of training before")
@@ -231,7 +231,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     repeats, many = (2, 2) if given.quick else (9, 100)
-    shape = (216, 256, 10)
+    shape = (108, 128, 6) if given.quick else (216, 256, 10)
     print(machine(given.device))
     with tempfile.TemporaryDirectory(prefix="semicycle") as name:
         folder = Path(name)
