@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from acdc_semicycle.artifacts.card import CARD
-from acdc_semicycle.imageio import dicom_series
+from acdc_semicycle.imageio import dicom_series, dicom_stacks
+from acdc_semicycle.imageio.dicom_image import read_image
 from acdc_semicycle.inference.inputs import Scans
 from tests.imageio.dicom_files import COLUMNS, ORIGIN, ROWS, STRAIGHT, TILTED, expected, read, write
 
@@ -50,6 +51,14 @@ def test_a_cine_of_one_series_a_slice_is_one_scan(tmp_path, turn, heights):
 def test_slices_that_may_be_no_scan_stay_apart(tmp_path, heights, tags):
     found = dicom_series.find(slices(tmp_path, heights, **tags))
     assert len(found) == len(heights) and not any(series.stacked for series in found)
+
+
+def test_the_first_two_headers_show_that_a_series_is_no_single_slice(tmp_path, monkeypatch):
+    for number in range(6):
+        write(tmp_path / f"{number}.dcm", ORIGIN + STRAIGHT[:, 2] * 10 * number)
+    files, headers = sorted(tmp_path.iterdir()), []
+    monkeypatch.setattr(dicom_stacks, "read_image", lambda path: headers.append(path) or read_image(path))
+    assert dicom_stacks.stacks([files]) == [] and headers == files[:2]
 
 
 @pytest.mark.parametrize("tag", ["g0020_000d", "g0020_0052", "g0008_0008", "g0018_0050"])
