@@ -24,9 +24,9 @@ from acdc_semicycle.experiments.fold_runs import Fold, train_side_by_side
 from acdc_semicycle.experiments.fold_scores import content_of, table
 from acdc_semicycle.experiments.grid import whole_number
 from acdc_semicycle.experiments.run_lock import run_lock
-from acdc_semicycle.experiments.scheduling import cores
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import MADE_HERE, check_folder, check_ours, read_json, write_text
+from acdc_semicycle.runtime.machine import cores, memory
 from acdc_semicycle.runtime.provenance import plain, provenance
 
 ALL = "leave-one-out"
@@ -101,8 +101,7 @@ def _jobs(text: str | None, count: int) -> int:
         return min(whole_number(text, "--jobs", "2", 1), count)
     import torch  # slow
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(torch.cuda.device_count() or max(1, min(cores(), memory // MEMORY)), count)
+    return min(torch.cuda.device_count() or max(1, min(cores(), memory() // MEMORY)), count)
 
 
 def _minutes_of_each(minutes: float | int | None, count: int, jobs: int) -> float | None:

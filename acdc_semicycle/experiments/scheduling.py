@@ -15,6 +15,7 @@ from acdc_semicycle.experiments.grid import Options
 from acdc_semicycle.experiments.progress import Board, expectations
 from acdc_semicycle.experiments.runs import Run
 from acdc_semicycle.runtime.errors import InputError
+from acdc_semicycle.runtime.machine import cores
 
 DAY = 24 * 60  # minutes
 
@@ -95,13 +96,6 @@ def _devices(count: int) -> list[str]:
     """The numbers of the GPUs, as CUDA_VISIBLE_DEVICES has them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def submitted(runs: list[Run], options: Options, board: Board) -> None:
