@@ -30,8 +30,8 @@ from acdc_semicycle.runtime.search import files_below
 log = logging.getLogger("semicycle")
 
 LAYOUTS = (("images", "masks"), ("images", "labels"), ("imagesTr", "labelsTr"))  # of images and their masks
-PHASE_OR_FRAME = re.compile(r"[_-](?:E[DS]|frame\d+)$", re.IGNORECASE)  # at the end of a case
-SAME_PATIENT = "^(.+?)(?:[_-](?:[Ee][DdSs]|[Ff]rame[0-9]+))?$"
+PHASE_OR_FRAME = re.compile(r"[_-](?:E[DS]|frame\d+)(?:_0000)?$", re.IGNORECASE)  # at the end of a case
+SAME_PATIENT = "^(.+?)(?:[_-](?:[Ee][DdSs]|[Ff]rame[0-9]+))?(?:_0000)?$"
 
 
 def records(images: str | Path | None, masks: str | Path | None = None, patient: str | None = None) -> list[Record]:
