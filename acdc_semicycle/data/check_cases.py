@@ -84,13 +84,15 @@ class Cases:
         if self.unmatched:
             return
         oddities: Oddities = []
-        twin = None
+        twin = labels = None
         if "image" in loaded:
             oddities, twin = self._check_image(record, loaded["image"])
         if record.label and "label" in loaded:
-            self._check_mask(record, record.label, loaded, oddities, twin is not None)
+            labels = self._check_mask(record, record.label, loaded, oddities, twin is not None)
         if twin:
             self._add_twin(record, *twin)
+        if self.counts.fingerprint is not None and "image" in loaded:
+            self.counts.fingerprint.add(record, loaded["image"], labels, twin and twin[0])
 
     def finish(self) -> None:
         """Find what only all masks together tell."""
@@ -181,24 +183,25 @@ class Cases:
             text += f" {in_words(other_shape)} of {in_words(other_spacing)} mm: they should be frames of one cine"
             self.add("warning", path, text)
 
-    def _check_mask(self, record: Record, path: Path, loaded: dict[Any, Any], oddities: Oddities, copied: bool) -> None:
-        """Check a mask by itself and on its image; ``copied`` says that the image has a twin."""
+    def _check_mask(self, record: Record, path: Path, loaded: dict[Any, Any], oddities: Oddities, copied: bool) -> Any:
+        """Check a mask by itself and on its image, which has a twin if ``copied``; its classes, if they are any."""
         self._check_mask_header(path, loaded["label"], oddities)
         fits = "image" in loaded and self._check_on_image(record, path, loaded)
         checked = self.attempt(path, self._check_values, {"label": loaded["label"]})
         if checked is None:
-            return
+            return None
         labels = checked["label"]
         self._mask_digests[record.case] = _digest(labels)
         values = set(np.flatnonzero(np.bincount(labels.as_tensor().numpy().ravel())).tolist())
         self._count(path, values)
         if self._is_empty(values):
             self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
-            return
+            return labels
         self._find_missing_structures(path, values)
         if fits and self._shows_hearts():
             self._check_heart(record, path, labels.as_tensor()[0].numpy())
         self._find_copied_mask(record, path, copied)
+        return labels
 
     def _check_mask_header(self, path: Path, label: Any, oddities: Oddities) -> None:
         """Report what is odd about a mask's header, unless its image's is odd in the same way."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from acdc_semicycle.data.fingerprint import Fingerprint
 from acdc_semicycle.datasets.records import Record
 
 
@@ -30,6 +31,7 @@ class Counts:
         lost: those of them whose spacing is 1 x 1 x 1 mm.
         values: the number of masks with each value, where no classes are given.
         unnamed: whether a training would ask for names of the classes.
+        fingerprint: takes the facts of each case; None where they are not wanted.
     """
 
     kind: str = "folder"
@@ -41,6 +43,7 @@ class Counts:
     lost: int = 0
     values: Counter[int] = field(default_factory=Counter)
     unnamed: bool = False
+    fingerprint: Fingerprint | None = None
 
     def enter(self, records: Sequence[Record]) -> None:
         """Count the patients, the images and the masks of a data set's records."""
