@@ -10,6 +10,7 @@ semicycle report OUT                                 report.html, figures, CSV a
 semicycle calibrate OUT [--test OUT]                 fit the quality without truth, which predict then gives each case
 semicycle check DATASET                              what is wrong with a data set, before hours of training
 semicycle check [OVERLAY ...] [--KEY VALUE ...]      the same, in the words of the training
+semicycle plan DATASET [-o plan.yaml]                what was found, what will be done, how long; an overlay for train
 semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip for others
 semicycle compare RUNS ... [-o FOLDER]               trained runs side by side: settings that differ, scores, curves
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
@@ -249,7 +250,7 @@ def check(arguments: list[str]) -> int:
     for key, words in data_keys.KEYS.items():
         parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
     given, others = parser.parse_known_args(arguments)
-    data_keys.check_keys(others)
+    data_keys.check_keys(others, "check takes overlays")
     from acdc_semicycle.config import data_check
     from acdc_semicycle.data import check_findings, check_report
 
@@ -258,6 +259,33 @@ def check(arguments: list[str]) -> int:
     findings = data_check.findings_of(options.pop("dataset"), options, counts)
     print(check_report.report(findings, counts))
     return check_report.status(findings)
+
+
+def plan(arguments: list[str]) -> int:
+    """Find what is in a data set, and write an overlay that trains on it."""
+    parser = _parser(
+        "plan",
+        "What was found in a data set, what will be done with it and how long that takes here. It writes an overlay, to"
+        " be edited: semicycle train few plan.yaml.",
+    )
+    parser.add_argument(
+        "dataset",
+        nargs="?",
+        help="ACDC, VOCdevkit, Cityscapes, nnU-Net's raw layout, the Decathlon, or a folder of images and masks",
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("plan.yaml"), help="by default plan.yaml")
+    parser.add_argument("--minutes", help="that the training may take")
+    parser.add_argument("--labelled", help="patients with masks that are used: a number, or a fraction")
+    for key, words in data_keys.KEYS.items():
+        parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
+    given, others = parser.parse_known_args(arguments)
+    data_keys.check_keys(others, "plan takes a folder, -o, --minutes, --labelled")
+    from acdc_semicycle.config import plan as planning
+
+    options = {key: value for key, value in vars(given).items() if value is not None}
+    for line in planning.lines(options.pop("dataset", None), options.pop("output"), options):
+        print(line, flush=True)
+    return 0
 
 
 def export(arguments: list[str]) -> int:
@@ -314,6 +342,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "report": report,
     "calibrate": calibrate,
     "check": check,
+    "plan": plan,
     "export": export,
     "compare": compare,
     "table": table,

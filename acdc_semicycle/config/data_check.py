@@ -53,7 +53,7 @@ def _in_folder(words: Sequence[str], options: Mapping[str, Any], counts: Counts)
     for key in ("dataset_dir", "images"):
         if key in options:
             raise InputError(f"--{key} {options[key]} is a second folder beside {words[0]}: give one of the two")
-    settings = {key: _value(key, text) for key, text in options.items()}
+    settings = {key: value_of_option(key, text) for key, text in options.items()}
     for key, value in settings.items():
         if key in RULES and not RULES[key].holds(value):
             raise InputError(f"{key} is {value!r}: give {RULES[key].words}")
@@ -102,7 +102,7 @@ def _parser_of(overlays: Sequence[str], options: Mapping[str, Any]) -> ConfigPar
     """The configuration of the training with these overlays and keys."""
     words = []
     for key, value in options.items():
-        text = json.dumps(_value(key, value)) if key == "classes" else value
+        text = json.dumps(value_of_option(key, value)) if key == "classes" else value
         words.append(f"--{key}={text}")
     return parser_of(overlays, words)
 
@@ -122,7 +122,7 @@ def _folder(parser: ConfigParser, key: str) -> Path | None:
     return None if path is None else Path(str(path))
 
 
-def _value(key: str, text: Any) -> Any:
+def value_of_option(key: str, text: Any) -> Any:
     """What an option says: paths and expressions as they are, all else as JSON or Python writes it."""
     if key in ("masks", "patient"):
         return text

@@ -20,11 +20,12 @@ KEYS = {  # of a training, that say what its data are
 }
 
 
-def check_keys(others: Sequence[str]) -> None:
+def check_keys(others: Sequence[str], takes: str) -> None:
     """Refuse words that are no key of data.
 
     Args:
         others: the words that the command line did not understand.
+        takes: the verb, and what it takes beside these keys.
 
     Raises:
         InputError: names the first one, the key that may be meant, and all keys that there are.
@@ -35,4 +36,4 @@ def check_keys(others: Sequence[str]) -> None:
     near = nearest(word.removeprefix("--"), KEYS)
     hint = f"did you mean --{near}? " if near else ""
     taken = ", ".join(f"--{key}" for key in KEYS)
-    raise InputError(f"{word} says nothing of the data: {hint}semicycle check takes overlays, {taken}")
+    raise InputError(f"{word} says nothing of the data: {hint}semicycle {takes}, {taken}")

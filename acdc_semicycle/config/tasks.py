@@ -153,7 +153,12 @@ def others(metrics: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> None:
-    """Time some steps and one validation image, and print as JSON what a whole run is made of; nothing is kept.
+    """Print as JSON what a whole run is made of; nothing is kept."""
+    print(json.dumps(measured(trainer, evaluator, val_interval, steps)), flush=True)
+
+
+def measured(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> dict[str, Any]:
+    """What a whole run is made of: some steps and one validation image are timed.
 
     Steps are timed at the beginning, in the middle and at the end of the run: a method with a teacher may begin some of
     its terms late.
@@ -172,7 +177,7 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
         evaluator.state.epoch_length = 1
         _seconds(evaluator.run)
         validation = _seconds(evaluator.run) * images
-    parts = {
+    return {
         "step_seconds": statistics.mean(times),
         "steps": epochs * epoch_steps,
         "epoch_steps": epoch_steps,
@@ -181,7 +186,6 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
         "val_interval": val_interval,
         "start_seconds": started - STARTED,
     }
-    print(json.dumps(parts), flush=True)
 
 
 def _seconds(work: Any, *arguments: Any) -> float:
