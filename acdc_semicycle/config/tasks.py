@@ -8,7 +8,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -161,17 +161,17 @@ def measured(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) ->
     """What a whole run is made of: some steps and one validation image are timed.
 
     Steps are timed at the beginning, in the middle and at the end of the run: a method with a teacher may begin some of
-    its terms late.
+    its terms late. A step includes making its batch.
     """
     started = time.monotonic()
     epoch_steps, epochs = len(trainer.data_loader), trainer.state.max_epochs
     batches = cycle(trainer.data_loader)
-    _seconds(trainer._iteration, trainer, next(batches))  # the first one warms up
+    _seconds(_step, trainer, batches)  # the first one warms up
     teacher, times = trainer.objective.T, []
     for part in (0.0, 0.5, 1.0) if teacher is not None else (0.0,):
         if teacher is not None:
             teacher.steps = int(part * epoch_steps * epochs)
-        times.append(statistics.median(_seconds(trainer._iteration, trainer, next(batches)) for _ in range(steps)))
+        times.append(statistics.median(_seconds(_step, trainer, batches) for _ in range(steps)))
     validation = 0.0
     if images := evaluator.state.epoch_length:
         evaluator.state.epoch_length = 1
@@ -186,6 +186,11 @@ def measured(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) ->
         "val_interval": val_interval,
         "start_seconds": started - STARTED,
     }
+
+
+def _step(trainer: Any, batches: Iterator[Any]) -> None:
+    """Make a batch, and train on it."""
+    trainer._iteration(trainer, next(batches))
 
 
 def _seconds(work: Any, *arguments: Any) -> float:

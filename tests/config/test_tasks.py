@@ -1,5 +1,7 @@
 """What the bundle's tasks say before they begin."""
 
+from types import SimpleNamespace
+
 import pytest
 from monai.bundle import ConfigParser
 
@@ -48,3 +50,27 @@ def test_many_patients_or_none_need_no_line(caplog):
 def test_a_fold_is_known_by_its_configuration_and_not_by_its_folder(split, is_fold):
     config = {"output_dir": "runs/fold_trial", "split": split, "answer": "$tasks._is_a_fold()"}
     assert ConfigParser(config, globals={"tasks": tasks}).get_parsed_content("answer") is is_fold
+
+
+def test_a_timed_step_includes_making_its_batch(monkeypatch):
+    seconds = [0.0]
+
+    class Loader:
+        def __len__(self) -> int:
+            return 5
+
+        def __iter__(self):
+            for _ in range(5):
+                seconds[0] += 0.3  # what making a batch takes
+                yield None
+
+    def iteration(trainer, batch) -> None:
+        seconds[0] += 0.5
+
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: seconds[0])
+    state = SimpleNamespace(max_epochs=2)
+    objective = SimpleNamespace(T=None)
+    trainer = SimpleNamespace(data_loader=Loader(), state=state, objective=objective, _iteration=iteration)
+    evaluator = SimpleNamespace(state=SimpleNamespace(epoch_length=0))
+    parts = tasks.measured(trainer, evaluator, 1)
+    assert parts["step_seconds"] == pytest.approx(0.8) and parts["epoch_steps"] == 5 and parts["steps"] == 10
