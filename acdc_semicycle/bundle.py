@@ -23,6 +23,7 @@ from acdc_semicycle.data.digests import contents
 from acdc_semicycle.data.sampling import EpochSampler
 from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.data.splits import records_of, scored, units
+from acdc_semicycle.data.training_ranges import remember_ranges
 from acdc_semicycle.datasets import acdc, cityscapes, folder, pretraining, voc
 from acdc_semicycle.datasets.records import BY_SLICE
 from acdc_semicycle.imageio.pictures import is_picture
@@ -72,6 +73,7 @@ __all__ = [
     "probe",
     "read_acdc",
     "records_of",
+    "remember_ranges",
     "remember_source",
     "required",
     "run_name",

@@ -32,6 +32,7 @@ from acdc_semicycle.artifacts.folds import (
 from acdc_semicycle.artifacts.score_names import current_quality
 from acdc_semicycle.artifacts.weights import load, state_dict
 from acdc_semicycle.config.locations import folder
+from acdc_semicycle.data import training_ranges
 from acdc_semicycle.methods.network_description import build
 from acdc_semicycle.runtime.errors import InputError
 
@@ -49,7 +50,8 @@ class Model:
 
     Args:
         path: the model.pt or the zip, or the folder of folds.
-        read: the content of model.pt, model.json, image_generator.pt or quality.json, or None where there is none.
+        read: the content of model.pt, model.json, image_generator.pt, quality.json or fingerprint.json, or None where
+            there is none.
         members: the networks of the folds, of a folder of folds.
     """
 
@@ -87,6 +89,20 @@ class Model:
             )
             return None
         return None if fitted is None else current_quality(fitted)
+
+    @cached_property
+    def ranges(self) -> dict[str, Any] | None:
+        """The ranges of what it was trained on; None where they are unknown, as of networks of before.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if self.members:
+            return training_ranges.joined([member.ranges for member in self.members])
+        stored = self.read_json(training_ranges.FILE)
+        if stored is not None and not training_ranges.is_complete(stored):
+            raise InputError(f"{self.path}: {training_ranges.FILE} lacks ranges: restore it, or remove it")
+        return stored
 
     @cached_property
     def sha256(self) -> str:
@@ -185,7 +201,7 @@ def open_model(source: str | Path) -> Model:
         )
     if model.path.suffix.lower() == ".zip":
         check_zip(model.path)
-    _ = model.card, model.quality, model.sha256
+    _ = model.card, model.quality, model.ranges, model.sha256
     return model
 
 

@@ -17,10 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from acdc_semicycle.data import digests
+from acdc_semicycle.data import digests, training_ranges
 from acdc_semicycle.data.check_cases import Cases
 from acdc_semicycle.data.check_findings import Counts, Finding, Rules
 from acdc_semicycle.data.check_layout import KINDS, dataset_below, kind, read_records
+from acdc_semicycle.data.fingerprint import Fingerprint
+from acdc_semicycle.data.training_ranges import Facts
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record, existing_folder
 from acdc_semicycle.runtime import distributed, environment
@@ -124,8 +126,9 @@ def before_training(
     records: Sequence[Record],
     folder: str | Path,
     dataset: str = "folder",
+    trained_on: Sequence[Record] = (),
     **settings: Any,
-) -> None:
+) -> dict[str, Any] | None:
     """Refuse the images of a training and their masks if they have faults, and name all of them at once.
 
     Data without faults are not read again as long as no file changes; their warnings are repeated.
@@ -134,18 +137,29 @@ def before_training(
         records: all that the training uses, for validation and test, too.
         folder: where a file is kept for each data set without a fault, with its warnings.
         dataset: a key of KINDS, or ``"phantom"``.
+        trained_on: those of the records that are trained on.
         settings: ``classes``, ``colours``, ``values``, ``channels`` and ``intensity_range``, as the training has them.
+
+    Returns:
+        The ranges of what is trained on (:mod:`acdc_semicycle.data.training_ranges`); None where none of it is among
+        the records, and in all processes but the first.
 
     Raises:
         InputError: every fault, a line each.
     """
+    ranges = None
     if distributed.rank() == 0:
         # each pair once, though a split by slice has one record for each slice
-        pairs = {(record.image, record.label, record.frame): record for record in records}
+        pairs = {_pair(record): record for record in records}
         rules = KINDS.get("acdc" if dataset == "phantom" else dataset, KINDS["folder"])._replace(**settings)
-        for text in _first_of_each_kind(_warnings(list(pairs.values()), rules, Path(str(folder)))):
+        warnings, facts = _checked(list(pairs.values()), rules, Path(str(folder)))
+        for text in _first_of_each_kind(warnings):
             log.warning("%s", text)
+        trained_pairs = set(map(_pair, trained_on))
+        seen = [fact for pair, fact in zip(pairs, facts, strict=True) if pair in trained_pairs]
+        ranges = training_ranges.ranges_of(seen) if seen else None
     distributed.wait()
+    return ranges
 
 
 def _first_of_each_kind(warnings: Sequence[str]) -> Iterator[str]:
@@ -161,32 +175,41 @@ def _first_of_each_kind(warnings: Sequence[str]) -> Iterator[str]:
             yield f"{many(count - SHOWN, 'more file')} of which the same holds: {kind}"
 
 
-def _warnings(records: Sequence[Record], rules: Rules, folder: Path) -> list[str]:
-    """The warnings for data without faults: those stored in the folder while no file changes, else found anew."""
-    cases = Cases(rules, Counts())
+def _pair(record: Record) -> tuple[Path, Path | None, int | None]:
+    """What tells one image, with its mask, from all others."""
+    return record.image, record.label, record.frame
+
+
+def _checked(records: Sequence[Record], rules: Rules, folder: Path) -> tuple[list[str], list[Facts]]:
+    """The warnings for data without faults, and the facts of each record.
+
+    They are those stored in the folder while no file changes, else found anew.
+    """
+    cases = Cases(rules, Counts(fingerprint=Fingerprint()))
     digest = digests.digest_of(records, list(rules), ("image", "label"))
     if digest is None:  # a file is missing
         return _without_faults(cases, records)
     stamp = folder / f"checked-{digest}.json"
-    warnings = _stored_warnings(stamp)
-    if warnings is None:
-        warnings = _without_faults(cases, records)
-        write_text(stamp, json.dumps(warnings))
-    return warnings
+    stored = _stored(stamp)
+    if stored is not None and len(stored[1]) == len(records):
+        return stored
+    warnings, facts = _without_faults(cases, records)
+    write_text(stamp, json.dumps({"warnings": warnings, "facts": facts}))
+    return warnings, facts
 
 
-def _stored_warnings(stamp: Path) -> list[str] | None:
-    """The warnings for data that were found without faults before; None where nothing is known."""
+def _stored(stamp: Path) -> tuple[list[str], list[Facts]] | None:
+    """The same of data that were found without faults before; None where nothing is known."""
     if not stamp.is_file():
         return None
-    with suppress(OSError, ValueError):
-        warnings = json.loads(stamp.read_text(encoding="utf-8"))
-        return warnings if isinstance(warnings, list) else None
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        content = json.loads(stamp.read_text(encoding="utf-8"))
+        return content["warnings"], [Facts(*fact) for fact in content["facts"]]
     return None
 
 
-def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
-    """The warnings; all faults are raised at once."""
+def _without_faults(cases: Cases, records: Sequence[Record]) -> tuple[list[str], list[Facts]]:
+    """The warnings, and the facts of each record; all faults are raised at once."""
     log.info("checking %s and their masks", many(len(records), "image"))
     for record in bar(records):
         cases.check(record)
@@ -195,4 +218,6 @@ def _without_faults(cases: Cases, records: Sequence[Record]) -> list[str]:
     for finding in cases.findings:
         texts[finding.severity].append(finding.text)
     refuse(sorted(texts["fault"]), "the data set")
-    return sorted(texts["warning"])
+    assert cases.counts.fingerprint is not None, "_checked sets it"
+    facts = [Facts(case.size, case.spacing_mm, case.intensities) for case in cases.counts.fingerprint.cases]
+    return sorted(texts["warning"]), facts

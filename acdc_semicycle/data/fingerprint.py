@@ -73,7 +73,7 @@ class Fingerprint:
                 record=record,
                 size=tuple(voxels.shape[1:]),
                 spacing_mm=_spacing(record, image),
-                intensities=_percentiles(voxels),
+                intensities=percentiles(voxels),
                 grey=bool((voxels == voxels[:1]).all()),
                 extents=extents,
                 structures=structures,
@@ -122,7 +122,7 @@ def _spacing(record: Record, image: Any) -> tuple[float, ...] | None:
     return None if np.allclose(spacing, 1, atol=1e-6) else tuple(float(length) for length in spacing)
 
 
-def _percentiles(voxels: NDArray) -> tuple[float, ...]:
+def percentiles(voxels: NDArray) -> tuple[float, ...]:
     """The intensities at PERCENTILES; those of a large image from every so many of its voxels."""
     values = voxels.reshape(-1)
     sample = values[:: max(1, values.size // MOST_VOXELS)]

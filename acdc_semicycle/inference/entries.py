@@ -12,6 +12,7 @@ from typing import Any
 
 from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
+from acdc_semicycle.data import training_ranges
 from acdc_semicycle.data.digests import file_hash, voxels_of
 from acdc_semicycle.data.parts import strongest
 from acdc_semicycle.evaluation import clinical, quality_fit
@@ -113,6 +114,7 @@ def findings(frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Vol
         "volumes_ml": volumes_ml,
         "nothing_found": _nothing_found(frames, volume.voxels.shape[3]),
         "remarks": _remarks(frames, phases, volume, card["classes"]),
+        "unlike_training": _unlike_training(volume, model),
         "quality": quality_fit.lowest(model.quality, scores),
         "frame_scores": scores,
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
@@ -150,6 +152,13 @@ def _remarks(
         if cut_off and not volume.spacing_fault:
             return [*remarks, cut_off]
     return remarks
+
+
+def _unlike_training(volume: Volume, model: Model) -> list[str]:
+    """What of a scan lies far outside of what the network was trained on; nothing where that is unknown."""
+    if model.ranges is None:
+        return []
+    return training_ranges.outside(model.ranges, training_ranges.facts_of(volume, model.card["pictures"]))
 
 
 def _volumes_ml(frames: Sequence[Frame], volume: Volume, classes: Sequence[str]) -> dict[str, list[float]]:

@@ -48,6 +48,8 @@ def _log_remarks(case: Mapping[str, Any]) -> None:
     """Log what a user should know of a label map."""
     if case["nothing_found"]:
         log.warning("%s: %s: see whether the scan shows what the network segments", case["scan"], case["nothing_found"])
+    if case["unlike_training"]:
+        log.warning("%s: unlike the scans of the training: %s", case["scan"], "; ".join(case["unlike_training"]))
     for remark in case["remarks"]:
         log.info("%s: %s", case["scan"], remark)
 

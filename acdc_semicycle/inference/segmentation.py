@@ -51,7 +51,7 @@ class Segmentation:
         trust: the expected Dice, 0 to 1, as ``semicycle calibrate`` fitted it for this network; of a cine that of its
             worst frame. None where nothing was fitted, and where no structure was found.
         remarks: what a reader of the volumes should know: what was assumed of the scan, that no structure was found,
-            and that the stack may not reach over a structure.
+            what of the scan is far outside of the training's scans, and that the stack may not reach over a structure.
     """
 
     def __init__(self, frames: Sequence[Frame], volume: Volume, axes: Axes, model: Model) -> None:
@@ -63,7 +63,8 @@ class Segmentation:
         self.withheld: str | None = facts["withheld"]
         self.volumes_ml: dict[str, float | list[float]] | None = _volumes(facts["volumes_ml"])
         self.trust: float | None = facts["quality"]
-        remarks = [facts["nothing_found"], *facts["remarks"]]
+        unlike = [f"unlike the scans of the training: {phrase}" for phrase in facts["unlike_training"]]
+        remarks = [facts["nothing_found"], *unlike, *facts["remarks"]]
         self.remarks: tuple[str, ...] = tuple(remark for remark in remarks if remark)
 
     @cached_property

@@ -44,6 +44,7 @@ def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "volumes": has_volumes,
                 "nothing_found": case.predicted.get("nothing_found"),
                 "remarks": case.predicted.get("remarks") or [],
+                "unlike_training": case.predicted.get("unlike_training") or [],
                 "truths": _has_volumes(case, structures, "truth"),
             }
         )

@@ -79,6 +79,7 @@ def content_of(
         "without_truth": _without_truth(cases),
         "failures": _failures(sources),
         "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
+        "unlike_training": sum(bool(case.predicted.get("unlike_training")) for case in cases),
         "missing": missing,
         "warnings": headline.warnings(case_parts),
         "postprocessing": _postprocessing(predicted, evaluated),
