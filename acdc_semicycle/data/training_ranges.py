@@ -85,14 +85,21 @@ def ranges_of(images: Iterable[Facts]) -> dict[str, Any]:
 
 def joined(several: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
     """The ranges of several networks that are used together; None where those of one are unknown."""
-    known = [ranges for ranges in several if ranges is not None]
-    if not known or len(known) < len(several):
-        return None
-    result: dict[str, Any] = {"images": max(ranges["images"] for ranges in known)}
-    result["negative"] = any(ranges["negative"] for ranges in known)
+    result: dict[str, Any] | None = None
+    for ranges in several:
+        if ranges is None:
+            return None
+        result = dict(ranges) if result is None else _joined(result, ranges)
+    return result
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges of two networks together."""
+    result: dict[str, Any] = {"images": max(first["images"], second["images"])}
+    result["negative"] = first["negative"] or second["negative"]
     for name in LENGTHS:
-        spans = [ranges[name] for ranges in known if ranges[name] is not None]
-        result[name] = [min(low for low, _ in spans), max(high for _, high in spans)] if spans else None
+        ends = [*(first[name] or ()), *(second[name] or ())]
+        result[name] = [min(ends), max(ends)] if ends else None
     return result
 
 
