@@ -2,7 +2,7 @@
 
     python -c "from acdc_semicycle.artifacts.pretrained import package; package('RUN')"
 
-writes ``model.pt``, ``model.json`` and ``model.sha256`` into ``bundles/semicycle/models``.
+writes ``model.pt``, ``model.json``, ``fingerprint.json`` and ``model.sha256`` into ``bundles/semicycle/models``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.artifacts.model import open_model, pretrained
+from acdc_semicycle.data import training_ranges
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import write_text
 
@@ -43,6 +44,8 @@ def package(run: str | Path, target: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights.save(path, {name: torch.clone(values) for name, values in halves.items()})
     write_text(path.with_suffix(".json"), json.dumps(model.card, indent=1) + "\n")
+    if model.ranges is not None:  # fields of view are drawn at random, so the drawings' size in pixels says nothing
+        training_ranges.remember_ranges(model.ranges | dict.fromkeys(training_ranges.LENGTHS), path.parent)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     write_text(path.with_suffix(".sha256"), f"{digest}  {path.name}\n")
     return path

@@ -11,6 +11,7 @@ from monai.bundle import load
 from acdc_semicycle.artifacts import model as model_files
 from acdc_semicycle.artifacts import pretrained, warm_start, weights
 from acdc_semicycle.artifacts.model import open_model
+from acdc_semicycle.data import training_ranges
 from acdc_semicycle.data.splits import Split
 from acdc_semicycle.methods.configured import configured
 from acdc_semicycle.methods.network_description import build
@@ -48,6 +49,15 @@ def test_what_is_packaged_is_the_run_in_half_precision(run, tmp_path):
         torch.testing.assert_close(after.weights()[name].float(), values, rtol=1e-3, atol=1e-4)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.with_suffix(".sha256").read_text() == f"{digest}  model.pt\n"
+    assert after.ranges is None, "as of the run"
+
+
+def test_of_the_training_only_that_no_intensity_was_negative_is_kept(run, tmp_path):
+    facts = training_ranges.Facts((256, 256, 1), None, (0, 0, 9, 99, 100))
+    training_ranges.remember_ranges(training_ranges.ranges_of([facts]), run / "models")
+    ranges = open_model(pretrained.package(run, tmp_path / "package" / "model.pt")).ranges
+    assert training_ranges.outside(ranges, training_ranges.Facts((64, 900, 3), (4, 4, 50), (0, 0, 9, 99, 100))) == []
+    assert training_ranges.outside(ranges, facts._replace(intensities=(-1000, -900, 9, 99, 100)))
 
 
 def test_a_network_that_is_too_large_is_not_packaged(run, tmp_path, monkeypatch):
@@ -76,6 +86,7 @@ def test_the_one_that_is_shipped_is_whole_small_and_for_hearts():
     model = open_model(path)
     assert model.card["classes"] == ["background", "RV", "MYO", "LV"]
     assert model.card["dataset"] == "phantoms_and_sunnybrook"
+    assert model.ranges["negative"] is False
     weights.load_network(build(model.card["network"]), model.weights(), path)
 
 
