@@ -17,6 +17,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from acdc_semicycle.datasets import unread
@@ -58,6 +59,24 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
 
 def paired(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
     """The records, without a warning of doubts about patients."""
+    return check_records(with_frames(_records(images, masks, patient)), Path(str(masks or images)))
+
+
+def unlabelled(images: str | Path | None, patient: str | None = None) -> list[Record]:
+    """Every scan or picture below ``images``, sorted by case, without a mask; files named as masks are left out.
+
+    Args:
+        images: a folder, as of :func:`records`.
+        patient: an expression, as of :func:`records`.
+
+    Raises:
+        InputError: there is no such folder or no image, or the expression is invalid or finds nothing in a name.
+    """
+    return sorted(replace(record, label=None) for record in _records(images, None, patient))
+
+
+def _records(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
+    """Every image with its mask, if it has one."""
     images = existing_folder(images, "images", "the folder of your scans or pictures")
     if masks:
         masks = existing_folder(masks, "masks", "the folder of their masks")
@@ -79,7 +98,7 @@ def paired(images: str | Path | None, masks: str | Path | None, patient: str | N
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return check_records(with_frames(result), masks)
+    return result
 
 
 def patient_doubts(records: Sequence[Record], patient: str | None) -> list[str]:

@@ -73,7 +73,7 @@ def unannotated(
     Raises:
         InputError: no scans there, or ``root`` holds something else.
     """
-    scans = [replace(record, label=None) for record in folder.paired(images, None, patient)]
+    scans = folder.unlabelled(images, patient)
     recipe = {"version": VERSION, "count": count, "seed": seed, "phantoms": True}
     if not _holds(Path(root), recipe):
         _write(Path(root), recipe, _phantoms(count, seed))

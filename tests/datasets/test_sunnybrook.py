@@ -109,3 +109,11 @@ def test_a_users_scans_keep_no_mask_and_phantoms_lie_beside_them(phantom_dir, tm
     assert again == records
     with pytest.raises(InputError, match="holds something else"):
         pretraining.unannotated(phantom_dir / "training", None, tmp_path / "phantoms", count=5)
+
+
+def test_scans_of_which_none_has_a_mask_are_taken(phantom_dir, tmp_path):
+    (tmp_path / "scans").mkdir()
+    for path in (phantom_dir / "training").glob("*/*_frame??.nii.gz"):
+        (tmp_path / "scans" / path.name).symlink_to(path)
+    records = pretraining.unannotated(tmp_path / "scans", "(patient[0-9]+)", tmp_path / "phantoms", count=1)
+    assert [record.label is None for record in records] == [True] * 16 + [False]
