@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import platform
-import shutil
-import tempfile
-from collections.abc import Collection, Iterable
-from glob import escape
+from collections.abc import Collection
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +14,7 @@ from numpy.typing import NDArray
 from acdc_semicycle.datasets.phantom_patient import SLICES, Floats, Patient, PhantomTruth, draw
 from acdc_semicycle.datasets.phantom_tissue import LABELS, mean_of_blocks, paint_body, paint_heart, scan
 from acdc_semicycle.runtime.errors import InputError
-from acdc_semicycle.runtime.leftovers import lives
+from acdc_semicycle.runtime.staged_folder import staged_folder
 
 VERSION = 2  # of the drawing: increase it when the same arguments give other files
 FRAMES = {"ED": 1, "ES": 10}
@@ -60,27 +55,13 @@ def write(
     recipe["unlabelled"] = sorted(set(unlabelled))
     drawn = {name: draw(name, seed, number) for number, name in enumerate(names, start=1)}
     if not _holds(root, recipe):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        mine = f".{root.name}-{platform.node()}-"
-        _remove_leftovers(root.parent.glob(f"{escape(mine)}*"), mine)
-        with tempfile.TemporaryDirectory(prefix=f"{mine}{os.getpid()}-", dir=root.parent) as scratch:
-            staging = Path(scratch) / root.name
+        with staged_folder(root, lambda: _holds(root, recipe)) as staging:
             for number, (name, patient) in enumerate(drawn.items(), start=1):
                 folder = staging / "training" / name
                 _write_patient(folder, patient, (seed, number), size, name not in unlabelled)
             _write_truths(staging / "truth.csv", list(drawn.values()))
             (staging / "phantom.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-            if not _holds(root, recipe):  # another process may have been faster
-                staging.rename(root)
     return [heart.truth for patient in drawn.values() for heart in patient.hearts]
-
-
-def _remove_leftovers(folders: Iterable[Path], prefix: str) -> None:
-    """Remove what killed processes of this machine have left; the process's number follows the prefix."""
-    for folder in folders:
-        number = folder.name.removeprefix(prefix).split("-")[0]
-        if number.isdecimal() and not lives(int(number)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(names: list[str], size: tuple[int, int, int], unlabelled: Collection[str]) -> None:
