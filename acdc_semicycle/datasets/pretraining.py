@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from acdc_semicycle.datasets import folder, random_hearts, sunnybrook
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.datasets.sunnybrook import AnnotatedSlice
 from acdc_semicycle.runtime.errors import InputError, many
+from acdc_semicycle.runtime.staged_folder import staged_folder
 
 log = logging.getLogger("semicycle")
 
@@ -100,9 +99,7 @@ def _holds(root: Path, recipe: dict[str, Any]) -> bool:
 
 def _write(root: Path, recipe: dict[str, Any], slices: Iterable[Drawn]) -> None:
     """Write images and masks as NIfTI, and whose they are; the folder appears complete or not at all."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-{os.getpid()}-", dir=root.parent) as scratch:
-        staging = Path(scratch) / root.name
+    with staged_folder(root, lambda: _holds(root, recipe)) as staging:
         for name in ("images", "masks"):
             (staging / name).mkdir(parents=True)
         patients = {}
@@ -111,8 +108,6 @@ def _write(root: Path, recipe: dict[str, Any], slices: Iterable[Drawn]) -> None:
             nib.save(nib.Nifti1Image(mask[..., None], np.eye(4)), staging / "masks" / f"{case}.nii.gz")
             patients[case] = patient
         (staging / CONTENT).write_text(json.dumps(recipe | {"cases": patients}) + "\n", encoding="utf-8")
-        if not _holds(root, recipe):  # another process may have been faster
-            staging.rename(root)
 
 
 def _records(root: Path) -> list[Record]:

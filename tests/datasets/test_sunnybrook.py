@@ -1,5 +1,9 @@
 """Sunnybrook annotates one cavity: what else its masks may say, and hearts painted over its slices."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +121,12 @@ def test_scans_of_which_none_has_a_mask_are_taken(phantom_dir, tmp_path):
         (tmp_path / "scans" / path.name).symlink_to(path)
     records = pretraining.unannotated(tmp_path / "scans", "(patient[0-9]+)", tmp_path / "phantoms", count=1)
     assert [record.label is None for record in records] == [True] * 16 + [False]
+
+
+def test_what_a_killed_drawing_left_is_removed_by_the_next_one(root, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / "run" / f".drawn-{platform.node()}-{ended.pid}-x" / "drawn" / "images"
+    left.mkdir(parents=True)
+    pretraining.records(root, tmp_path / "run" / "drawn", count=1)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["drawn"]
