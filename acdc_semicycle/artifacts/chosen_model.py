@@ -28,6 +28,7 @@ TRIAL = 100  # steps: a training of fewer shows that data and settings fit toget
 # In the name of a class of a heart
 HEART = re.compile(r"(?<![a-z])(lv|rv|la|ra|myo)(?![a-z])|ventric|atri|cardi|heart", re.IGNORECASE)
 ADVICE = "it learnt from phantoms and from left ventricles alone: look at what it draws, or train with masks of yours"
+NOT_OF_PICTURES = "the package's own is one of scans, give a run trained on pictures, or scans (NIfTI)"
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,19 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
         runs: the folder whose runs are looked at.
 
     Raises:
-        InputError: no run fits, or several do, and names them all; or the network of ``output_dir`` is gone.
+        InputError: no run fits, or several do, and names them all; there is no run for pictures; or the network of
+            ``output_dir`` is gone.
     """
     former = _former_model(output_dir)
     if former is not None:
         return former
     own = Path(bundle_root) / "models" / "model.pt"
     all_runs = list(_runs_below(Path(runs)))
-    if not all_runs:
-        return _packaged(own)
     images = _input_of(source, output_dir)
+    if not all_runs:
+        if images.pictures and own.is_file():
+            raise InputError(f"no --model is given, and {runs} holds no network of pictures: {NOT_OF_PICTURES}")
+        return _packaged(own)
     candidates = _candidates(all_runs, images, source is None or not own.is_file())
     if not candidates and source is not None and _may_be_a_heart(images, all_runs) and own.is_file():
         return _packaged(own)

@@ -46,6 +46,15 @@ def test_without_a_run_the_bundles_own_network_is_named():
     assert chosen("scan.nii") == Path("bundle/models/model.pt")
 
 
+def test_pictures_without_a_run_do_not_get_the_packages_own_network_of_scans(caplog):
+    caplog.set_level("INFO", "semicycle")
+    own = touched("bundle/models/model.pt")
+    with pytest.raises(InputError, match="runs holds no network of pictures: the package's own is one of scans"):
+        chosen(touched("cat.png"))
+    assert caplog.messages == []
+    assert chosen(touched("mixed/cat.png").parent, touched("mixed/scan.nii")) == own
+
+
 def test_the_only_run_is_taken_for_any_scan_also_one_of_the_phantom():
     network = trained("phantom", dataset="phantom", classes=HEART)
     assert chosen(touched("scan.nii.gz")) == network
