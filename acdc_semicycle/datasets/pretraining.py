@@ -20,7 +20,7 @@ from tqdm import tqdm
 from acdc_semicycle.datasets import folder, random_hearts, sunnybrook
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.datasets.sunnybrook import AnnotatedSlice
-from acdc_semicycle.runtime.errors import InputError, many
+from acdc_semicycle.runtime.errors import InputError, many, some
 from acdc_semicycle.runtime.staged_folder import staged_folder
 
 log = logging.getLogger("semicycle")
@@ -33,24 +33,30 @@ CONTENT = "pretraining.json"  # what was drawn, and whose the slices are
 Drawn = tuple[str, str, NDArray[np.int16], NDArray[np.uint8]]  # case, patient, image, class indices
 
 
-def records(source: str | Path | None, root: str | Path, count: int = 4800, seed: int = 1) -> list[Record]:
+def records(source: str | Path | None, root: str | Path, count: Any = 4800, seed: Any = 1) -> list[Record]:
     """Drawn slices and the real ones of Sunnybrook, written below ``root`` unless they are there.
 
     The left-out patients of Sunnybrook are of the part "testing", with the cavity alone in their masks.
 
     Args:
         source: Sunnybrook's folder.
-        count: of drawn slices.
+        count: of drawn slices, as a configuration gives it.
         seed: another seed draws others.
 
     Raises:
-        InputError: no Sunnybrook there, or ``root`` holds something else.
+        InputError: no Sunnybrook there, or nothing to train on in it; ``root`` holds something else; or ``count`` or
+            ``seed`` is no such number.
     """
     if source is None:
         raise InputError("dataset_dir is empty: give the folder of Sunnybrook's images and masks")
-    recipe = {"version": VERSION, "count": count, "seed": seed}
+    recipe = _recipe(count, seed)
     if not _holds(Path(root), recipe):
-        _write(Path(root), recipe, _with_real(sunnybrook.slices(source), count, seed))
+        real = sunnybrook.slices(source)
+        if all(real_slice.patient in sunnybrook.LEFT_OUT for real_slice in real):
+            raise InputError(
+                f"{source} holds patients of the test alone, {some(sunnybrook.LEFT_OUT)}: give all patients"
+            )
+        _write(Path(root), recipe, _with_real(real, count, seed))
     result = []
     for record in _records(Path(root)):
         left_out = record.patient in sunnybrook.LEFT_OUT
@@ -59,7 +65,7 @@ def records(source: str | Path | None, root: str | Path, count: int = 4800, seed
 
 
 def unannotated(
-    images: str | Path | None, patient: str | None, root: str | Path, count: int = 1400, seed: int = 1
+    images: str | Path | None, patient: str | None, root: str | Path, count: Any = 1400, seed: Any = 1
 ) -> list[Record]:
     """A user's scans, whose masks are not looked at, and phantoms beside them, written below ``root``.
 
@@ -70,13 +76,25 @@ def unannotated(
         seed: another seed draws others.
 
     Raises:
-        InputError: no scans there, or ``root`` holds something else.
+        InputError: no scans there; ``root`` holds something else; or ``count`` or ``seed`` is no such number.
     """
     scans = folder.unlabelled(images, patient)
-    recipe = {"version": VERSION, "count": count, "seed": seed, "phantoms": True}
+    recipe = _recipe(count, seed) | {"phantoms": True}
     if not _holds(Path(root), recipe):
         _write(Path(root), recipe, _phantoms(count, seed))
     return sorted(scans + _records(Path(root)))
+
+
+def _recipe(count: Any, seed: Any) -> dict[str, Any]:
+    """What tells one drawing from another.
+
+    Raises:
+        InputError: there is nothing to draw, or no such seed.
+    """
+    for name, value, least in (("drawn", count, 1), ("drawn_seed", seed, 0)):
+        if type(value) is not int or value < least:
+            raise InputError(f"{name} is {value!r}: give a whole number of at least {least}")
+    return {"version": VERSION, "count": count, "seed": seed}
 
 
 def _holds(root: Path, recipe: dict[str, Any]) -> bool:

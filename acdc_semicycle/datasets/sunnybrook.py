@@ -47,6 +47,7 @@ from acdc_semicycle.runtime.errors import InputError
 LEFT_OUT = ("SC-HF-I-04", "SC-HF-NI-07", "SC-HYP-03", "SC-HYP-37", "SC-N-05", "SC-N-40")  # never trained on
 FAR = 72  # pixels from the middle of the cavity, of 1.2 to 1.5 mm, beyond which no heart is
 WALL = 3  # pixels around the cavity that are muscle in every heart
+LARGEST = 0.5  # of a slice's pixels that a cavity may cover; in Sunnybrook it is 0.05
 GAIN = 8  # stored units for each of the picture's
 
 
@@ -71,18 +72,30 @@ def slices(root: str | Path) -> list[AnnotatedSlice]:
     """All slices below ``root``, sorted by name.
 
     Raises:
-        InputError: no such folders or no slice, a mask is missing or empty, or a picture is none or of another size.
+        InputError: no such folders or no slice; a mask is missing, empty or inverted; a picture is black, is none, or
+            has another size.
     """
     paths = sorted((Path(root) / "images").glob("*.png"))
     if not paths:
         raise InputError(f"{root} holds no images/*.png: give the folder of Sunnybrook's images and masks")
     result = []
     for path in paths:
-        cavity = _read(Path(root) / "masks" / path.name) > 0
-        if not cavity.any():
-            raise InputError(f"{Path(root) / 'masks' / path.name} is empty: every slice has a cavity, restore the file")
-        result.append(AnnotatedSlice(path.stem, path.stem.split("_")[0], _read(path).astype(np.float32), cavity))
+        mask = Path(root) / "masks" / path.name
+        image, cavity = _read(path), _read(mask) > 0
+        _check_slice(path, image, mask, cavity)
+        result.append(AnnotatedSlice(path.stem, path.stem.split("_")[0], image.astype(np.float32), cavity))
     return result
+
+
+def _check_slice(path: Path, image: Bytes, mask: Path, cavity: NDArray[np.bool_]) -> None:
+    """Refuse a black picture, and a mask that is empty or covers more than a cavity does, as an inverted one."""
+    if not image.any():
+        raise InputError(f"{path} is black: restore it")
+    if not cavity.any():
+        raise InputError(f"{mask} is empty: every slice has a cavity, restore the file")
+    share = cavity.mean()
+    if share > LARGEST:
+        raise InputError(f"{mask} is above 0 in {share:.0%} of its pixels, expected at most {LARGEST:.0%}: restore it")
 
 
 def _read(path: Path) -> Bytes:

@@ -73,6 +73,11 @@ def test_a_phantoms_left_ventricle_lies_on_the_real_one(root):
             "64 x 64, expected 256 x 256",
         ),
         (lambda root: Image.new("L", (256, 256)).save(root / "masks" / f"{NAMES[1]}.png"), "is empty"),
+        (
+            lambda root: Image.new("L", (256, 256), 255).save(root / "masks" / f"{NAMES[1]}.png"),
+            "is above 0 in 100% of its pixels",
+        ),
+        (lambda root: Image.new("L", (256, 256)).save(root / "images" / f"{NAMES[1]}.png"), "is black"),
     ],
 )
 def test_what_is_no_sunnybrook_is_refused_in_a_line(root, spoil, message):
@@ -130,3 +135,21 @@ def test_what_a_killed_drawing_left_is_removed_by_the_next_one(root, tmp_path):
     left.mkdir(parents=True)
     pretraining.records(root, tmp_path / "run" / "drawn", count=1)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["drawn"]
+
+
+@pytest.mark.parametrize("drawn", [0, -3, "x", 2.5, True, None])
+def test_a_number_of_slices_that_is_none_is_refused_before_anything_is_written(root, phantom_dir, tmp_path, drawn):
+    with pytest.raises(InputError, match=r"drawn is .*: give a whole number of at least 1"):
+        pretraining.records(root, tmp_path / "drawn", count=drawn)
+    with pytest.raises(InputError, match=r"drawn is .*: give a whole number of at least 1"):
+        pretraining.unannotated(phantom_dir / "training", None, tmp_path / "drawn", count=drawn)
+    with pytest.raises(InputError, match="drawn_seed is -1: give a whole number of at least 0"):
+        pretraining.records(root, tmp_path / "drawn", count=3, seed=-1)
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_patients_of_the_test_alone_are_nothing_to_train_on(root, tmp_path):
+    for name in NAMES[:2]:
+        (root / "images" / f"{name}.png").unlink()
+    with pytest.raises(InputError, match=r"holds patients of the test alone, SC-HF-I-04, .*: give all patients"):
+        pretraining.records(root, tmp_path / "drawn", count=3)
