@@ -243,6 +243,8 @@ def _model(source: str | Path) -> Model:
     path = Path(str(source))
     if str(source) == PRETRAINED and not path.exists():
         path = pretrained()
+        if not path.is_file():
+            raise InputError(f"{path}, the network of this package, is missing: install acdc_semicycle again")
     networks = [] if model_within(path) else networks_within(path)
     if networks:
         return Model(path, lambda name: None, tuple(_model(network) for network in networks))

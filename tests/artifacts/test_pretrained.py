@@ -103,3 +103,10 @@ def test_a_run_of_that_name_goes_before_it(run, tmp_path, monkeypatch):
     assert open_model("pretrained").path == model_files.pretrained()
     run.rename("pretrained")
     assert open_model("pretrained").path == Path("pretrained/models/model.pt")
+
+
+def test_a_package_without_its_network_is_to_be_installed_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_files, "pretrained", lambda: tmp_path / "package" / "model.pt")
+    with pytest.raises(InputError, match=r"package/model.pt, the network of this package, is missing: install"):
+        open_model("pretrained")
