@@ -16,8 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from acdc_semicycle.datasets import unread
@@ -59,7 +58,24 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
 
 def paired(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
     """The records, without a warning of doubts about patients."""
-    return check_records(with_frames(_records(images, masks, patient)), Path(str(masks or images)))
+    images = existing_folder(images, "images", "the folder of your scans or pictures")
+    if masks:
+        masks = existing_folder(masks, "masks", "the folder of their masks")
+    else:
+        _check_not_above(images)
+        masks = images
+    pattern = _pattern(patient)
+    image_files, mask_files, unread_files = _images_and_masks(images, masks)
+    _check_any(image_files, images, unread_files)
+    _check_one_kind([*image_files.values(), *mask_files.values()])
+    labels = _labels(mask_files, image_files)
+    if unread_files and not labels:
+        raise InputError(f"{masks} holds no mask that is read: {unread_files[0]} is {unread.advice(unread_files[0])}")
+    unread.warn(unread_files)
+    result: list[Record] = []
+    for case, path in image_files.items():
+        result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
+    return check_records(with_frames(result), masks)
 
 
 def unlabelled(images: str | Path | None, patient: str | None = None) -> list[Record]:
@@ -72,33 +88,22 @@ def unlabelled(images: str | Path | None, patient: str | None = None) -> list[Re
     Raises:
         InputError: there is no such folder or no image, or the expression is invalid or finds nothing in a name.
     """
-    return sorted(replace(record, label=None) for record in _records(images, None, patient))
-
-
-def _records(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
-    """Every image with its mask, if it has one."""
     images = existing_folder(images, "images", "the folder of your scans or pictures")
-    if masks:
-        masks = existing_folder(masks, "masks", "the folder of their masks")
-    else:
-        _check_not_above(images)
-        masks = images
     pattern = _pattern(patient)
-    image_files, mask_files, unread_files = _images_and_masks(images, masks)
+    image_files, _, unread_files = _images_and_masks(images, images)
+    _check_any(image_files, images, unread_files)
+    _check_one_kind([*image_files.values()])
+    unread.warn(unread_files)
+    return sorted(Record(case, _patient(case, pattern), path) for case, path in image_files.items())
+
+
+def _check_any(image_files: Mapping[str, Path], images: Path, unread_files: Sequence[Path]) -> None:
+    """Refuse a folder without images."""
     if not image_files:
         hint = f"; {unread_files[0]} is {unread.advice(unread_files[0])}" if unread_files else ""
         raise InputError(
             f"{images} holds no image: give a folder of {', '.join((*SCANS, *PICTURES))} files as images{hint}"
         )
-    _check_one_kind([*image_files.values(), *mask_files.values()])
-    labels = _labels(mask_files, image_files)
-    if unread_files and not labels:
-        raise InputError(f"{masks} holds no mask that is read: {unread_files[0]} is {unread.advice(unread_files[0])}")
-    unread.warn(unread_files)
-    result: list[Record] = []
-    for case, path in image_files.items():
-        result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return result
 
 
 def patient_doubts(records: Sequence[Record], patient: str | None) -> list[str]:

@@ -153,3 +153,15 @@ def test_patients_of_the_test_alone_are_nothing_to_train_on(root, tmp_path):
         (root / "images" / f"{name}.png").unlink()
     with pytest.raises(InputError, match=r"holds patients of the test alone, SC-HF-I-04, .*: give all patients"):
         pretraining.records(root, tmp_path / "drawn", count=3)
+
+
+def test_masks_beside_scans_without_any_are_not_even_paired(phantom_dir, tmp_path):
+    source = next((phantom_dir / "training").glob("*/*_frame01.nii.gz"))
+    for name in ("a.nii.gz", "a_gt.nii.gz", "a_seg.nii.gz", "b_gt.nii.gz"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        (tmp_path / "scans" / name).symlink_to(source)
+    records = pretraining.unannotated(tmp_path / "scans", None, tmp_path / "phantoms", count=1)
+    assert [record.case for record in records] == ["a", "phantom-00000"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no image"):
+        pretraining.unannotated(tmp_path / "empty", None, tmp_path / "phantoms", count=1)
