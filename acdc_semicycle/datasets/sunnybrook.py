@@ -15,22 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import binary_dilation, center_of_mass, distance_transform_edt
 
+from acdc_semicycle.datasets import phantom_tissue as tissues
 from acdc_semicycle.datasets.phantom_patient import Bytes, Floats
-from acdc_semicycle.datasets.phantom_tissue import (
-    AIR,
-    FAT,
-    LABELS,
-    LIVER,
-    LUNG,
-    LV,
-    MUSCLE,
-    MYO,
-    PAPILLARY,
-    RV,
-    STOMACH,
-    VESSEL,
-    mean_of_blocks,
-)
 from acdc_semicycle.datasets.random_hearts import (
     PARTS,
     SIDE,
@@ -116,8 +102,8 @@ def known(cavity: NDArray[np.bool_]) -> Bytes:
     The cavity, muscle around it, and background far from it; between them may be anything.
     """
     mask = np.where(_distance(center_of_mass(cavity)) > FAR, 0, IGNORED).astype(np.uint8)
-    mask[binary_dilation(cavity, iterations=WALL)] = LABELS[MYO]
-    mask[cavity] = LABELS[LV]
+    mask[binary_dilation(cavity, iterations=WALL)] = tissues.LABELS[tissues.MYO]
+    mask[cavity] = tissues.LABELS[tissues.LV]
     return mask
 
 
@@ -133,11 +119,11 @@ def mixed(random: np.random.Generator, real: AnnotatedSlice) -> tuple[NDArray[np
     across_mm, down_mm = (cavity_at + 0.5 - SIDE / 2) * pixel_mm - axis_mm
     tissue, body = painted(random, heart, pixel_mm, (float(across_mm), float(down_mm)))
     blood, contrasts = _contrasts(random, real)
-    filling = LUNG if random.random() < 0.6 else FAT  # no air within the chest
-    filled = np.where(tissue == AIR, filling, tissue).astype(np.uint8)
+    filling = tissues.LUNG if random.random() < 0.6 else tissues.FAT  # no air within the chest
+    filled = np.where(tissue == tissues.AIR, filling, tissue).astype(np.uint8)
     phantom = rendered(random, filled, contrasts / blood, pixel_mm) * blood
 
-    inside = mean_of_blocks((tissue != body).astype(np.float32), PARTS)[..., 0] > 0.01
+    inside = tissues.mean_of_blocks((tissue != body).astype(np.float32), PARTS)[..., 0] > 0.01
     beyond = _distance(cavity_at - axis_mm / pixel_mm) - random.uniform(62, 80) / pixel_mm
     if inside.any():
         beyond = np.minimum(beyond, distance_transform_edt(~binary_dilation(inside, iterations=2)))
@@ -160,17 +146,17 @@ def _contrasts(random: np.random.Generator, real: AnnotatedSlice) -> tuple[float
         return blood, random_contrasts(random) * blood
     muscle = float(np.percentile(real.image[wall], 20))
     dark = float(np.percentile(real.image[real.image > 0], 12))
-    bright = np.zeros(len(LABELS), np.float32)
-    bright[LV] = blood
-    bright[RV] = blood * random.uniform(0.75, 1.15)
-    bright[VESSEL] = blood * random.uniform(0.7, 1.15)
-    bright[MYO] = min(muscle * random.uniform(0.7, 1.4), 0.75 * blood)
-    bright[PAPILLARY] = bright[MYO] * random.uniform(0.8, 1.3)
-    bright[MUSCLE] = bright[MYO] * random.uniform(0.7, 1.6)
-    bright[LUNG] = dark * random.uniform(0.5, 1.5)
-    bright[FAT] = float(np.percentile(real.image, 99)) * random.uniform(0.5, 1)
-    bright[LIVER] = bright[MYO] * random.uniform(0.8, 2)
-    bright[STOMACH] = blood * random.uniform(0.2, 1)
+    bright = np.zeros(len(tissues.LABELS), np.float32)
+    bright[tissues.LV] = blood
+    bright[tissues.RV] = blood * random.uniform(0.75, 1.15)
+    bright[tissues.VESSEL] = blood * random.uniform(0.7, 1.15)
+    bright[tissues.MYO] = min(muscle * random.uniform(0.7, 1.4), 0.75 * blood)
+    bright[tissues.PAPILLARY] = bright[tissues.MYO] * random.uniform(0.8, 1.3)
+    bright[tissues.MUSCLE] = bright[tissues.MYO] * random.uniform(0.7, 1.6)
+    bright[tissues.LUNG] = dark * random.uniform(0.5, 1.5)
+    bright[tissues.FAT] = float(np.percentile(real.image, 99)) * random.uniform(0.5, 1)
+    bright[tissues.LIVER] = bright[tissues.MYO] * random.uniform(0.8, 2)
+    bright[tissues.STOMACH] = blood * random.uniform(0.2, 1)
     return blood, bright
 
 
