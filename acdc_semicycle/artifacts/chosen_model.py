@@ -120,20 +120,18 @@ def model_for(bundle_root: str | Path, source: Any = None, output_dir: Any = Non
     own = Path(bundle_root) / "models" / "model.pt"
     all_runs = list(_runs_below(Path(runs)))
     images = _input_of(source, output_dir)
-    if not all_runs:
-        if images.pictures and own.is_file():
-            raise InputError(f"no --model is given, and {runs} holds no network of pictures: {NOT_OF_PICTURES}")
-        return _packaged(own)
+    if not all_runs and images.pictures and own.is_file():
+        raise InputError(f"no --model is given, and {runs} holds no network of pictures: {NOT_OF_PICTURES}")
     candidates = _candidates(all_runs, images, source is None or not own.is_file())
-    if not candidates and source is not None and _may_be_a_heart(images, all_runs) and own.is_file():
+    if len(candidates) == 1:
+        if len(all_runs) > 1:
+            log.info("the one that fits of %d networks: %s", len(all_runs), candidates[0].folder)
+        return candidates[0].path
+    if not candidates and _packaged_may_fit(own, source, images, all_runs):
         return _packaged(own)
-    if len(candidates) != 1:
-        count = f"{len(candidates)} of {many(len(all_runs), 'network')} below {runs} fit"
-        example = (candidates or all_runs)[0].folder
-        raise InputError(f"no --model is given, and {count}: {some(all_runs, 10)}: give one, such as --model {example}")
-    if len(all_runs) > 1:
-        log.info("the one that fits of %d networks: %s", len(all_runs), candidates[0].folder)
-    return candidates[0].path
+    count = f"{len(candidates)} of {many(len(all_runs), 'network')} below {runs} fit"
+    example = (candidates or all_runs)[0].folder
+    raise InputError(f"no --model is given, and {count}: {some(all_runs, 10)}: give one, such as --model {example}")
 
 
 newest_model = model_for  # as configurations of version 0.1 call it; understood until 0.3
@@ -160,8 +158,16 @@ def _candidates(runs: Sequence[Run], images: Input, demonstration: bool) -> list
     return fitting
 
 
-def _may_be_a_heart(images: Input, runs: Sequence[Run]) -> bool:
-    """Whether scans are a heart's, by what lies beside them or as no run is of something else."""
+def _packaged_may_fit(path: Path, source: Any, images: Input, runs: Sequence[Run]) -> bool:
+    """Whether the package's network, at ``path``, may be for these images, where no run is.
+
+    Without runs there is no other. With runs it takes scans that may be of a heart: by what lies beside them, or as no
+    run is of something else.
+    """
+    if not runs:
+        return True
+    if source is None or not path.is_file():
+        return False
     return images.heart or (not images.pictures and all(run.is_of_a_heart for run in runs))
 
 
