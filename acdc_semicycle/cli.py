@@ -247,8 +247,7 @@ def check(arguments: list[str]) -> int:
     parser.add_argument(
         "dataset", nargs="*", help="ACDC, VOCdevkit, Cityscapes, or a folder of images and masks; else overlays"
     )
-    for key, words in data_keys.KEYS.items():
-        parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
+    _add_data_keys(parser)
     given, others = parser.parse_known_args(arguments)
     data_keys.check_keys(others, "check takes overlays")
     from acdc_semicycle.config import data_check
@@ -276,8 +275,7 @@ def plan(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("plan.yaml"), help="by default plan.yaml")
     parser.add_argument("--minutes", help="that the training may take")
     parser.add_argument("--labelled", help="patients with masks that are used: a number, or a fraction")
-    for key, words in data_keys.KEYS.items():
-        parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
+    _add_data_keys(parser)
     given, others = parser.parse_known_args(arguments)
     data_keys.check_keys(others, "plan takes a folder, -o, --minutes, --labelled")
     from acdc_semicycle.config import plan as planning
@@ -356,6 +354,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message, without the usage that argparse would print."""
         raise ValueError(f"{message}: see {self.prog} --help")
+
+
+def _add_data_keys(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take the keys of a training that say what its data are."""
+    for key, words in data_keys.KEYS.items():
+        parser.add_argument(f"--{key}", nargs="+" if key == "classes" else None, help=words)
 
 
 def _parser(verb: str, words: str) -> argparse.ArgumentParser:

@@ -78,16 +78,10 @@ def read(root: str | None, options: Mapping[str, Any]) -> PlanData:
     root = root or options.pop("images", None) or options.pop("dataset_dir", None)
     if root is None:
         raise InputError("no data set is given: give its folder, semicycle plan DATA, or --images FOLDER")
-    title, images = None, existing_folder(root, "DATA", "the folder of a data set")
-    if nnunet.is_raw(images) and "masks" not in options:
-        title = "nnU-Net's layout"
-        meaning = nnunet.meaning(images)
-        if meaning is not None and "classes" not in options:
-            options = meaning.words | options
-        options["masks"], images = str(images / nnunet.MASKS), images / nnunet.IMAGES
-    elif "masks" not in options:
-        images, masks = _images_and_masks(images)
-        options |= {"masks": str(masks)} if masks else {}
+    images = existing_folder(root, "DATA", "the folder of a data set")
+    title = None
+    if "masks" not in options:
+        images, title, options = _laid_out(images, options)
     _check_names(images, options.get("masks"))
     counts = Counts(fingerprint=Fingerprint())
     findings = data_check.findings_of([str(images)], options, counts)
@@ -99,12 +93,16 @@ def read(root: str | None, options: Mapping[str, Any]) -> PlanData:
     return data
 
 
-def _images_and_masks(root: Path) -> tuple[Path, Path | None]:
-    """The folders of images and of masks in a folder that holds both; else the folder itself."""
+def _laid_out(root: Path, options: dict[str, Any]) -> tuple[Path, str | None, dict[str, Any]]:
+    """The folder of images in a data set, the title of a layout of its own, and the options with its masks."""
+    if nnunet.is_raw(root):
+        meaning = nnunet.meaning(root)
+        words = meaning.words if meaning is not None and "classes" not in options else {}
+        return root / nnunet.IMAGES, "nnU-Net's layout", words | options | {"masks": str(root / nnunet.MASKS)}
     for image_folder, mask_folder in folder.LAYOUTS:
         if (root / image_folder).is_dir() and (root / mask_folder).is_dir():
-            return root / image_folder, root / mask_folder
-    return root, None
+            return root / image_folder, None, options | {"masks": str(root / mask_folder)}
+    return root, None, options
 
 
 def _check_names(images: Path, masks: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ def content_of(
         "ef_error": _ef_error(evaluated, tools[0]),
         "without_truth": _without_truth(cases),
         "failures": _failures(sources),
-        "nothing_found": sum(bool(case.predicted.get("nothing_found")) for case in cases),
-        "unlike_training": sum(bool(case.predicted.get("unlike_training")) for case in cases),
+        "nothing_found": _count(cases, "nothing_found"),
+        "unlike_training": _count(cases, "unlike_training"),
         "missing": missing,
         "warnings": headline.warnings(case_parts),
         "postprocessing": _postprocessing(predicted, evaluated),
@@ -88,6 +88,11 @@ def content_of(
         **_scores(evaluated, tools),
         **_quality(predicted.get("quality") or {}, cases),
     }
+
+
+def _count(cases: Iterable[Case], key: str) -> int:
+    """The number of cases of which a prediction says this."""
+    return sum(bool(case.predicted.get(key)) for case in cases)
 
 
 def _postprocessing(predicted: Mapping[str, Any], evaluated: Mapping[str, Any]) -> dict[str, str]:
