@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from acdc_semicycle import __version__
-from acdc_semicycle.config import data_keys, run_name, training_help
+from acdc_semicycle.config import data_keys, no_labels, run_name, training_help
 from acdc_semicycle.config.command import VERBOSE, become, run_here, settings_of, verbose_logging, with_notices
 from acdc_semicycle.config.locations import folder, overlays_and_options
 from acdc_semicycle.config.options import options_of
@@ -92,7 +92,7 @@ def train(arguments: list[str]) -> int:
         return 0
     signals.hold_back()  # importing takes seconds, in which Python would just end
     overlays, options = overlays_and_options(with_notices(arguments))
-    options = run_name.with_folder(options)
+    overlays, options = no_labels.with_overlay(overlays, run_name.with_folder(options))
     if any(option.key == "folds" for option in options_of(options)):
         if not set(VERBOSE).isdisjoint(arguments):
             raise ValueError("-v is for one training: with --folds each fold's output is in its run.log, remove -v")
