@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from scipy.ndimage import correlate1d
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.cine_files import read_cine
 from acdc_semicycle.imageio.intensities import span_of
-from acdc_semicycle.imageio.orientation import Layout, reordered
+from acdc_semicycle.imageio.orientation import Layout
 from acdc_semicycle.imageio.pictures import IGNORED, check_lossless, class_values, intensities, is_picture, read_picture
+from acdc_semicycle.imageio.volume import in_order_of
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.exports import exports
 
@@ -67,7 +67,7 @@ class LoadCheckedd(MapTransform):
                 continue
             volume = self._read(source, result.get("frame"), key == "label")
             if image is not None:
-                volume = _in_order_of(volume, image)
+                volume = in_order_of(volume, image)
             if image is None or image.voxels.shape[:3] != volume.voxels.shape[:3]:
                 image = volume
             result[key] = _laid_out(volume, image.layout, result.get("frame") or 0)
@@ -104,19 +104,6 @@ class LoadCheckedd(MapTransform):
             values = intensities(path, picture, self.channels)
         tensor = torch.as_tensor(np.array(values, np.float32)).movedim(-1, 0)[..., None]
         return MetaTensor(tensor, affine=torch.eye(4), meta=meta)
-
-
-def _in_order_of(mask: volumes.Volume, image: volumes.Volume) -> volumes.Volume:
-    """A mask with its axes in the order of its image's, if it then has the image's grid; else as it is."""
-    if np.allclose(mask.affine, image.affine, atol=1e-3):
-        return mask
-    order = reordered(mask.affine, image.affine)
-    if order is None:
-        return mask
-    voxels, affine = order.apply(mask.voxels), order.affine(mask.affine, mask.voxels.shape)
-    if voxels.shape[:3] != image.voxels.shape[:3] or not np.allclose(affine, image.affine, atol=1e-3):
-        return mask
-    return replace(mask, voxels=voxels, affine=affine)
 
 
 def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acdc_semicycle.imageio.checks import in_words
-from acdc_semicycle.imageio.orientation import Layout, displayed, layout
+from acdc_semicycle.imageio.orientation import Layout, displayed, layout, reordered
 
 NIFTI = (".nii", ".nii.gz", ".hdr")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -81,3 +81,16 @@ def orthogonal(affine: NDArray) -> bool:
     """Whether the axes are at right angles."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.allclose(directions.T @ directions, np.eye(3), atol=1e-3))
+
+
+def in_order_of(mask: Volume, image: Volume) -> Volume:
+    """A mask with its axes in the order of its image's, if it then has the image's grid; else as it is."""
+    if np.allclose(mask.affine, image.affine, atol=1e-3):
+        return mask
+    order = reordered(mask.affine, image.affine)
+    if order is None:
+        return mask
+    voxels, affine = order.apply(mask.voxels), order.affine(mask.affine, mask.voxels.shape)
+    if voxels.shape[:3] != image.voxels.shape[:3] or not np.allclose(affine, image.affine, atol=1e-3):
+        return mask
+    return replace(mask, voxels=voxels, affine=affine)
