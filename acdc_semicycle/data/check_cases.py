@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from acdc_semicycle.data import check_values
 from acdc_semicycle.data.check_findings import Counts, Finding, Rules
-from acdc_semicycle.data.labels import CheckLabeld, UnknownValues
+from acdc_semicycle.data.labels import IN_MENDED, CheckLabeld, UnknownValues
 from acdc_semicycle.data.transforms import LoadCheckedd, check_range
 from acdc_semicycle.datasets import acdc
 from acdc_semicycle.datasets.records import Record
@@ -97,8 +97,9 @@ class Cases:
     def finish(self) -> None:
         """Find what only all masks together tell."""
         classes = None if self.rules.values or not self.rules.classes else len(self.rules.classes)
-        for masks in self._unknown.values():
-            for path, text in check_values.texts(masks, self._drawn, classes):
+        for expected, masks in self._unknown.items():
+            known_classes = None if expected.endswith(IN_MENDED) else classes
+            for path, text in check_values.texts(masks, self._drawn, known_classes):
                 self.add("fault", path, text)
         self._check_classes()
 
@@ -114,23 +115,25 @@ class Cases:
 
     def _load(self, record: Record) -> dict[Any, Any]:
         """The image and its mask as a training reads them; if one is damaged, the other alone."""
-        frame: dict[Hashable, Any] = {} if record.frame is None else {"frame": record.frame}
+        about: dict[Hashable, Any] = {} if record.frame is None else {"frame": record.frame}
+        if record.mended is not None:
+            about["mended"] = record.mended
         files: dict[Hashable, Any] = {"image": record.image}
         if record.label:
             files["label"] = record.label
         channels = self.rules.channels or (3 if is_picture(record.image) else 1)
         try:
-            return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **frame})
+            return LoadCheckedd(tuple(files), channels, self.rules.colours)({**files, **about})
         except (InputError, OSError):
-            return self._load_apart(files, frame, channels)
+            return self._load_apart(files, about, channels)
 
-    def _load_apart(self, files: dict[Hashable, Any], frame: dict[Hashable, Any], channels: int) -> dict[Any, Any]:
+    def _load_apart(self, files: dict[Hashable, Any], about: dict[Hashable, Any], channels: int) -> dict[Any, Any]:
         """Those of an image and its mask that can be read by themselves; report the other."""
         loaded: dict[Any, Any] = {}
         for key, path in files.items():
             load = LoadCheckedd(key, channels, self.rules.colours)
             if self.attempt(path, _can_open, path):
-                loaded |= self.attempt(path, load, {key: path, **frame}) or {}
+                loaded |= self.attempt(path, load, {key: path, **about}) or {}
         return loaded
 
     def _check_image(self, record: Record, image: Any) -> tuple[Oddities, tuple[Record, Path] | None]:
@@ -185,7 +188,7 @@ class Cases:
 
     def _check_mask(self, record: Record, path: Path, loaded: dict[Any, Any], oddities: Oddities, copied: bool) -> Any:
         """Check a mask by itself and on its image, which has a twin if ``copied``; its classes, if they are any."""
-        self._check_mask_header(path, loaded["label"], oddities)
+        self._check_mask_header(path, loaded["label"], oddities, record.mended is not None)
         fits = "image" in loaded and self._check_on_image(record, path, loaded)
         checked = self.attempt(path, self._check_values, {"label": loaded["label"]})
         if checked is None:
@@ -197,15 +200,16 @@ class Cases:
         if self._is_empty(values):
             self.add("warning", path, f"{path} is empty: nothing is drawn in it, check that this is meant")
             return labels
-        self._find_missing_structures(path, values)
-        if fits and self._shows_hearts():
+        if IGNORED not in values or not self._classes_known:  # what is not annotated may hold them
+            self._find_missing_structures(path, values)
+        if fits and self._shows_hearts() and IGNORED not in values:
             self._check_heart(record, path, labels.as_tensor()[0].numpy())
         self._find_copied_mask(record, path, copied)
         return labels
 
-    def _check_mask_header(self, path: Path, label: Any, oddities: Oddities) -> None:
+    def _check_mask_header(self, path: Path, label: Any, oddities: Oddities, mended: bool) -> None:
         """Report what is odd about a mask's header, unless its image's is odd in the same way."""
-        if volumes.ours(path):
+        if volumes.ours(path) and not mended:
             self.add("warning", path, f"{path} was made by semicycle predict: it is not a ground truth")
         if is_picture(path):
             return

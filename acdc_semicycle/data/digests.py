@@ -32,6 +32,7 @@ PLAIN = bool | int | float | str | bytes | os.PathLike | type | torch.dtype | to
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pillow", "nibabel", "simpleitk")  # whose versions matter
 
 FRAMES_OF = "frames of "  # the start of what the frames of a cine are called in contents
+SLICES_OF = "annotated slices of "  # the same of a partly annotated image
 
 
 def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) -> str | None:
@@ -55,19 +56,25 @@ def digest_of(records: Sequence[Record], transform: Any, keys: Sequence[str]) ->
     except (TypeError, ValueError, RuntimeError) as error:  # a RecursionError is one, too
         log.warning("the slices are kept in memory only: %s", error)
         return None
-    parts = [[record.slice, record.frame] for record in records]
+    parts = [[record.slice, record.frame, _mended(record)] for record in records]
     about = [contents, parts, list(keys), settings, code, versions(*PACKAGES), environment.chosen()]
     return hashlib.blake2b(json.dumps(about).encode(), digest_size=12).hexdigest()
+
+
+def _mended(record: Record) -> list[Any] | None:
+    """What of a mended mask is truth, as JSON holds it; None of the data set's own mask."""
+    return None if record.mended is None else [record.mended.annotated]
 
 
 def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
     """A hash of each file that a training sees, by what it is there: ``"mask of patient001_frame01"``.
 
     The masks of the unlabelled are not read. As they choose the frames of a cine all the same, each cine also has its
-    frames, counted from 1: ``"frames of A0S9V9_sa": "1, 10"``. Where files lie makes no difference.
+    frames, counted from 1: ``"frames of A0S9V9_sa": "1, 10"``. A partly annotated image has its annotated slices in the
+    same way. Where files lie makes no difference.
     """
     names: dict[Path, str] = {}
-    frames: dict[str, set[int]] = {}
+    numbers: dict[str, set[int]] = {}
     for part in ("labelled", "validation", "unlabelled"):
         for record in split.records(part, records):
             name = file_case(record)
@@ -75,11 +82,14 @@ def contents(split: Split, records: Sequence[Record]) -> dict[str, str]:
             if record.label is not None and part != "unlabelled":
                 names.setdefault(record.label, f"mask of {name}")
             if record.frame is not None:
-                frames.setdefault(f"{FRAMES_OF}{name}", set()).add(record.frame + 1)
+                numbers.setdefault(f"{FRAMES_OF}{name}", set()).add(record.frame + 1)
+            if record.mended is not None and record.mended.annotated is not None:
+                slices = {index + 1 for index in record.mended.annotated}
+                numbers.setdefault(f"{SLICES_OF}{record.case}", set()).update(slices)
     with ThreadPoolExecutor() as pool:
         hashes = dict(zip(names.values(), pool.map(image_digest, names), strict=True))
-    for name, numbers in frames.items():
-        hashes[name] = ", ".join(map(str, sorted(numbers)))
+    for name, own in numbers.items():
+        hashes[name] = ", ".join(map(str, sorted(own)))
     return hashes
 
 
@@ -94,6 +104,8 @@ def _code() -> list[Path]:
 def _files(record: Record, keys: Sequence[str]) -> list[Path]:
     """The files of a record's image, mask or both, with those that hold the voxels beside a header."""
     files = []
+    if record.partly_annotated:  # whose mask says which slices are unlabelled
+        keys = ("image", "label")
     for key in keys:
         path = getattr(record, key)
         if path is not None:

@@ -14,11 +14,14 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acdc_semicycle.data.transforms import BY_COLOUR
+from acdc_semicycle.data.transforms import BY_COLOUR, MENDED
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.runtime.errors import InputError
 
 MOST_VALUES = 300  # of a mask that are kept for a message: an image that stands in for a mask has thousands
+
+BY_MASK_VALUES = ", or mask_values that say which class each value is"
+IN_MENDED = " (not annotated), the classes of the training, in a mended mask"
 
 
 class UnknownValues(InputError):
@@ -38,6 +41,8 @@ class UnknownValues(InputError):
 
 class CheckLabeld(MapTransform):
     """Masks as class indices; refuse one whose grid is not the image's or whose values are no classes.
+
+    A mask that came back mended holds class indices, or 255, whatever ``values`` are.
 
     Args:
         keys: the masks.
@@ -68,6 +73,7 @@ class CheckLabeld(MapTransform):
         numbers_classes_alike = set(range(classes)) <= set(self.class_of)
         void = self.class_of.get(IGNORED, IGNORED) if numbers_classes_alike else IGNORED
         self.class_of_coloured = as_they_are | {IGNORED: void}
+        self.class_of_mended = as_they_are | {IGNORED: IGNORED}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with class indices, uint8, in its masks."""
@@ -86,11 +92,15 @@ class CheckLabeld(MapTransform):
             )
         if not torch.allclose(label.affine, image.affine, atol=1e-3):
             raise InputError(f"{name} lies elsewhere in space than its image: give both the same affine")
-        class_of = self.class_of_coloured if label.meta.get(BY_COLOUR) else self.class_of
+        class_of, more = self.class_of, BY_MASK_VALUES
+        if label.meta.get(MENDED):
+            class_of, more = self.class_of_mended, IN_MENDED
+        elif label.meta.get(BY_COLOUR):
+            class_of = self.class_of_coloured
         stored = label.as_tensor()
         classes = _looked_up_in_bytes(stored.numpy(), class_of)
         if classes is None:
-            classes = _looked_up(name, stored, class_of)
+            classes = _looked_up(name, stored, class_of, more)
         return MetaTensor(classes, meta=label.meta)
 
 
@@ -106,8 +116,11 @@ def _looked_up_in_bytes(stored: NDArray, class_of: Mapping[int, int]) -> Tensor 
     return torch.as_tensor(table[as_bytes])
 
 
-def _looked_up(name: str, stored: Tensor, class_of: Mapping[int, int]) -> Tensor:
+def _looked_up(name: str, stored: Tensor, class_of: Mapping[int, int], more: str) -> Tensor:
     """The classes of any whole numbers.
+
+    Args:
+        more: what follows the expected values in the error.
 
     Raises:
         InputError: names the lowest value that has no class.
@@ -117,7 +130,7 @@ def _looked_up(name: str, stored: Tensor, class_of: Mapping[int, int]) -> Tensor
     in_table = (stored >= lowest) & (stored <= highest) & (stored == stored.round())
     classes = table[torch.where(in_table, stored - lowest, highest + 1 - lowest).long()]
     if (classes < 0).any():
-        expected = f"{_words(list(class_of))}, or mask_values that say which class each value is"
+        expected = f"{_words(list(class_of))}{more}"
         values, unknown = (voxels.unique()[:MOST_VALUES].tolist() for voxels in (stored, stored[classes < 0]))
         raise UnknownValues(name, values, unknown, expected)
     return classes.to(torch.uint8)

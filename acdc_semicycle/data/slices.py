@@ -42,6 +42,8 @@ def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
             item["slice"] = record.slice
         if record.frame is not None:
             item["frame"] = record.frame
+        if record.mended is not None:
+            item["mended"] = record.mended
         items.append(item)
     return items
 
@@ -54,14 +56,17 @@ def read(records: Sequence[Record], transform: Callable) -> list[Any]:
 def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str]) -> Iterator[Any]:
     """Every volume through ``transform``, one by one in this thread; what is not in ``keys`` is not even read.
 
+    But for the mask of a partly annotated volume, which says where it is not annotated.
+
     MONAI's ``CacheDataset`` reads in a thread of its own, which an error on the way out leaves running: the
     interpreter then sometimes aborts.
     """
     if not records:
         return
     log.info("reading %s", many(len(records), "image"))
-    for item in tqdm(as_dicts(records), "reading", disable=bool(distributed.rank()) or None):
-        if "label" not in keys:
+    for record in tqdm(records, "reading", disable=bool(distributed.rank()) or None):
+        [item] = as_dicts([record])
+        if "label" not in keys and not record.partly_annotated:
             item.pop("label", None)
         yield transform(item)
 
@@ -69,7 +74,8 @@ def reading(records: Sequence[Record], transform: Callable, keys: Sequence[str])
 class Slices(Dataset):
     """Every slice of some volumes, prepared once and kept compact (:mod:`acdc_semicycle.data.cache`).
 
-    An index past the end means the same slices again, changed at random in another way.
+    An index past the end means the same slices again, changed at random in another way. A slice without an annotated
+    pixel is none of those with masks; of a partly annotated volume it is one of those without.
 
     Args:
         records: the volumes.
@@ -103,6 +109,11 @@ class Slices(Dataset):
             lambda: digests.digest_of(records, transform, keys),
             lambda: self._slices_of(reading(records, transform, keys)),
         )
+        if records and "label" in self.keys and not len(self.stored):
+            raise InputError(
+                f"the masks of {many(len(records), 'labelled image')}, e.g. {records[0].label}, hold {IGNORED} alone,"
+                " which means not annotated: give masks with classes"
+            )
         self.held: dict[str, Tensor] = {}
         self.finder: Finder | None = None  # of structures in slices without masks
 
@@ -221,9 +232,18 @@ class Slices(Dataset):
             tensors = {key: _without_metadata(volume[key]) for key in self.keys}
             if not torch.isfinite(tensors["image"]).all():
                 raise InputError(f"{volume['case']}: a transform gave NaN or infinite intensities: remove it")
-            for index in range(tensors["image"].shape[-1]):
+            for index in self._slices_to_keep(volume):
                 item = {key: tensor[..., index] for key, tensor in tensors.items()}
                 yield item | {"record": torch.tensor(number), "slice": torch.tensor(index)}
+
+    def _slices_to_keep(self, volume: Mapping[str, Any]) -> list[int]:
+        """The slices of a volume: where masks are seen, those with an annotated pixel, else those without."""
+        count = volume["image"].shape[-1]
+        if "label" not in volume:
+            return list(range(count))
+        annotated = (_without_metadata(volume["label"]) != IGNORED).reshape(-1, count).any(0)
+        wanted = annotated if "label" in self.keys else ~annotated
+        return torch.nonzero(wanted).flatten().tolist()
 
     def _rows(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """The records of some indices."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,20 @@ from monai.transforms import MapTransform, ScaleIntensityRange
 from PIL.Image import Image
 from scipy.ndimage import correlate1d
 
+from acdc_semicycle.datasets.records import Mended
 from acdc_semicycle.imageio import volumes
 from acdc_semicycle.imageio.cine_files import read_cine
 from acdc_semicycle.imageio.intensities import span_of
 from acdc_semicycle.imageio.orientation import Layout
-from acdc_semicycle.imageio.pictures import IGNORED, check_lossless, class_values, intensities, is_picture, read_picture
+from acdc_semicycle.imageio.pictures import (
+    IGNORED,
+    check_lossless,
+    class_of_colours,
+    class_values,
+    intensities,
+    is_picture,
+    read_picture,
+)
 from acdc_semicycle.imageio.volume import in_order_of
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.exports import exports
@@ -28,7 +38,7 @@ __getattr__ = exports("acdc_semicycle.data", {"CheckLabeld": "labels"})  # where
 
 BY_COLOUR = "by_colour"  # of a mask's metadata: its values are classes already
 PERCENTILES = (0.5, 99.5)
-VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
+MENDED = "mended"  # the same: they are class indices, or 255
 
 
 class LoadCheckedd(MapTransform):
@@ -37,6 +47,8 @@ class LoadCheckedd(MapTransform):
     Scans are laid out by where their axes point, not by how they are stored
     (:mod:`acdc_semicycle.imageio.orientation`); a mask goes with its image. A ``Volume`` or a Pillow image that was
     read already is taken as it is. Where an item has ``slice``, only that one is kept; ``frame`` is one of a cine's.
+    ``mended`` (:class:`acdc_semicycle.datasets.records.Mended`) says which slices of a mask that came back are truth;
+    the voxels of the others become 255.
 
     Args:
         keys: images (``image``) and masks (``label``).
@@ -53,12 +65,12 @@ class LoadCheckedd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.channels = channels
-        self.class_of = {tuple(colour): index for index, colour in enumerate(colours or ())}
-        self.class_of.setdefault(VOID, IGNORED)
+        self.class_of = class_of_colours(colours)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with its files read; a mask on its image's grid, in whatever order it is stored, goes with it."""
         result = dict(data)
+        mended = result.pop("mended", None)
         image: volumes.Volume | None = None
         for key in self.key_iterator(result):
             source = result[key]
@@ -68,9 +80,14 @@ class LoadCheckedd(MapTransform):
             volume = self._read(source, result.get("frame"), key == "label")
             if image is not None:
                 volume = in_order_of(volume, image)
+            frame = result.get("frame") or 0
+            if key == "label" and mended is not None:
+                volume, frame = _mended(volume, mended, frame)
             if image is None or image.voxels.shape[:3] != volume.voxels.shape[:3]:
                 image = volume
-            result[key] = _laid_out(volume, image.layout, result.get("frame") or 0)
+            result[key] = _laid_out(volume, image.layout, frame)
+        if "label" in result and mended is not None:
+            result["label"].meta[MENDED] = True
         self._keep_slice(result)
         return result
 
@@ -104,6 +121,17 @@ class LoadCheckedd(MapTransform):
             values = intensities(path, picture, self.channels)
         tensor = torch.as_tensor(np.array(values, np.float32)).movedim(-1, 0)[..., None]
         return MetaTensor(tensor, affine=torch.eye(4), meta=meta)
+
+
+def _mended(mask: volumes.Volume, mended: Mended, frame: int) -> tuple[volumes.Volume, int]:
+    """A mask that came back, 255 in the slices that are not annotated, and its frame: 0 of a mask of one frame."""
+    frame = 0 if mask.voxels.shape[3] == 1 else frame
+    if mended.annotated is None:
+        return mask, frame
+    voxels = np.full_like(mask.voxels, IGNORED, np.result_type(mask.voxels, np.uint8))
+    slices = [index for index in mended.annotated if index < voxels.shape[2]]
+    voxels[:, :, slices] = mask.voxels[:, :, slices]
+    return replace(mask, voxels=voxels), frame
 
 
 def _laid_out(volume: volumes.Volume, layout: Layout, frame: int) -> MetaTensor:

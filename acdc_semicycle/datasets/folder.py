@@ -24,7 +24,7 @@ from acdc_semicycle.datasets.mask_names import by_name, labels_of, stem
 from acdc_semicycle.datasets.records import MASK_ENDING, Record, check_records, existing_folder
 from acdc_semicycle.imageio.pictures import PICTURES
 from acdc_semicycle.imageio.volumes import SCANS
-from acdc_semicycle.runtime.errors import InputError, many, some
+from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.search import files_below
 
 log = logging.getLogger("semicycle")
@@ -34,7 +34,12 @@ PHASE_OR_FRAME = re.compile(r"[_-](?:E[DS]|frame\d+)(?:_0000)?$", re.IGNORECASE)
 SAME_PATIENT = "^(.+?)(?:[_-](?:[Ee][DdSs]|[Ff]rame[0-9]+))?(?:_0000)?$"
 
 
-def records(images: str | Path | None, masks: str | Path | None = None, patient: str | None = None) -> list[Record]:
+def records(
+    images: str | Path | None,
+    masks: str | Path | None = None,
+    patient: str | None = None,
+    mended: str | Path | None = None,
+) -> list[Record]:
     """Every scan or picture below ``images``, sorted by case: its relative name without the suffix.
 
     Args:
@@ -44,19 +49,22 @@ def records(images: str | Path | None, masks: str | Path | None = None, patient:
             whose name ends in such a word is a mask.
         patient: a regular expression with one group, searched for in the case; by default every image is its
             own patient.
+        mended: a folder of masks that came back, beside which no image needs a mask here.
 
     Raises:
         InputError: there is no such folder, no image or no mask; ``masks`` is not given and the folders of images and
             of masks lie in ``images``; scans are among pictures, two files have one name, a
             mask has no image; or the expression is invalid or finds nothing in a name.
     """
-    result = paired(images, masks, patient)
+    result = paired(images, masks, patient, mended)
     for text in patient_doubts(result, patient):
         log.warning("%s", text)
     return result
 
 
-def paired(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
+def paired(
+    images: str | Path | None, masks: str | Path | None, patient: str | None, mended: str | Path | None = None
+) -> list[Record]:
     """The records, without a warning of doubts about patients."""
     images = existing_folder(images, "images", "the folder of your scans or pictures")
     if masks:
@@ -75,7 +83,7 @@ def paired(images: str | Path | None, masks: str | Path | None, patient: str | N
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return check_records(with_frames(result), masks)
+    return check_records(with_frames(result), masks, mended)
 
 
 def unlabelled(images: str | Path | None, patient: str | None = None) -> list[Record]:

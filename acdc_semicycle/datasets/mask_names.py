@@ -39,7 +39,7 @@ def labels_of(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path
     unmatched: list[Path] = []
     predictions: list[Path] = []
     for name, path in sorted(masks.items(), key=lambda item: (_is_prediction(item[0]), item)):
-        case = _case_of(name, images) or _case_of_same_letters(name, images)
+        case = image_of(name, images)
         if case is None:
             unmatched.append(path)
             continue
@@ -58,6 +58,15 @@ def labels_of(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path
     return labels
 
 
+def image_of(mask: str, images: dict[str, Path]) -> str | None:
+    """The name of the image that a mask of this name, without its suffix, belongs to; None where there is none.
+
+    Raises:
+        InputError: the image has several channels, numbered as in nnU-Net.
+    """
+    return _case_of(mask, images) or _case_of_same_letters(mask, images)
+
+
 def _is_prediction(name: str) -> bool:
     """Whether a mask is a prediction by its name without the suffix."""
     ending = MASK_ENDING.search(name)
@@ -65,11 +74,7 @@ def _is_prediction(name: str) -> bool:
 
 
 def _case_of(mask: str, images: dict[str, Path]) -> str | None:
-    """The image that a mask of this name belongs to; None where there is none.
-
-    Raises:
-        InputError: the image has several channels, numbered as in nnU-Net.
-    """
+    """The same where both names have the same characters."""
     base = MASK_ENDING.sub("", mask)
     for case in (mask, base):
         if case in images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +23,20 @@ BY_SLICE = "protocol of the published code: not comparable with patient-level re
 
 
 @dataclass(frozen=True, order=True)
+class Mended:
+    """A mask that a person mended and gave back (:mod:`acdc_semicycle.datasets.mended`): its voxels are class indices.
+
+    Attributes:
+        annotated: the slices that are truth, from 0 along the third axis of the image as it is stored. The others are
+            not annotated, whatever the mask holds there. None where all slices are truth.
+        replaced: the data set's own mask of the image, None where it has none.
+    """
+
+    annotated: tuple[int, ...] | None = None
+    replaced: Path | None = None
+
+
+@dataclass(frozen=True, order=True)
 class Record:
     """One annotated or plain image of a data set.
 
@@ -36,6 +50,7 @@ class Record:
             model is selected on it. PASCAL VOC and Cityscapes call theirs ``val``.
         slice: the only slice of the volume that is used, or None for all of it.
         frame: the only frame of a 4D image and mask that is used, from 0, or None where the files are 3D.
+        mended: what is known of a mask that came back; None where the mask is the data set's own.
     """
 
     case: str
@@ -46,6 +61,17 @@ class Record:
     part: str = "training"
     slice: int | None = None
     frame: int | None = None
+    mended: Mended | None = None
+
+    @property
+    def original(self) -> Record:
+        """The record as the data set has it, without a mended mask."""
+        return self if self.mended is None else replace(self, label=self.mended.replaced, mended=None)
+
+    @property
+    def partly_annotated(self) -> bool:
+        """Whether some of its slices are annotated and others are not."""
+        return self.mended is not None and self.mended.annotated is not None
 
 
 def existing_folder(path: str | Path | None, name: str, what: str) -> Path:
@@ -61,12 +87,13 @@ def existing_folder(path: str | Path | None, name: str, what: str) -> Path:
     return Path(str(path))
 
 
-def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
+def check_records(records: Iterable[Record], masks: Path, mended: str | Path | None = None) -> list[Record]:
     """The records sorted by case, if they make a data set; a warning counts the training images without a mask.
 
     Args:
         records: in any order.
         masks: the folder of masks, for messages.
+        mended: a folder of other masks, that came back, where no image needs one of its own; None for none.
 
     Raises:
         InputError: a case is there twice, an image that is scored has no mask, or no training image has one.
@@ -76,7 +103,7 @@ def check_records(records: Iterable[Record], masks: Path) -> list[Record]:
     _check_scored(records, masks)
     training = [record for record in records if record.part == "training"]
     unlabelled = sum(record.label is None for record in training)
-    if unlabelled == len(training):
+    if unlabelled == len(training) and mended is None:
         raise InputError(
             f"none of the {unlabelled} training images has a mask in {masks}: there is nothing to learn from, give"
             " masks"

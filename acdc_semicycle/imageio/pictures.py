@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from acdc_semicycle.runtime.errors import InputError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 IGNORED = 255
 """A mask's value of pixels that are not annotated: never trained on, never scored."""
+VOID = (224, 224, 192)  # in VOC's palette, what nobody annotated
 FORMATS = (
     "PNG",
     "JPEG",
@@ -124,6 +125,13 @@ def check_lossless(path: Path, picture: Image.Image) -> None:
             f"{path} is a JPEG, which changes a mask's numbers and colours along every edge: make the mask again from"
             " its source as PNG, a converted copy stays wrong"
         )
+
+
+def class_of_colours(colours: Sequence[Sequence[int]] | None) -> dict[tuple[int, ...], int]:
+    """The class of each colour, the background's first, and ``IGNORED`` of VOC's void unless it is one of them."""
+    class_of = {tuple(colour): index for index, colour in enumerate(colours or ())}
+    class_of.setdefault(VOID, IGNORED)
+    return class_of
 
 
 def class_values(path: Path, picture: Image.Image, colours: Mapping[tuple[int, ...], int]) -> tuple[np.ndarray, bool]:

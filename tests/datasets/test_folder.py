@@ -329,3 +329,10 @@ def test_images_of_a_kind_that_is_not_read_are_named(tmp_path, caplog):
     )
     (images / "x.png").unlink()
     refused(images, masks, "holds no image", "y.gif", "convert to PNG")
+
+
+def test_no_image_needs_a_mask_where_mended_ones_are_given(tmp_path):
+    images = write(tmp_path / "images", "a.png", "b.png")
+    with pytest.raises(InputError, match="none of the 2 training images has a mask"):
+        folder.records(images)
+    assert pairs(folder.records(images, mended=tmp_path)) == {"a": None, "b": None}
