@@ -11,6 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from acdc_semicycle.data.annotated import (
+    check_masks,
+    labelled_by_mended,
+    mended_patients,
+    not_wholly_annotated,
+    warn_of_partial,
+    without_masks,
+)
 from acdc_semicycle.data.folds import leave_out
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.imageio import volumes
@@ -23,7 +31,11 @@ log = logging.getLogger("semicycle")
 
 @dataclass(frozen=True)
 class Split:
-    """The patients of each part; ``labelled`` and ``unlabelled`` are trained on, the rest never."""
+    """The patients of each part; ``labelled`` and ``unlabelled`` are trained on, the rest never.
+
+    A patient who is labelled by mended masks alone, not by the data set's own, is also in ``unlabelled`` where these
+    leave an image, or a slice of one, without a mask.
+    """
 
     labelled: tuple[str, ...]
     unlabelled: tuple[str, ...]
@@ -32,6 +44,10 @@ class Split:
 
     def records(self, part: str, records: Sequence[Record]) -> list[Record]:
         """The records of one part's patients, sorted by case.
+
+        Of patients in both parts, the labelled records are those with mended masks. Their others are unlabelled, and so
+        are those that are annotated in some slices only. Of mended patients who are scored, images without a mask are
+        left out.
 
         Raises:
             InputError: a patient is not there, or one to be scored has no mask.
@@ -42,8 +58,15 @@ class Split:
         if absent:
             raise InputError(f"the {part} patients {some(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
-            _check_masks(sorted(patients), _without_mask(records_of_part))
-        return records_of_part
+            mended = mended_patients(records_of_part)
+            records_of_part = [record for record in records_of_part if record.label or record.patient not in mended]
+            check_masks(sorted(patients), without_masks(records_of_part))
+            return records_of_part
+        in_both = set(self.labelled) & set(self.unlabelled)
+        labelled = set(labelled_by_mended([record for record in records_of_part if record.patient in in_both]))
+        if part == "labelled":
+            return [record for record in records_of_part if record.patient not in in_both or record in labelled]
+        return [record for record in records_of_part if record not in labelled or record.partly_annotated]
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""
@@ -64,6 +87,8 @@ def units(records: Sequence[Record], split_unit: str) -> list[Record]:
     """
     if split_unit == "patient":
         return list(records)
+    if mended_patients(records):
+        raise InputError(f"split_unit is {split_unit!r}, and mended masks are given: remove one of the two")
     if split_unit != "slice":
         raise InputError(f"split_unit is {split_unit!r}: give patient or slice")
     slices: list[Record] = []
@@ -114,6 +139,9 @@ def split(
     whom an image has no mask are unlabelled; those the data set itself keeps for testing are test patients, if
     they have masks, and then nobody else is.
 
+    Mended masks change nothing of this draw. Their patients are labelled beside those that are drawn, unless they are
+    validation or test patients. Where nobody else has masks, no patient is validated or tested.
+
     Args:
         labelled: of the training patients with masks, a fraction in (0, 1] if it is a float, a number if it
             is an int: 1.0 is everybody, 1 one patient.
@@ -140,9 +168,9 @@ def split(
         raise InputError("validation_list or test_list is given without train_list: give it, too, or no list")
     else:
         parts = _drawn(records, validation, test, seed, spare)
-    without_mask = _without_mask(records)
-    _warn_of_partial(records, without_mask)
-    labelled_patients = _labelled([patient for patient in parts.train if patient not in without_mask], labelled)
+    labelled_patients = _labelled_of(parts, records, labelled)
+    mended_alone = _labelled_by_mended_alone(parts, labelled_patients, records)
+    labelled_patients += mended_alone
     unlabelled_patients = list(parts.train)
     for patient in labelled_patients:
         unlabelled_patients.remove(patient)  # once: _check refuses one who is listed twice
@@ -151,7 +179,33 @@ def split(
         labelled_patients, validation_patients = leave_out(labelled_patients, fold)
     result = Split(tuple(labelled_patients), tuple(unlabelled_patients), tuple(validation_patients), tuple(parts.test))
     _check(result)
-    return result
+    in_both = not_wholly_annotated([patient for patient in mended_alone if patient in labelled_patients], records)
+    return replace(result, unlabelled=(*result.unlabelled, *in_both))
+
+
+def _labelled_of(parts: _Parts, records: Sequence[Record], labelled: float | int) -> list[str]:
+    """The patients that are labelled by the data set's own masks.
+
+    Args:
+        labelled: as of :func:`split`.
+    """
+    mended = mended_patients(records)
+    originals = [record.original for record in records]
+    without_mask = without_masks(originals)
+    warn_of_partial([record for record in originals if record.patient not in mended], without_mask)
+    candidates = [patient for patient in parts.train if patient not in without_mask]
+    return [] if mended and not candidates else _labelled(candidates, labelled)
+
+
+def _labelled_by_mended_alone(parts: _Parts, labelled: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The other patients to train on who have mended masks; a line names those who are not to be trained on."""
+    mended = mended_patients(records)
+    not_trained_on = sorted(mended - set(parts.train))
+    if not_trained_on:
+        log.warning(
+            "mended masks of patients to be scored, or in no part: %s. They are not trained on", some(not_trained_on)
+        )
+    return [patient for patient in parts.train if patient in mended and patient not in labelled]
 
 
 class _Parts(NamedTuple):
@@ -170,7 +224,7 @@ def _listed(
 ) -> _Parts:
     """The parts that files list; without a list of test patients the data set's own testing part is the test."""
     everyone = sorted({record.patient for record in records})
-    held_out, without_mask = _held_out(records), _without_mask(records)
+    held_out, without_mask = _held_out(records), without_masks([record.original for record in records])
     train = _read(train_list, everyone)
     if not train:
         raise InputError(f"{train_list} names no patient: give a file with a patient a line, or leave the list out")
@@ -180,13 +234,13 @@ def _listed(
         if forbidden:
             raise InputError(f"{path} lists {some(forbidden)} of the data set's own testing part: list others")
     test = _read(test_list, everyone) if test_list else sorted(held_out - without_mask)
-    _check_masks(validation + test, without_mask)
+    check_masks(validation + test, without_mask)
     return _Parts(train, validation, test)
 
 
 def _drawn(records: Sequence[Record], validation: float | int, test: float | int, seed: int, spare: int) -> _Parts:
     """The parts that a seed draws of the patients with masks; those without are trained on, as the last."""
-    held_out, without_mask = _held_out(records), _without_mask(records)
+    held_out, without_mask = _held_out(records), without_masks([record.original for record in records])
     everyone = sorted({record.patient for record in records})
     pool = [patient for patient in everyone if patient not in held_out | without_mask]
     random.Random(seed).shuffle(pool)
@@ -196,6 +250,9 @@ def _drawn(records: Sequence[Record], validation: float | int, test: float | int
         )
         validation = test = 0
     own_test = sorted(held_out - without_mask)
+    if not pool and mended_patients(records):
+        log.info("no mask but the mended ones: all are trained on, and none is drawn to validate or to test")
+        return _Parts(sorted(without_mask - held_out), [], own_test)
     validation_count = _count("validation", validation, pool)
     test_count = 0 if own_test else _count("test", test, pool)
     _check_enough(len(pool), validation_count, test_count)
@@ -224,23 +281,6 @@ def _check_enough(patients: int, validation_count: int, test_count: int) -> None
 def _held_out(records: Sequence[Record]) -> set[str]:
     """The patients of the data set's own testing part."""
     return {record.patient for record in records if record.part == "testing"}
-
-
-def _without_mask(records: Sequence[Record]) -> set[str]:
-    """The patients of whom an image has no mask."""
-    return {record.patient for record in records if record.label is None}
-
-
-def _warn_of_partial(records: Sequence[Record], without_mask: set[str]) -> None:
-    """Warn of masks that are not used: a patient is labelled as a whole or not at all."""
-    unused = [record for record in records if record.patient in without_mask and record.label is not None]
-    if unused:
-        log.warning(
-            "%d masks are not used, e.g. %s: their patients also have images without a mask, and count as unlabelled;"
-            " remove those images to use the masks",
-            len(unused),
-            unused[0].label,
-        )
 
 
 def _labelled(train: list[str], labelled: float | int) -> list[str]:
@@ -279,13 +319,6 @@ def _read(path: str | Path, everyone: list[str]) -> list[str]:
     if absent:
         raise InputError(f"{path} lists {some(absent)}, not in the data set: correct the list or dataset_dir")
     return patients
-
-
-def _check_masks(patients: list[str], without_mask: set[str]) -> None:
-    """Refuse patients to be scored who have an image without a mask."""
-    unscored = sorted(set(patients) & without_mask)
-    if unscored:
-        raise InputError(f"{some(unscored)} cannot be validation or test: an image has no mask (_gt file)")
 
 
 def _check(result: Split) -> None:
@@ -335,7 +368,8 @@ def load(path: str | Path) -> Split:
         if any(not isinstance(patients, list) for patients in parts.values()):
             raise TypeError("a part is no list")
         result = Split(**{part: tuple(map(str, patients)) for part, patients in parts.items()})
-        _check(result)
+        unlabelled_alone = tuple(patient for patient in result.unlabelled if patient not in result.labelled)
+        _check(replace(result, unlabelled=unlabelled_alone))
         return result
     except OSError as error:
         raise InputError(f"{path} is not there: train first, or give that run's output_dir") from error
