@@ -25,7 +25,10 @@ from acdc_semicycle.data.splits import load as load_split
 from acdc_semicycle.data.splits import records_of, scored, units
 from acdc_semicycle.data.training_ranges import remember_ranges
 from acdc_semicycle.datasets import acdc, cityscapes, folder, pretraining, voc
+from acdc_semicycle.datasets.mended import with_mended
+from acdc_semicycle.datasets.mended_table import remember as remember_mended
 from acdc_semicycle.datasets.records import BY_SLICE
+from acdc_semicycle.evaluation.gain import tell_of_gain
 from acdc_semicycle.imageio.pictures import is_picture
 from acdc_semicycle.inference.predict import run as predict
 from acdc_semicycle.methods.configured import configured
@@ -73,6 +76,7 @@ __all__ = [
     "probe",
     "read_acdc",
     "records_of",
+    "remember_mended",
     "remember_ranges",
     "remember_source",
     "required",
@@ -80,7 +84,9 @@ __all__ = [
     "scored",
     "shipped",
     "start_from",
+    "tell_of_gain",
     "train",
     "units",
     "voc",
+    "with_mended",
 ]

@@ -23,7 +23,7 @@ READERS = {  # how an overlay reads its data, and the data set that is: a key of
     "$bundle.read_acdc(bundle.data_root(@dataset_dir, @output_dir))": "acdc",
     "$bundle.voc.records(@dataset_dir)": "voc",
     "$bundle.cityscapes.records(@dataset_dir)": "cityscapes",
-    "$bundle.folder.records(@images, @masks, @patient)": "folder",
+    "$bundle.folder.records(@images, @masks, @patient, @mended)": "folder",
 }
 REQUIRED = "$bundle.required("  # begins what a training asks for, and a check can do without
 

@@ -22,13 +22,21 @@ from acdc_semicycle.runtime.errors import InputError
 # Where things are: what the files hold is compared instead (digests.contents).
 LOCATIONS = {
     *("imports", "_meta_", "bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "checkpoint"),
-    *("images", "masks", "checkpoints::folder", "train::dataset::cache_dir", "train::unlabelled_dataset::cache_dir"),
+    *(
+        "images",
+        "masks",
+        "mended",
+        "drafts",
+        "checkpoints::folder",
+        "train::dataset::cache_dir",
+        "train::unlabelled_dataset::cache_dir",
+    ),
     "data_root",  # a key of configurations that were exported before 0.2
 }
 # Who is trained on, whatever led to it: the split itself is compared instead.
 PATIENTS = {
     *("data", "records", "split", "patient", "labelled", "validation", "test"),
-    *("train_list", "validation_list", "test_list"),
+    *("train_list", "validation_list", "test_list", "mended_masks", "accept_drafts"),
 }
 # How long: a run may be given more epochs, and a schedule that reaches to their end.
 EPOCHS = {
@@ -62,7 +70,7 @@ TASKS = {"initialize", "training", "probing", "evaluating", "finalize", "run"}
 MAY_DIFFER = LOCATIONS | PATIENTS | EPOCHS | MACHINE | SHOWN | SOURCES | TASKS
 NOT_FOLLOWED = LOCATIONS | PATIENTS | EPOCHS | MACHINE  # a reference to these may differ just as they may
 # An expression of these counts as its text: its value follows from the number of epochs, or needs the data.
-NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "records", "split"}
+NOT_EVALUATED = {"epochs", "constant_epochs", "steps", "data_root", "data", "mended_masks", "records", "split"}
 REFERENCES = re.compile(r"@([\w:]+)")  # in an expression
 
 

@@ -11,7 +11,13 @@ from acdc_semicycle.config.options import Option, nearest, options_of
 from acdc_semicycle.runtime.errors import InputError
 
 PATHS = ["dataset_dir", "output_dir", "images", "masks", "input", "checkpoint", "ckpt_dir", "cache_dir"]
-PATHS += ["train_list", "validation_list", "test_list"]  # keys of the bundle that name what is the user's own
+PATHS += [
+    "train_list",
+    "validation_list",
+    "test_list",
+    "mended",
+    "drafts",
+]  # keys of the bundle that name what is the user's own
 
 
 def misread(option: Option) -> bool:

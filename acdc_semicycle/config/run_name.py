@@ -12,14 +12,15 @@ from pathlib import Path
 
 from acdc_semicycle.config import overlays
 from acdc_semicycle.config.locations import folder, overlay
-from acdc_semicycle.config.options import options_of
+from acdc_semicycle.config.options import NULLS, options_of
 from acdc_semicycle.runtime.errors import InputError
 
 RUNS = "runs"  # where output_dir is by default
 
 
 def run_name(dataset: str, command: Sequence[str] | None = None) -> str:
-    """Data set, overlays, and ``labelled`` and ``seed`` where the command gives them: ``acdc-few-labelled_7-seed_1``.
+    """Data set, overlays, and ``labelled``, ``mended`` and ``seed`` where the command gives them, as in
+    ``acdc-few-labelled_7-mended_DRAFTS-seed_1``.
 
     An overlay of a data set has the data set's name. Seed 0 is what a command without a seed has.
 
@@ -34,6 +35,8 @@ def run_name(dataset: str, command: Sequence[str] | None = None) -> str:
             names.append(Path(file).stem)
     if values.get("labelled"):
         names.append(f"labelled_{values['labelled']}")
+    if values.get("mended") not in (None, *NULLS):
+        names.append(f"mended_{Path(str(values['mended'])).name}")
     if values.get("seed") not in (None, "0"):
         names.append(f"seed_{values['seed']}")
     return "-".join(re.sub(r"[^\w.-]+", "_", name) for name in names)

@@ -113,6 +113,17 @@ SECTIONS: dict[str, list[Setting]] = {
         Setting("validation_list", "the same, beside `train_list`; null: none is validated, and `keep` is `last`"),
         Setting("test_list", "the same"),
         Setting(
+            "mended",
+            "a folder of [masks that came back](data.md#masks-that-come-back), whose patients are labelled, too; null:"
+            " none",
+        ),
+        Setting("drafts", "the `drafts.json` of their drafts; null: the one in the folder, or above it"),
+        Setting(
+            "accept_drafts",
+            "whether drafts are truth as they are: unchanged ones, and the slices that nobody changed",
+            rule=SWITCH,
+        ),
+        Setting(
             "split::spare",
             "with fewer patients with masks than these, all are trained on: none is left to validate or to test",
             "0; `5` with `few`",

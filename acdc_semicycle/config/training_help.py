@@ -31,6 +31,7 @@ KEYS = {
     "name": "the same, as the name of a folder in runs/",
     "images, masks, patient": "your own data: two folders, and the expression for the patient in a name",
     "classes, mask_values, colours": "names, the background first; what the values or colours of masks mean",
+    "mended": "a folder of masks that came back: drafts of `next` that you mended",
     "labelled": "patients with masks that are used: a number, or a fraction",
     "validation, test": "fractions of the patients that choose the epoch, or are kept for the end",
     "epochs, minutes": "how long: in epochs, or in minutes on this machine",

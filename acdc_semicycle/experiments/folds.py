@@ -19,6 +19,7 @@ from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.config.values import check_values
 from acdc_semicycle.data.folds import check_count
 from acdc_semicycle.evaluation.class_names import structures_of
+from acdc_semicycle.evaluation.gain import gain
 from acdc_semicycle.evaluation.model_tables import write_cases
 from acdc_semicycle.experiments.fold_runs import Fold, train_side_by_side
 from acdc_semicycle.experiments.fold_scores import content_of, table
@@ -69,6 +70,7 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
         print(text, file=sys.stderr)
     if not code:
         _report(output_dir, count)
+        _tell_of_gain(output_dir, parser)
     return code
 
 
@@ -138,3 +140,14 @@ def _report(output_dir: Path, count: int) -> None:
     write_text(path, json.dumps(plain(content), indent=1) + "\n")
     print(table(content, structures))
     print(path, flush=True)
+
+
+def _tell_of_gain(output_dir: Path, parser: ConfigParser) -> None:
+    """Say what was gained over the network that the folds started from, where that can be measured."""
+    source = value_of(parser, "from")
+    if source is None:
+        return
+    mended = {mask.record.patient for mask in value_of(parser, "mended_masks")}
+    gained = gain(source, read_json(output_dir / FINISHED), mended)
+    if gained:
+        print(gained, file=sys.stderr)

@@ -17,6 +17,8 @@ NAMES = [
     ("acdc", "train small --dataset_dir PATH", "acdc-small"),
     ("acdc", "evaluate small labels_10 partial --seed=2", "acdc-small-labels_10-partial-seed_2"),
     ("acdc", "train few --labelled 7 --seed 1", "acdc-few-labelled_7-seed_1"),
+    ("acdc", "train few --labelled 3 --mended my/drafts --from runs/a", "acdc-few-labelled_3-mended_drafts"),
+    ("acdc", "train few --mended null", "acdc-few"),
     ("own_scans", "train own_scans few --images A", "own_scans-few"),
     ("voc", "train few voc unimatch --labelled 0.2", "voc-few-unimatch-labelled_0.2"),
     ("acdc", "train --labelled $1/3", "acdc-labelled__1_3"),
@@ -25,7 +27,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("dataset", "words", "name"), NAMES)
-def test_a_run_is_named_by_data_set_overlays_labels_and_seed(dataset, words, name):
+def test_a_run_is_named_by_data_set_overlays_labels_masks_and_seed(dataset, words, name):
     assert run_name(dataset, ["semicycle", *words.split()]) == name
 
 
