@@ -21,6 +21,7 @@ from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.files import read_json, write_text
 
 FILE = "drafts.json"
+OVERVIEW = "overview.png"  # beside it, a picture of all drafts that is none of them
 FORMAT = 1
 MOST_VOXELS = 1 << 30  # of one draft: a damaged file must not fill the memory
 

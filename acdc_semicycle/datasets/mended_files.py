@@ -66,10 +66,15 @@ def mask_files(folder: Path, records: Sequence[Record]) -> list[Path]:
         InputError: there is none.
     """
     endings = PICTURES if is_picture(records[0].image) else SCANS
-    files = [path for path in files_below(folder) if path.name.lower().endswith(endings)]
+    files = [path for path in files_below(folder) if path.name.lower().endswith(endings) and not _is_overview(path)]
     if not files:
         raise InputError(f"{folder} holds no mask: give a folder of {', '.join(endings)} files as mended")
     return files
+
+
+def _is_overview(path: Path) -> bool:
+    """Whether a file is the picture of all drafts, beside their drafts.json."""
+    return path.name == drafts_file.OVERVIEW and path.with_name(drafts_file.FILE).is_file()
 
 
 def files_by_case(files: Sequence[Path], folder: Path, names: ImageNames) -> dict[str, list[Path]]:

@@ -248,6 +248,7 @@ def test_pictures_are_compared_by_their_classes(tmp_path):
     shown = np.array(colours, np.uint8)[labels]
     shown[0, 0] = colours[1]
     Image.fromarray(shown).save(folder / "b.png")
+    Image.new("RGB", (90, 80)).save(folder / "overview.png")  # of all drafts, beside drafts.json
     masks = taken(records, folder, colours=colours)
     assert list(masks) == ["b"] and annotated(masks["b"]) is None
     assert masks["b"].changes == {1: (8, 9, 1, 0), 2: (9, 9, 0, 0)}
