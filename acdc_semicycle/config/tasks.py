@@ -13,6 +13,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from acdc_semicycle.config import run_config, sizing
 from acdc_semicycle.config.parser import calling_parser
 from acdc_semicycle.data.splits import Split
@@ -160,25 +162,25 @@ def probe(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> No
 def measured(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) -> dict[str, Any]:
     """What a whole run is made of: some steps and one validation image are timed.
 
-    Steps are timed at the beginning, in the middle and at the end of the run: a method with a teacher may begin some of
-    its terms late. A step includes making its batch.
+    A step includes making its batch. A method that begins some of its terms late has steps of two kinds, each timed;
+    making pseudo-labels is not.
     """
     started = time.monotonic()
     epoch_steps, epochs = len(trainer.data_loader), trainer.state.max_epochs
-    batches = cycle(trainer.data_loader)
-    _seconds(_step, trainer, batches)  # the first one warms up
-    teacher, times = trainer.objective.T, []
-    for part in (0.0, 0.5, 1.0) if teacher is not None else (0.0,):
-        if teacher is not None:
-            teacher.steps = int(part * epoch_steps * epochs)
-        times.append(statistics.median(_seconds(_step, trainer, batches) for _ in range(steps)))
+    objective, all_steps = trainer.objective, epochs * epoch_steps
+    _seconds(_step, trainer, cycle(trainer.data_loader))  # the first one warms up
+    early_share = 1.0 if objective.start is None else min(1.0, objective.start / all_steps)
+    step_seconds = 0.0
+    for first_step, share in ((0, early_share), (all_steps, 1 - early_share)):
+        if share:
+            step_seconds += share * _step_seconds(trainer, first_step, steps)
     validation = 0.0
     if images := evaluator.state.epoch_length:
         evaluator.state.epoch_length = 1
         _seconds(evaluator.run)
         validation = _seconds(evaluator.run) * images
     return {
-        "step_seconds": statistics.mean(times),
+        "step_seconds": step_seconds,
         "steps": epochs * epoch_steps,
         "epoch_steps": epoch_steps,
         "validation_seconds": validation,
@@ -186,6 +188,19 @@ def measured(trainer: Any, evaluator: Any, val_interval: int, steps: int = 3) ->
         "val_interval": val_interval,
         "start_seconds": started - STARTED,
     }
+
+
+def _step_seconds(trainer: Any, first_step: int, steps: int) -> float:
+    """What a step takes after so many others: the median of some."""
+    objective, loader = trainer.objective, trainer.data_loader
+    if objective.T is not None:
+        objective.T.steps = first_step
+    if objective.waits_for_pseudo_labels:
+        loader.pause_unlabelled()
+        if first_step >= objective.start:
+            loader.resume_unlabelled(np.zeros((len(loader.unlabelled), 1, *loader.unlabelled.size), np.uint8))
+    batches = cycle(loader)
+    return statistics.median(_seconds(_step, trainer, batches) for _ in range(steps))
 
 
 def _step(trainer: Any, batches: Iterator[Any]) -> None:

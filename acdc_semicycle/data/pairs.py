@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -66,6 +67,7 @@ class Pairs:
         self.batch_sizes = {"labelled": batch_size, "unlabelled": unlabelled_batch_size or batch_size}
         self.views = dict(views) if views else {"u": self.datasets["unlabelled"].augment}
         _check_views(self.views)
+        self.paused = False  # whether unlabelled images are left out for now
         self.length = self._whole_batches() if steps is None else steps
         self.device = torch.device(device)
         self.samplers: dict[str, EpochSampler] = {}
@@ -143,6 +145,19 @@ class Pairs:
         """Let this network find the structures in slices without masks, for windows around them."""
         self.datasets["unlabelled"].finder = Finder(network)
 
+    @property
+    def unlabelled(self) -> Slices:
+        """The unlabelled slices; the labelled ones where all are labelled."""
+        return self.datasets["unlabelled"]
+
+    def pause_unlabelled(self) -> None:
+        """Give no unlabelled images from the next epoch on, until they have pseudo-labels."""
+        self.paused = True
+
+    def resume_unlabelled(self, pseudo_labels: NDArray) -> None:
+        """Give unlabelled images with these pseudo-labels [N, 1, H, W] from the next epoch on."""
+        self.unlabelled.pseudo_labels, self.paused = pseudo_labels, False
+
     def set_epoch(self, epoch: int) -> None:
         """Order and random transforms follow from the seed and this number."""
         for stream, sampler in self.samplers.items():
@@ -167,12 +182,12 @@ class Pairs:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         labelled, unlabelled = self.datasets.values()
-        streams = ["labelled", "unlabelled"] if self.views else ["labelled"]
+        streams = ["labelled", "unlabelled"] if self.views and not self.paused else ["labelled"]
         with signals.starting_loaders(), _sharing_memory():
             loaders = [iter(self.loaders[stream]) for stream in streams]
         while batches := _batches(loaders):
             pair = {"labelled": labelled.finished(batches[0], self.device), "unlabelled": {}}
-            if self.views:
+            if len(streams) > 1:
                 pair["unlabelled"] = unlabelled.views(batches[1], self.device, self.views)
             yield pair
         self.skip(0)

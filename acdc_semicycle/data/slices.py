@@ -116,10 +116,17 @@ class Slices(Dataset):
             )
         self.held: dict[str, Tensor] = {}
         self.finder: Finder | None = None  # of structures in slices without masks
+        self.pseudo_labels: NDArray | None = None  # [N, 1, H, W] of slices without masks, once there are any
 
     def __len__(self) -> int:
         """Number of slices."""
         return len(self.stored)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the slices."""
+        height, width = self.stored["image"].shape[-2:]
+        return height, width
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Each slice once; Python's own iteration would never end, as any index is one of a slice."""
@@ -164,15 +171,24 @@ class Slices(Dataset):
     def views(
         self, batch: dict[str, Tensor], device: str | torch.device, augments: Mapping[str, Augment | Windows]
     ) -> dict[str, Tensor]:
-        """The batch's images [B, C, H, W] by the name of each view, on the device, without the labels."""
+        """The batch's images [B, C, H, W] by the name of each view, on the device, without the labels.
+
+        Where there are pseudo-labels, they are ``label`` [B, 1, H, W], the same of all views.
+        """
         index, rows = batch["index"], self._moved(batch, device)
         rows = {key: value for key, value in rows.items() if key != "label"}
+        if self.pseudo_labels is not None:
+            labels = self.pseudo_labels[index.numpy() % len(self)]
+            rows["label"] = torch.from_numpy(labels).to(device, non_blocking=True)
         windows = [augment for augment in augments.values() if isinstance(augment, Windows)]
         if windows:
             rows["box"] = self._boxes(rows, index, windows[0].size)
         views = {"index": index}
         for number, (name, augment) in enumerate(augments.items()):
-            views[name] = augment(rows, index.tolist(), self.seed, self.epoch, view=number)["image"]
+            view = augment(rows, index.tolist(), self.seed, self.epoch, view=number)
+            views[name] = view["image"]
+            if "label" in view:
+                views["label"] = view["label"]
         return views
 
     def _moved(self, batch: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
@@ -184,7 +200,7 @@ class Slices(Dataset):
 
     def _boxes(self, rows: dict[str, Tensor], index: Tensor, size: Sequence[int]) -> Tensor:
         """The box [B, 4] of what is segmented in some slices: by their masks, else as the finder sees it."""
-        if "label" in self.keys:
+        if "label" in self.keys or self.pseudo_labels is not None:
             records = self.stored["record"][index.numpy() % len(self)]
             return torch.as_tensor(self.boxes[records])
         image = unpacked(rows)["image"]
@@ -196,12 +212,13 @@ class Slices(Dataset):
     @cached_property
     def boxes(self) -> NDArray:
         """The box of what the masks of each volume segment [volumes, 4]: first and last row, first and last column."""
-        return label_boxes(self._structure_boxes, self.stored["label"].shape[-2:])
+        return label_boxes(self._structure_boxes, self.size)
 
     @cached_property
     def _structure_boxes(self) -> list[list[int] | None]:
         """The same; None where the masks segment nothing."""
-        return structure_boxes(self.stored["label"], self.stored["record"], IGNORED)
+        labels = self.stored["label"] if self.pseudo_labels is None else self.pseudo_labels
+        return structure_boxes(labels, self.stored["record"], IGNORED)
 
     def warn_of_large(self) -> None:
         """Warn of structures in the masks that are larger than the windows, if windows are drawn."""

@@ -13,6 +13,7 @@ HOMES = {
     "PixelDiscriminator": "networks",
     "PseudoLabels": "pseudo_labels",
     "ResidualGenerator": "networks",
+    "SelfTraining": "self_training",
     "SemiCycle": "semicycle",
     "Supervised": "supervised",
     "UniMatch": "unimatch",

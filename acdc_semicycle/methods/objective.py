@@ -28,11 +28,14 @@ class Batch:
         y: their one-hot masks [B, K, H, W], all zero where a pixel is not annotated.
         views: the unlabelled slices [B', C, H, W] by the name of each view that the method asks for. All views show
             the same slices in the same place: they differ in intensities alone.
+        p: one-hot pseudo-labels of the unlabelled slices [B', K, H, W], all zero where they are not sure; None until
+            there are any.
     """
 
     x: Image
     y: Mask
     views: Mapping[str, Unlabelled]
+    p: Mask | None = None
 
     @property
     def u(self) -> Unlabelled:
@@ -81,6 +84,7 @@ class Objective(nn.Module):
         passes: how often a generator computes a labelled and an unlabelled image in a step, with gradients; an estimate
             of a step's time is made of it.
         start: steps after which a step takes longer, as some terms begin only then; None where all are alike.
+        waits_for_pseudo_labels: whether unlabelled images are of use only after ``start``, with pseudo-labels.
     """
 
     G_IS: nn.Module
@@ -91,6 +95,7 @@ class Objective(nn.Module):
     chance_level: ClassVar[Mapping[str, float]] = {}
     passes: ClassVar[tuple[int, int]] = (1, 1)
     start: int | None = None
+    waits_for_pseudo_labels = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ HOMES = {
     "Checkpoints": "checkpoints",
     "Handlers": "handlers",
     "Pictures": "pictures",
+    "PseudoLabelling": "pseudo_labelling",
     "SemiCycleTrainer": "trainer",
     "StopAtNonFinite": "watching",
     "TermsLog": "terms_log",

@@ -27,16 +27,21 @@ log = logging.getLogger("semicycle")
 
 
 def prepare_pairs(batch: dict[str, dict[str, Tensor]], device: torch.device, non_blocking: bool, classes: int) -> Batch:
-    """A step's batch on the device, from ``{"labelled": {image, label}, "unlabelled": {VIEW: image, ...}}``."""
+    """A step's batch on the device, from ``{"labelled": {image, label}, "unlabelled": {VIEW: image, ...}}``.
+
+    Unlabelled images may have a ``label``, too: their pseudo-labels.
+    """
 
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=non_blocking)
 
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
+    pseudo_labels = unlabelled.get(Keys.LABEL)
     return Batch(
         x=move(labelled[Keys.IMAGE]).float(),
         y=one_hot(move(labelled[Keys.LABEL]).long(), classes),
-        views={name: move(image).float() for name, image in unlabelled.items() if name != "index"},
+        views={name: move(image).float() for name, image in unlabelled.items() if name not in ("index", Keys.LABEL)},
+        p=None if pseudo_labels is None else one_hot(move(pseudo_labels).long(), classes),
     )
 
 
