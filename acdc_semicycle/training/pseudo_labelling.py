@@ -90,11 +90,12 @@ class PseudoLabelling:
         """The pseudo-labels [slices, H, W] of one scan."""
         device = next(network.parameters()).device
         image = torch.stack([dataset.plain(int(row))["image"] for row in rows], -1)[None].to(device)
-        s = softmax(self.inferer(image, network))[0]
-        labels = s.argmax(0)
-        refined = self.postprocessing({"pred": labels[None].cpu()})["pred"][0].to(device)
-        sure = (s.amax(0) >= self.sure) & (refined == labels)
-        return torch.where(sure, labels, IGNORED).movedim(-1, 0).cpu().numpy().astype(np.uint8)
+        logits = torch.as_tensor(self.inferer(image, network))[0]
+        s = softmax(logits.movedim(-1, 0))  # [slices, K, H, W]
+        labels = s.argmax(1).cpu()
+        refined = self.postprocessing({"pred": labels.movedim(0, -1)[None]})["pred"][0].movedim(-1, 0)
+        sure = (s.amax(1).cpu() >= self.sure) & (refined == labels)
+        return torch.where(sure, labels, IGNORED).numpy().astype(np.uint8)
 
     def _save(self, labels: NDArray[np.uint8]) -> None:
         """Keep the pseudo-labels for a run that continues."""
@@ -111,8 +112,9 @@ class PseudoLabelling:
             with np.load(self.file, allow_pickle=False) as content:
                 labels: Any = content["labels"]
         except (OSError, ValueError, KeyError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(
-                f"{self.file} cannot be read ({error}), the pseudo-labels with which this training continues: restore"
+                f"{self.file} cannot be read ({reason}), the pseudo-labels with which this training continues: restore"
                 " it, or give another output_dir"
             ) from error
         if labels.shape[:1] != (len(self.loader.unlabelled),):

@@ -69,8 +69,21 @@ def test_a_timed_step_includes_making_its_batch(monkeypatch):
 
     monkeypatch.setattr(tasks.time, "monotonic", lambda: seconds[0])
     state = SimpleNamespace(max_epochs=2)
-    objective = SimpleNamespace(T=None)
+    objective = SimpleNamespace(T=None, start=None, waits_for_pseudo_labels=False)
     trainer = SimpleNamespace(data_loader=Loader(), state=state, objective=objective, _iteration=iteration)
     evaluator = SimpleNamespace(state=SimpleNamespace(epoch_length=0))
     parts = tasks.measured(trainer, evaluator, 1)
     assert parts["step_seconds"] == pytest.approx(0.8) and parts["epoch_steps"] == 5 and parts["steps"] == 10
+
+
+def test_steps_of_two_kinds_count_by_their_shares(monkeypatch):
+    seconds, objective = [0.0], SimpleNamespace(T=SimpleNamespace(steps=0), start=15, waits_for_pseudo_labels=False)
+
+    def iteration(trainer, batch) -> None:
+        seconds[0] += 1.0 if objective.T.steps >= 15 else 0.2
+
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: seconds[0])
+    state = SimpleNamespace(max_epochs=4)
+    trainer = SimpleNamespace(data_loader=range(5), state=state, objective=objective, _iteration=iteration)
+    evaluator = SimpleNamespace(state=SimpleNamespace(epoch_length=0))
+    assert tasks.measured(trainer, evaluator, 1)["step_seconds"] == pytest.approx(0.75 * 0.2 + 0.25 * 1.0)
