@@ -3,9 +3,9 @@
     python benchmarks/few.py [--device cuda] [--fp32] [--rounds 15] [--process-time] [--quick]
 
 The plain form is the loop as one would write it first, on slices that lie in memory as floats. Each image has its own
-``affine_grid``, ``grid_sample`` and changes of intensity. A step is: the first look at unlabelled slices, the teacher's
-pass, the student's passes over labelled and over mixed unlabelled windows, both losses, backward, AdamW, the teacher's
-mean. Ours is ``SemiCycleTrainer`` with the bundle's handlers and its data path. All run in one process, in turn. That
+``affine_grid``, ``grid_sample`` and changes of intensity. A step is: the passes over labelled windows and over
+unlabelled ones with pseudo-labels, both losses, backward, AdamW, the running mean of the weights. Ours is
+``SemiCycleTrainer`` with the bundle's handlers and its data path. All run in one process, in turn. That
 both compute the same losses of one batch, to 1e-5, is checked. "the networks alone" is a step on a batch that is ready.
 Both compute in bf16 where few.yaml does.
 """
@@ -23,34 +23,43 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Events
 from measure import in_turn, machine, table
 from monai.bundle import ConfigWorkflow
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate, log_softmax, one_hot
+from torch.nn.functional import affine_grid, grid_sample, interpolate, log_softmax
 
 from acdc_semicycle.datasets import phantom
-from acdc_semicycle.methods.mixing import boxes
 from acdc_semicycle.methods.objective import Batch
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"image_size": [64, 64], "window": [32, 32], "network_def::features": [4, 4, 4, 8, 8, 4]}
-RAMPED = 0.8  # of all steps: the pseudo-labels have their whole weight
-UNSURE = 0.3  # a threshold that some pixels of an untrained network reach
+UNSURE = 255  # of a pixel whose pseudo-label does not count
 Box = tuple[float, float, float, float]  # first and last row, first and last column
 
 
 def training(folder: Path, device: str, more: dict[str, Any]) -> Any:
-    """The product's training of few.yaml on a phantom, at the point where its pseudo-labels have their whole weight."""
+    """The product's training of few.yaml on a phantom, at the point where it has pseudo-labels."""
     phantom.write(folder / "phantom", patients=8)
     files = [str(ROOT / "bundles/semicycle/configs/train.json"), str(ROOT / "configs/few.yaml")]
     places = {"dataset_dir": str(folder / "phantom"), "output_dir": str(folder / "run")}
     flow = ConfigWorkflow(files, logging_file=False, labelled=3, device=torch.device(device), **places, **more)
     flow.initialize()
     parser = flow.parser
-    parser.get_parsed_content("train::trainer").objective.T.steps = int(RAMPED * parser.get_parsed_content("steps"))
+    loader = parser.get_parsed_content("train::trainer").data_loader
+    loader.resume_unlabelled(pseudo_labels(len(loader.unlabelled), *loader.unlabelled.size))
     return parser
+
+
+def pseudo_labels(count: int, height: int, width: int) -> np.ndarray:
+    """Random classes and unsure pixels [count, 1, height, width] in the middle of each slice, as a heart lies."""
+    labels = np.zeros((count, 1, height, width), np.uint8)
+    rows, columns = (slice(length // 3, 2 * length // 3) for length in (height, width))
+    middle = labels[..., rows, columns]
+    middle[...] = np.random.default_rng(0).choice([0, 1, 2, 3, UNSURE], middle.shape)
+    return labels
 
 
 class Ours:
@@ -80,54 +89,40 @@ class Plain:
         trainer = parser.get_parsed_content("train::trainer")
         self.device, self.amp = device, parser.get_parsed_content("amp")
         self.classes = parser.get_parsed_content("class_count")
-        self.student = copy.deepcopy(trainer.objective.G_IS)
-        self.teacher = copy.deepcopy(trainer.objective.T.network)
-        self.threshold = trainer.objective.threshold
+        self.network = copy.deepcopy(trainer.objective.G_IS)
+        self.mean = copy.deepcopy(trainer.objective.T.network)
         self.steps = parser.get_parsed_content("steps")
         self.step_number = trainer.objective.T.steps
-        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=0.001, weight_decay=0.0001)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.001, weight_decay=0.0001)
         self.window = list(parser.get_parsed_content("window"))
         self.batch_size = parser.get_parsed_content("batch_size")
         labelled, unlabelled = (parser.get_parsed_content(f"train::{name}dataset") for name in ("", "unlabelled_"))
-        labelled_slices = [labelled.plain(n) for n in range(len(labelled))]
-        self.images = [item["image"].to(device) for item in labelled_slices]
-        self.masks = [item["label"].float().to(device) for item in labelled_slices]
-        self.boxes = [tuple(map(float, labelled.boxes[number])) for number in labelled.stored["record"]]
-        self.others = [unlabelled.plain(n)["image"].to(device) for n in range(len(unlabelled))]
+        self.labelled = self.slices_of(labelled, labelled.stored["label"])
+        self.unlabelled = self.slices_of(unlabelled, unlabelled.pseudo_labels)
+
+    def slices_of(self, dataset: Any, masks: np.ndarray) -> list[tuple[Tensor, Tensor, Box]]:
+        """Image, mask and box of each slice of a data set."""
+        slices: list[tuple[Tensor, Tensor, Box]] = []
+        for n, mask in enumerate(masks):
+            top, bottom, left, right = map(float, dataset.boxes[dataset.stored["record"][n]])
+            image = dataset.plain(n)["image"].to(self.device)
+            slices.append((image, torch.as_tensor(mask).float().to(self.device), (top, bottom, left, right)))
+        return slices
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Labelled windows and their one-hot masks, and unlabelled windows in two appearances."""
-        x, y = [], []
-        for n in torch.randint(len(self.images), (self.batch_size,)).tolist():
-            grid = self.grid(self.boxes[n], self.images[n])
-            x.append(appearance(standardised(sample(self.images[n], grid, "bilinear"))))
-            y.append(sample(self.masks[n], grid, "nearest"))
-        weak, strong = [], []
-        chosen = [self.others[n] for n in torch.randint(len(self.others), (self.batch_size,)).tolist()]
-        for image, box in zip(chosen, self.first_look(torch.stack(chosen)), strict=True):
-            window = standardised(sample(image, self.grid(box, image), "bilinear"))
-            weak.append(window)
-            strong.append(appearance(window))
-        masks = one_hot(torch.cat(y).long(), self.classes).movedim(-1, 1).float()
-        return torch.stack(x), masks, torch.stack(weak), torch.stack(strong)
+        """Labelled windows and their one-hot masks, unlabelled windows and their pseudo-labels."""
+        return (*self.windows_of(self.labelled), *self.windows_of(self.unlabelled))
 
-    @torch.no_grad()
-    def first_look(self, images: Tensor) -> list[Box]:
-        """The box of what is not background; the whole slice where all is."""
-        small = interpolate(images, size=self.window, mode="bilinear", align_corners=False)
-        small = torch.stack([standardised(image) for image in small])
-        structures = self.teacher(small).softmax(1)[:, 0] < 0.5
-        height, width = images.shape[-2:]
-        found: list[Box] = []
-        for structure in structures.cpu():
-            rows, columns = (structure.any(axis).nonzero().flatten() for axis in (1, 0))
-            if not len(rows):
-                found.append((0, height - 1, 0, width - 1))
-                continue
-            down, across = height / self.window[0], width / self.window[1]
-            top, bottom, left, right = (int(n) for n in (rows[0], rows[-1], columns[0], columns[-1]))
-            found.append((top * down, bottom * down, left * across, right * across))
-        return found
+    def windows_of(self, slices: list[tuple[Tensor, Tensor, Box]]) -> tuple[Tensor, Tensor]:
+        """Random windows and their one-hot masks, all zero where nothing is known."""
+        images, masks = [], []
+        for n in torch.randint(len(slices), (self.batch_size,)).tolist():
+            image, mask, box = slices[n]
+            grid = self.grid(box, image)
+            images.append(appearance(standardised(sample(image, grid, "bilinear"))))
+            masks.append(sample(mask, grid, "nearest"))
+        classes = torch.arange(self.classes, device=self.device).view(1, -1, 1, 1)
+        return torch.stack(images), (torch.stack(masks) == classes).float()
 
     def grid(self, box: Box, image: Tensor) -> Tensor:
         """Where the pixels of a random window come from, [1, h, w, 2]."""
@@ -155,27 +150,20 @@ class Plain:
             grid = grid + pull.movedim(1, -1)
         return grid.to(self.device)
 
-    def losses(self, x: Tensor, y: Tensor, weak: Tensor, strong: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            target = self.teacher(weak).float().softmax(1)
-        inside = boxes(len(strong), *strong.shape[-2:], 0.5).to(strong.device).bool()
-        strong = torch.where(inside, strong.roll(1, 0), strong)
-        target = torch.where(inside, target.roll(1, 0), target)
-        certain = target.amax(1, keepdim=True) >= self.threshold
-        supervised = cross_entropy_and_dice(self.student(x), y)
-        return supervised, cross_entropy_and_dice(self.student(strong), target * certain)
+    def losses(self, x: Tensor, y: Tensor, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        return cross_entropy_and_dice(self.network(x), y), cross_entropy_and_dice(self.network(u), p)
 
     def learn(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = 0.001 * (1 - min(self.step_number, self.steps - 1) / self.steps) ** 0.9
-        self.student.train()
+        self.network.train()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.amp):
             supervised, pseudo = self.losses(*batch)
         self.optimizer.zero_grad()
         (supervised + pseudo).backward()
         self.optimizer.step()
         with torch.no_grad():
-            for mean, weight in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            for mean, weight in zip(self.mean.parameters(), self.network.parameters(), strict=True):
                 mean.mul_(0.99).add_(weight, alpha=0.01)
         self.step_number += 1
 
@@ -229,13 +217,10 @@ def check_losses(ours: Ours, plain: Plain) -> float:
     trainer, objective = ours.trainer, ours.trainer.objective
     pair = ours.draw()
     batch: Batch = trainer.prepare_batch(pair, trainer.state.device, False, **trainer.to_kwargs)
-    threshold, objective.threshold, plain.threshold = objective.threshold, UNSURE, UNSURE
+    assert batch.p is not None, "pseudo-labels are there"
     with torch.no_grad():
-        torch.manual_seed(0)
         terms, _ = objective.train().generator_terms(batch)
-        torch.manual_seed(0)
-        losses = plain.losses(batch.x, batch.y, batch.views["weak"], batch.views["strong"])
-    objective.threshold = plain.threshold = threshold
+        losses = plain.losses(batch.x, batch.y, batch.u, batch.p)
     differences = []
     for term, loss in zip((terms["gen_S"], terms["pseudo_u"]), losses, strict=True):
         assert loss > 0, "a loss of nothing compares nothing"
