@@ -162,3 +162,33 @@ def annotated(y: np.ndarray) -> list[tuple[int, int, int]]:
 def mean_of(values) -> float:
     values = list(values)
     return sum(values) / len(values) if values else 0.0
+
+
+def expected_dice(s: np.ndarray, temperature: float, slices: list[int]) -> float:
+    """e_T of the slices of probabilities [K, H, W, S]: the mean over the structures found in them; NaN without one."""
+    scores = []
+    for k in range(1, s.shape[0]):
+        common = mass = size = 0.0
+        for h, w in np.ndindex(s.shape[1:3]):
+            for z in slices:
+                powers = [s[c, h, w, z] ** (1 / temperature) for c in range(s.shape[0])]
+                found = all(s[k, h, w, z] >= s[c, h, w, z] for c in range(s.shape[0]))
+                common += powers[k] / sum(powers) * found
+                mass += powers[k] / sum(powers)
+                size += found
+        if size:
+            scores.append(2 * common / (mass + size))
+    return sum(scores) / len(scores) if scores else math.nan
+
+
+def line_of_trust(x: list[float], y: list[float], patients: list[str], steep: float) -> tuple[float, float, float]:
+    """Shift, slope and middle of y = x + shift + slope (x - middle), patients with equal weights, the slope shrunk."""
+    names = sorted(set(patients))
+    weights = [1 / patients.count(patient) / len(names) for patient in patients]
+    middle = sum(w * a for w, a in zip(weights, x, strict=True))
+    shift = sum(w * (b - a) for w, a, b in zip(weights, x, y, strict=True))
+    covariance = variance = 0.0
+    for w, a, b in zip(weights, x, y, strict=True):
+        covariance += w * (a - middle) * (b - a - shift)
+        variance += w * (a - middle) ** 2
+    return shift, covariance / (variance + steep / len(names)), middle

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 
+from acdc_semicycle.evaluation.trust import TEMPERATURES
+
 
 def cases(n=40, seed=0, of="cycle_correlation") -> list[dict]:
     """Cases of two phases whose Dice follows one score, the other being noise."""
@@ -39,3 +41,32 @@ def write(folder, evaluated, sha="a"):
     rows = [{"tool": "A", "case": case["case"], "dice": {"mean": case["dice"]}} for case in evaluated]
     (folder / "evaluation.json").write_text(json.dumps({"tools": ["A"], "cases": rows}))
     return folder
+
+
+def trusted(patients=10, seed=0, temperature=2.0, noise=0.3) -> list[dict]:
+    """Two cases of each patient whose log(1.02 - Dice) is what this temperature expects, but for each patient's noise.
+
+    The lower the temperature, the surer the network: log(1.02 - e_T) rises with log T.
+    """
+    random = np.random.default_rng(seed)
+    cases = []
+    for number in range(patients):
+        own = random.normal(0, noise)
+        for phase in ("ED", "ES"):
+            levels = random.uniform(-2.6, -1.2, 5)  # g(e_T) at T = 1, of the scan and of four slices
+            expected = [_at_temperatures(level) for level in levels]
+            dices = [_truth(level, temperature, own) for level in levels]
+            ratio = float(np.exp(own * (1 - dices[0])))
+            evidence = {"scan": expected[0], "structures": [expected[0]], "slices": expected[1:]}
+            names = {"case": f"p{number}_{phase}", "patient": f"p{number}", "phase": phase}
+            truth = {"dice": dices[0], "dice_by_slice": dices[1:], "volume_ratio": [ratio]}
+            cases.append(names | truth | {"evidence": evidence})
+    return cases
+
+
+def _at_temperatures(level) -> list[float]:
+    return [float(1.02 - np.exp(level + 0.6 * np.log(t))) for t in TEMPERATURES]
+
+
+def _truth(level, temperature, noise) -> float:
+    return float(np.clip(1.02 - np.exp(level + 0.6 * np.log(temperature) + noise), 0, 1))
