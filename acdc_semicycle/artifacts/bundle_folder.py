@@ -15,7 +15,7 @@ from acdc_semicycle import __version__
 from acdc_semicycle.artifacts.card import CLASSES
 from acdc_semicycle.artifacts.conversion import Check
 from acdc_semicycle.artifacts.exported_zip import SUMS
-from acdc_semicycle.artifacts.model import IMAGE_GENERATOR, Model
+from acdc_semicycle.artifacts.model import IMAGE_GENERATOR, TRUST, Model
 from acdc_semicycle.config.locations import folder as place_of
 from acdc_semicycle.data import training_ranges
 
@@ -101,7 +101,7 @@ def lay_out(root: Path, model: Model) -> None:
     _write_json(configs / "metadata.json", metadata(model))
     models.mkdir()
     beside = {IMAGE_GENERATOR: model.image_generator_file()[1]}
-    for name in ("quality.json", training_ranges.FILE):
+    for name in (TRUST, "quality.json", training_ranges.FILE):
         beside[name] = model.read(name)
     for name, content in {"model.pt": model.content, **beside}.items():
         if content is not None:

@@ -41,6 +41,7 @@ log = logging.getLogger("semicycle")
 # The weights of G_SI, beside model.pt, whose name must stay the shortest of all .pt: MONAI Label takes that file.
 IMAGE_GENERATOR = "image_generator.pt"
 OLD_IMAGE_GENERATOR = "painter.pt"  # the same, as earlier versions called it
+TRUST = "trust.json"
 PRETRAINED = "pretrained"  # in place of a path: the network that the package holds
 
 
@@ -50,8 +51,8 @@ class Model:
 
     Args:
         path: the model.pt or the zip, or the folder of folds.
-        read: the content of model.pt, model.json, image_generator.pt, quality.json or fingerprint.json, or None where
-            there is none.
+        read: the content of model.pt, model.json, image_generator.pt, trust.json, quality.json or
+            fingerprint.json, or None where there is none.
         members: the networks of the folds, of a folder of folds.
     """
 
@@ -74,9 +75,26 @@ class Model:
             raise InputError(f"{self.path}: its model.json {error}: restore it") from error
 
     @cached_property
+    def trust(self) -> dict[str, Any] | None:
+        """The fit of the expected Dice (:mod:`acdc_semicycle.evaluation.trust`), if it was made for these weights.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        fitted = self.read_json(TRUST)
+        if fitted is None:
+            return None
+        if not all(name in fitted for name in ("temperature", "scan", "slices", "volumes")):
+            raise InputError(f"{self.path}: {TRUST} lacks parts: run semicycle calibrate again, or remove it")
+        if fitted.get("model_sha256") not in (None, self.sha256):
+            log.warning("%s: its %s was fitted on other weights: calibrate again to have it", self.path, TRUST)
+            return None
+        return fitted
+
+    @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """How a segmentation of this network is judged without truth, if that was fitted on these very weights."""
-        fitted = self.read_json("quality.json")
+        """What earlier versions fitted in place of ``trust``, for these very weights; None where ``trust`` is there."""
+        fitted = None if self.trust else self.read_json("quality.json")
         if fitted is None:
             return None
         if not isinstance(fitted.get("weights"), dict) or "bias" not in fitted:
@@ -88,7 +106,7 @@ class Model:
                 "%s: its quality.json was fitted on other weights: calibrate again to have a quality", self.path
             )
             return None
-        return None if fitted is None else current_quality(fitted)
+        return current_quality(fitted)
 
     @cached_property
     def ranges(self) -> dict[str, Any] | None:
@@ -170,7 +188,8 @@ class Model:
             if codes:
                 raise ValueError(f"it holds {codes[0]!r}, which MONAI would run or look up")
         except (ValueError, TypeError, RecursionError) as error:
-            where = f"{self.path}: {name}" if self._zipped else _beside(self.path, name)
+            within = self._zipped or bool(self.members)
+            where = f"{self.path}: {name}" if within else _beside(self.path, name)
             raise InputError(f"{where} cannot be read ({error}): restore it, or train again") from error
         return value
 
@@ -201,7 +220,7 @@ def open_model(source: str | Path) -> Model:
         )
     if model.path.suffix.lower() == ".zip":
         check_zip(model.path)
-    _ = model.card, model.quality, model.ranges, model.sha256
+    _ = model.card, model.trust, model.quality, model.ranges, model.sha256
     return model
 
 
@@ -247,10 +266,16 @@ def _model(source: str | Path) -> Model:
             raise InputError(f"{path}, the network of this package, is missing: install acdc_semicycle again")
     networks = [] if model_within(path) else networks_within(path)
     if networks:
-        return Model(path, lambda name: None, tuple(_model(network) for network in networks))
+        return Model(path, partial(_read_of_folds, path), tuple(_model(network) for network in networks))
     path = model_within(path) or path
     read = read_member if path.suffix.lower() == ".zip" else _read_file
     return Model(path, partial(read, path))
+
+
+def _read_of_folds(path: Path, name: str) -> bytes | None:
+    """The content of a file of all folds together: only their trust.json lies in their folder."""
+    file = path / name
+    return file.read_bytes() if name == TRUST and file.is_file() else None
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""How far a quality without truth can be trusted: fitted on validation cases, measured on others, and stored."""
+"""The expected Dice and what each score is worth: fitted on validation cases, measured on others, and stored."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from typing import Any
 import numpy as np
 
 from acdc_semicycle.artifacts.known_patients import names_of
+from acdc_semicycle.artifacts.model import TRUST, open_model
 from acdc_semicycle.artifacts.score_names import current_predictions
 from acdc_semicycle.data.parts import TRAINED_ON
+from acdc_semicycle.evaluation import quality_fit, trust, trust_fit
 from acdc_semicycle.evaluation.evaluation_files import check_current
 from acdc_semicycle.evaluation.quality import SCORES
-from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, fit, nothing_found, with_structures
+from acdc_semicycle.evaluation.quality_fit import agreement, expected_dice, nothing_found, with_structures
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import read_json, write_text
 
-QUALITY = "quality.json"
+TRUST_SCORE = "trust"  # in tables, the expected Dice
+TRUSTED = {TRUST_SCORE: "the expected Dice by the probabilities at the fitted temperature"}
 COLUMNS = ("spearman", "pearson", "worst_tenth_found", "mean_error")
 
 Case = Mapping[str, Any]
 
 
 def calibrate(folder: Path, test: Path | None = None) -> str:
-    """Fit on one predicted and evaluated folder, measure on another, write quality.json beside the network.
+    """Fit on one predicted and evaluated folder, measure on another, write trust.json beside the network.
 
     Args:
         folder: of validation cases; the network was chosen on them, but has not learnt from them.
@@ -43,7 +46,7 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
     split = path.parent.parent / "split.json"
     _check_not_trained_on(folder, cases, split)
     if path.suffix == ".zip" or not path.is_file():
-        raise InputError(f"{path} is no model.pt beside which {QUALITY} can be stored: predict with a run's model.pt")
+        raise InputError(f"{path} is no model.pt beside which {TRUST} can be stored: predict with a run's model.pt")
     fitted = fit(cases)
     if test is not None:
         test_model, test_cases = _evaluated_cases(test)
@@ -52,23 +55,70 @@ def calibrate(folder: Path, test: Path | None = None) -> str:
         _check_not_trained_on(test, test_cases, split)
         _check_apart(folder, cases, test, test_cases)
         fitted["test"] = _tested(fitted, test_cases)
-    fitted["model_sha256"] = model["sha256"]
-    fitted["about"] = about(fitted)
-    write_text(path.with_name(QUALITY), json.dumps(fitted, indent=1) + "\n")
-    return _table(fitted) + f"\n{path.with_name(QUALITY)}"
+    store(fitted, path.with_name(TRUST), model["sha256"])
+    return _table(fitted) + f"\n{path.with_name(TRUST)}"
+
+
+def calibrate_folds(folder: Path, label_maps: Sequence[Path]) -> str:
+    """Fit on the patients whom the folds of a folder left out, and write trust.json into it.
+
+    Args:
+        label_maps: of each fold the folder of its own label maps, predicted and evaluated.
+
+    Returns:
+        One sentence on how good the expected Dice is.
+
+    Raises:
+        InputError: a folder has not been predicted and evaluated, holds patients whom its fold was trained on, or all
+            together have too few patients.
+    """
+    cases: list[Case] = []
+    for own in label_maps:
+        model, own_cases = _evaluated_cases(own)
+        _check_not_trained_on(own, own_cases, Path(model["path"]).parent.parent / "split.json")
+        cases += own_cases
+    fitted = fit(cases)
+    store(fitted, folder / TRUST, open_model(folder).sha256)
+    return about(fitted)
+
+
+def fit(cases: Sequence[Case]) -> dict[str, Any]:
+    """The fit of the expected Dice, with what it and each score are worth on patients who are left out.
+
+    Returns:
+        What :func:`acdc_semicycle.evaluation.trust_fit.fit` gives; ``threshold``, below which a case belongs to the
+        worst tenth; ``nothing_found``, the number of cases without a structure; ``measured``, what the expected Dice
+        (``trust``) is worth and, of enough cases, each score, whose lines are in ``fits``.
+    """
+    fitted = trust_fit.fit(cases)
+    judged = trust_fit.with_evidence(cases)
+    expected, truth = trust_fit.left_out_dice(cases), np.array([case["dice"] for case in judged])
+    scores = quality_fit.fit(judged) if len(judged) >= quality_fit.FEWEST else {"fits": {}, "measured": {}}
+    return fitted | {
+        "threshold": float(np.quantile(expected, 0.1)),
+        "nothing_found": len(cases) - len(judged),
+        "fits": scores["fits"],
+        "measured": {TRUST_SCORE: agreement(expected, truth)} | scores["measured"],
+    }
+
+
+def store(fitted: dict[str, Any], path: Path, model_sha256: str) -> None:
+    """Write a fit as the trust.json of a network."""
+    content = fitted | {"model_sha256": model_sha256, "about": about(fitted)}
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def about(fitted: Mapping[str, Any]) -> str:
-    """One sentence on how good the quality is."""
-    chosen = fitted["chosen"]
+    """One sentence on how good the expected Dice is."""
     text = (
-        f"Expected mean Dice by '{chosen}', fitted on {fitted['cases']} validation cases of"
-        f" {fitted['patients']} patients{_without_empty(fitted)}"
-        f" (each left out in turn: {_in_words(fitted['measured'][chosen])})"
+        f"Expected mean Dice by the probabilities at temperature {fitted['temperature']:.2f}, with an interval of 80 %,"
+        f" fitted on {fitted['cases']} cases of {fitted['patients']} patients{_without_empty(fitted)}"
+        f" (each left out in turn: {_in_words(fitted['measured'][TRUST_SCORE])})"
     )
     if "test" in fitted:
         test = fitted["test"]
-        text += f"; on {many(test['cases'], 'test case')}{_without_empty(test)}: {_in_words(test[chosen])}"
+        text += f"; on {many(test['cases'], 'test case')}{_without_empty(test)}: {_in_words(test[TRUST_SCORE])}"
+        text += f", {test['within']} of {test['cases']} in their interval"
     return text + "."
 
 
@@ -97,7 +147,7 @@ def _evaluated_cases(folder: Path) -> tuple[dict[str, Any], list[Case]]:
     for case in manifest["cases"]:
         if case["case"] not in rows:  # a cine's frames are evaluated under names of their own
             continue
-        if "frame_scores" not in case:
+        if "frame_evidence" not in case or "dice_by_slice" not in rows[case["case"]]:
             raise InputError(f"{folder} was predicted by an earlier version: predict and evaluate it again")
         cases.append(_joined(case, rows[case["case"]]))
     if not cases:
@@ -122,7 +172,7 @@ def _read(path: Path, verb: str) -> dict[str, Any]:
 
 
 def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> Case:
-    """A case with its only frame's scores, its true mean Dice, and the ``marks`` that tell whether two are one.
+    """A case with its only frame's scores and evidence, what is true of it, and the ``marks`` that tell it from others.
 
     These are its scan, its truth and, as a copy of a scan gets the same label map, that one's checksum.
     """
@@ -133,7 +183,8 @@ def _joined(case: Mapping[str, Any], row: Mapping[str, Any]) -> Case:
             marks.add(str(Path(path).resolve()))
     if row.get("sha256") and not nothing_found(scores):
         marks.add(row["sha256"])
-    return {**case, "dice": row["dice"]["mean"], "scores": scores, "marks": marks}
+    truth = {"dice": row["dice"]["mean"], "dice_by_slice": row["dice_by_slice"], "volume_ratio": row["volume_ratio"]}
+    return {**case, **truth, "scores": scores, "evidence": case["frame_evidence"][0], "marks": marks}
 
 
 def _check_not_trained_on(folder: Path, cases: Sequence[Case], split: Path) -> None:
@@ -162,14 +213,14 @@ def _check_apart(folder: Path, cases: Sequence[Case], test: Path, test_cases: Se
         common = sorted(case["marks"] & case_of_mark.keys())
         if common:
             raise InputError(
-                f"the test case {case['case']} of {test} is {case_of_mark[common[0]]} of {folder}, on which the quality"
+                f"the test case {case['case']} of {test} is {case_of_mark[common[0]]} of {folder}, on which the trust"
                 " is fitted: give other test cases"
             )
 
 
 def _tested(fitted: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
-    """Each score, and the fitted quality, on cases that had no part in the fit."""
-    judged = with_structures(cases)
+    """The expected Dice, its intervals and each score on cases that had no part in the fit."""
+    judged = [case for case in with_structures(cases) if case["evidence"]["scan"] is not None]
     if not judged:
         raise InputError(f"nothing was found in any of {many(len(cases), 'test case')}: give other cases")
     truth = np.array([case["dice"] for case in judged])
@@ -182,18 +233,17 @@ def _tested(fitted: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
         expected = _expected(candidate, judged)
         if np.isfinite(expected).all():
             result[name] = agreement(expected, truth)
-    if fitted["chosen"] not in result:
-        raise InputError(
-            f"a test case lacks the score {fitted['chosen']!r}: predict both folders with the same switches"
-        )
-    flagged = _expected(fitted, judged) < fitted["threshold"]
+    trusted = [trust.trust(fitted, case["evidence"]) or {} for case in judged]
+    low, expected, high = (np.array([item[key] for item in trusted]) for key in ("low", "dice", "high"))
+    result |= {TRUST_SCORE: agreement(expected, truth), "within": int(((low <= truth) & (truth <= high)).sum())}
+    flagged = expected < fitted["threshold"]
     worst = truth <= np.quantile(truth, 0.1)
     return result | {"flagged": int(flagged.sum()), "flagged_rightly": int((flagged & worst).sum())}
 
 
-def _expected(quality: Mapping[str, Any], cases: Sequence[Case]) -> np.ndarray:
-    """The expected Dice of each case; NaN where it lacks a score."""
-    return np.array([expected_dice(quality, case["scores"]) for case in cases], float)
+def _expected(line: Mapping[str, Any], cases: Sequence[Case]) -> np.ndarray:
+    """The Dice of each case on the line of a score; NaN where it lacks the score."""
+    return np.array([expected_dice(line, case["scores"]) for case in cases], float)
 
 
 def _table(fitted: Mapping[str, Any]) -> str:
@@ -202,9 +252,9 @@ def _table(fitted: Mapping[str, Any]) -> str:
     for name, measured in fitted["measured"].items():
         lines.append(_line(f"validation {name}", measured))
     for name, measured in fitted.get("test", {}).items():
-        if name in fitted["fits"]:
+        if name in fitted["measured"]:
             lines.append(_line(f"test {name}", measured))
-    for name, words in (SCORES | {"sum": "the scores above together, each with a weight of its own"}).items():
+    for name, words in (TRUSTED | SCORES | {"sum": "the scores together, each with a weight of its own"}).items():
         if name in fitted["measured"]:
             lines.append(f"{name}: {words}")
     return "\n".join([*lines, about(fitted)])

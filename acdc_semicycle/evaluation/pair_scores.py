@@ -8,6 +8,7 @@ only one of them has it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def score_pair(
         "volumes_ml": volumes_ml if in_mm and true_labels.shape[2] > 1 else None,
         "withheld": None if of_picture else true.doubt,
         "slices": true_labels.shape[2],
+        "dice_by_slice": _by_slice(predicted_labels, true_labels, len(classes)),
+        "volume_ratio": _volume_ratios(tp_fp_fn),
     }
     return row, matrix
 
@@ -83,6 +86,23 @@ def score_pair(
 def _by_structure(values: list[float], structures: Sequence[str]) -> dict[str, float]:
     """Scores by name, after their mean."""
     return {"mean": mean_and_std(values)[0]} | dict(zip(structures, values, strict=True))
+
+
+def _by_slice(prediction: NDArray, truth: NDArray, classes: int) -> list[float | None]:
+    """The mean Dice of each slice, in the network's order of slices; None where neither has a structure."""
+    result: list[float | None] = []
+    for z in range(truth.shape[2]):
+        pair = (torch.from_numpy(np.ascontiguousarray(labels[..., z])) for labels in (prediction, truth))
+        value = float(dice(counts(confusion(*pair, classes))[1:]).nanmean())
+        result.append(None if math.isnan(value) else value)
+    return result
+
+
+def _volume_ratios(tp_fp_fn: Tensor) -> list[float | None]:
+    """The predicted over the true volume of each structure; None where one of both is 0."""
+    tp, fp, fn = tp_fp_fn.unbind(-1)
+    ratios = ((tp + fp) / (tp + fn)).tolist()
+    return [ratio if 0 < ratio < math.inf else None for ratio in ratios]
 
 
 def _read(

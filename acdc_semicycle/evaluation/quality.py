@@ -2,15 +2,16 @@
 
 What only this method has is the cycle: G_SI paints an image from the segmentation, and where the two disagree the
 segmentation is doubtful (Mondal et al. 2019, eq. 6, read backwards). The other scores need no G_SI: how certain the
-network is, and whether it finds the same in mirror images. Which of them tells good from bad is measured on validation
-cases (:mod:`acdc_semicycle.evaluation.quality_fit`), and only then is there a ``quality``.
+network is, and whether it finds the same in mirror images. What they are worth is measured on cases with a truth
+(:mod:`acdc_semicycle.evaluation.quality_fit`). The expected Dice is another module's
+(:mod:`acdc_semicycle.evaluation.trust`), whose evidence is kept beside them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import MetaTensor
@@ -18,6 +19,7 @@ from monai.networks.utils import one_hot
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from acdc_semicycle.evaluation import trust
 from acdc_semicycle.evaluation.metrics import confusion, counts, dice
 
 SCORES = {
@@ -35,13 +37,14 @@ class Judged(NamedTuple):
     """Scores of a volume and of each slice (None where a slice has no structure), higher is better.
 
     ``painted`` [C, H, W, slices] in [-1, 1] is the image painted back, ``difference`` [H, W, slices] its mean absolute
-    difference from the image; both None without a G_SI.
+    difference from the image; both None without a G_SI. ``evidence`` is that of the expected Dice.
     """
 
     scores: dict[str, float | None]
     slices: dict[str, list[float | None]]
     painted: NDArray | None
     difference: NDArray | None
+    evidence: dict[str, Any]
 
 
 class _Inputs(NamedTuple):
@@ -84,9 +87,10 @@ def judge(x: Tensor, s: Tensor, network: nn.Module, painter: nn.Module | None, v
     for z in range(labels.shape[-1]):
         for name, value in _scores(inputs.of_slice(z)).items():
             slices.setdefault(name, []).append(value)
+    evidence = trust.evidence(s)
     if painted is None:
-        return Judged(scores, slices, None, None)
-    return Judged(scores, slices, painted.cpu().numpy(), (painted - x).abs().mean(0).cpu().numpy())
+        return Judged(scores, slices, None, None, evidence)
+    return Judged(scores, slices, painted.cpu().numpy(), (painted - x).abs().mean(0).cpu().numpy(), evidence)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The expected Dice of a segmentation by its scores without a truth: fitted on validation cases, and how good it is."""
+"""What each score without a truth is worth: how well a straight line from it to the true Dice fits left-out patients.
+
+The expected Dice itself is :mod:`acdc_semicycle.evaluation.trust`; ``expected_dice`` is also that of earlier versions.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,17 @@ FEWEST = 8  # cases to fit on
 
 
 def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Find the score, or the sum of all, that predicts Dice best, each patient left out in turn.
+    """Fit a line from each score, and from the sum of all, to the Dice, each patient left out in turn.
 
-    A case in which nothing was found has no scores and takes no part; ``nothing_found`` is how many those are.
+    A case in which nothing was found has no scores and takes no part.
 
     Args:
         cases: each has ``patient``, ``scores`` and ``dice``, the true mean Dice; of validation, never of training.
 
     Returns:
-        ``weights`` and ``bias`` of the expected Dice by the score ``chosen``, that of the least error (``fits`` has
-        those of all); ``threshold``, below which a case belongs to the worst tenth; ``measured``, of each score and of
-        the sum Spearman's and Pearson's correlation with Dice, the share of the worst tenth found, and the mean
-        absolute error, all with the case's patient left out.
+        ``fits``, of each score and of the sum the ``weights`` and the ``bias`` of the line; ``measured``, of each
+        Spearman's and Pearson's correlation with Dice, the share of the worst tenth found, and the mean absolute error,
+        all with the case's patient left out.
 
     Raises:
         InputError: too few cases, of too few patients, or no score that all of them have.
@@ -42,24 +44,13 @@ def fit(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for column, name in enumerate(names):
         table[:, column] = [case["scores"][name] for case in judged]
     columns_of = {name: [column] for column, name in enumerate(names)} | {"sum": list(range(len(names)))}
-    expected, measured, fits = {}, {}, {}
+    measured, fits = {}, {}
     for candidate, columns in columns_of.items():
-        expected[candidate] = _left_out(table[:, columns], truth, patients)
-        measured[candidate] = agreement(expected[candidate], truth)
+        measured[candidate] = agreement(_left_out(table[:, columns], truth, patients), truth)
         weights, bias = _ridge(table[:, columns], truth)
         by_name = dict(zip([names[column] for column in columns], weights.tolist(), strict=True))
         fits[candidate] = {"weights": by_name, "bias": bias}
-    chosen = min(measured, key=lambda candidate: measured[candidate]["mean_error"])  # users see an expected Dice
-    return {
-        "chosen": chosen,
-        **fits[chosen],
-        "threshold": float(np.quantile(expected[chosen], 0.1)),
-        "fits": fits,
-        "cases": len(judged),
-        "nothing_found": len(cases) - len(judged),
-        "patients": len(set(patients)),
-        "measured": measured,
-    }
+    return {"fits": fits, "measured": measured}
 
 
 def _check_enough(patients: NDArray[Any], empty: int) -> None:
@@ -99,7 +90,7 @@ def agreement(expected: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
 
 
 def expected_dice(quality: Mapping[str, Any] | None, scores: Mapping[str, float | None]) -> float | None:
-    """The quality of a case by what was fitted; None where nothing was, or a score is missing."""
+    """The Dice of a case on the line of a fit; None where there is no fit, or a score is missing."""
     if quality is None:
         return None
     total = 0.0

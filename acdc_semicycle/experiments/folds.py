@@ -23,6 +23,7 @@ from acdc_semicycle.evaluation.gain import gain
 from acdc_semicycle.evaluation.model_tables import write_cases
 from acdc_semicycle.experiments.fold_runs import Fold, train_side_by_side
 from acdc_semicycle.experiments.fold_scores import content_of, table
+from acdc_semicycle.experiments.fold_trust import fitted_in_words
 from acdc_semicycle.experiments.grid import whole_number
 from acdc_semicycle.experiments.run_lock import run_lock
 from acdc_semicycle.runtime.errors import InputError
@@ -69,7 +70,7 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
     for text in texts:
         print(text, file=sys.stderr)
     if not code:
-        _report(output_dir, count)
+        _report(output_dir, count, value_of(parser, "dataset_dir"))
         _tell_of_gain(output_dir, parser)
     return code
 
@@ -128,8 +129,11 @@ def _words_of_each(overlays: Sequence[str], options: Sequence[str], minutes: flo
     return words if minutes is None else [*words, f"--minutes={minutes:g}"]
 
 
-def _report(output_dir: Path, count: int) -> None:
-    """Write the scores of the patients that the folds left out, and print them; the last line is the file's path."""
+def _report(output_dir: Path, count: int, data: str | None) -> None:
+    """Write the scores of the patients that the folds left out, fit the expected Dice on them, and print both.
+
+    The last line is the path of the scores.
+    """
     reports = []
     for number in range(count):
         reports.append(read_json(fold_folder(output_dir, number) / "validation" / "report.json"))
@@ -139,6 +143,7 @@ def _report(output_dir: Path, count: int) -> None:
     path = output_dir / FINISHED
     write_text(path, json.dumps(plain(content), indent=1) + "\n")
     print(table(content, structures))
+    print(fitted_in_words(output_dir, count, data))
     print(path, flush=True)
 
 

@@ -15,8 +15,9 @@ from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.data import training_ranges
 from acdc_semicycle.data.digests import file_hash, voxels_of
 from acdc_semicycle.data.parts import strongest
-from acdc_semicycle.evaluation import clinical, quality_fit
+from acdc_semicycle.evaluation import clinical
 from acdc_semicycle.imageio.volumes import Volume
+from acdc_semicycle.inference.expected import expected_of, index_intervals
 from acdc_semicycle.inference.frames import Frame
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
@@ -105,7 +106,7 @@ def findings(frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Vol
     if not withheld and ordered[0].labels.shape[2] == 1:
         withheld = clinical.SINGLE_SLICE
     volumes_ml = None if withheld else _volumes_ml(ordered, volume, card["classes"])
-    return {
+    facts = {
         "frames": len(ordered),
         "phases": dict(phases) or None,
         "shape": list(volume.voxels.shape[:3]),
@@ -115,10 +116,11 @@ def findings(frames: Mapping[int, Frame], phases: Mapping[str, int], volume: Vol
         "nothing_found": _nothing_found(frames, volume.voxels.shape[3]),
         "remarks": _remarks(frames, phases, volume, card["classes"]),
         "unlike_training": _unlike_training(volume, model),
-        "quality": quality_fit.lowest(model.quality, scores),
         "frame_scores": scores,
+        "frame_evidence": [frame.judged.evidence for frame in ordered],
         "slices": ordered[0].judged.slices if len(ordered) == 1 else None,
     }
+    return facts | expected_of(facts, model)
 
 
 def phases_of(frames: Mapping[int, Frame], classes: Sequence[str]) -> dict[str, int]:
@@ -229,7 +231,8 @@ def _indices(patient: str, frames: Mapping[str, tuple[Case, int]], doubt: str | 
     row["part"] = strongest(case.get("part") for case, _ in frames.values())
     if withheld:
         return row | clinical.indices({}, {})
-    return row | clinical.indices(_of_frame(*frames["ED"]), _of_frame(*frames["ES"]))
+    row |= clinical.indices(_of_frame(*frames["ED"]), _of_frame(*frames["ES"]))
+    return row | {"trust": index_intervals(*frames["ED"], *frames["ES"])}
 
 
 def _of_frame(case: Case, frame: int) -> dict[str, float]:

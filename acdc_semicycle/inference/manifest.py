@@ -12,9 +12,10 @@ from typing import Any
 from acdc_semicycle.artifacts.known_patients import KnownPatients, names_of
 from acdc_semicycle.artifacts.model import Model
 from acdc_semicycle.artifacts.score_names import current_case, current_predictions
-from acdc_semicycle.evaluation import post_processing, quality_fit
+from acdc_semicycle.evaluation import post_processing
 from acdc_semicycle.evaluation.manifests import asked_for_in
 from acdc_semicycle.inference.entries import is_gone, known_as, patients_of, stamp
+from acdc_semicycle.inference.expected import expected_of
 from acdc_semicycle.inference.label_maps import ours
 from acdc_semicycle.inference.scan import Scan
 from acdc_semicycle.runtime.errors import InputError
@@ -52,6 +53,7 @@ class Manifest:
             "postprocessing": post_processing.of_settings(settings),
             "asked_for": asked_for,
             "quality": model.quality,
+            "trust": model.trust,
             "cases": [],
             "patients": [],
             "failures": [],
@@ -68,7 +70,7 @@ class Manifest:
         """Take over the cases of an earlier run whose label maps are there, and what it was asked for."""
         for case in self.former:
             if all((self.path.parent / name).is_file() for name in case["files"]):
-                case["quality"] = quality_fit.lowest(self.model.quality, case["frame_scores"])  # fitted by now, perhaps
+                case |= expected_of(case, self.model)  # fitted by now, perhaps
                 if "part" not in case:  # of an earlier version
                     case["part"] = self.known.part_of(names_of(case))
                 self.content["cases"].append(case)

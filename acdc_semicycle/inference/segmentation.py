@@ -48,8 +48,13 @@ class Segmentation:
             None where there is none: ``withheld`` says why.
         withheld: why there are no volumes: the spacing is unknown, or it is a single slice or a picture. None where
             there are some.
-        trust: the expected Dice, 0 to 1, as ``semicycle calibrate`` fitted it for this network; of a cine that of its
-            worst frame. None where nothing was fitted, and where no structure was found.
+        trust: the expected Dice, 0 to 1, as ``semicycle calibrate`` or ``train --folds`` fitted it for this network; of
+            a cine that of its worst frame. None where nothing was fitted, and where no structure was found.
+        trust_interval: the lower and the upper end of its interval of 80 %; None where there is none.
+        trust_by_slice: of each slice, in the order in which the scan stores them, the expected Dice with the ends of
+            its interval (``dice``, ``low``, ``high``), None where nothing is found in the slice; None without a fit.
+        volume_intervals_ml: by structure the ends of the interval of its volume, of a cine a list of them; None where
+            there are no volumes, or no fit.
         remarks: what a reader of the volumes should know: what was assumed of the scan, that no structure was found,
             what of the scan is far outside of the training's scans, and that the stack may not reach over a structure.
     """
@@ -62,10 +67,18 @@ class Segmentation:
         facts = findings(by_number, phases_of(by_number, self.classes), volume, model)
         self.withheld: str | None = facts["withheld"]
         self.volumes_ml: dict[str, float | list[float]] | None = _volumes(facts["volumes_ml"])
+        trust = facts["trust"] or {}
         self.trust: float | None = facts["quality"]
+        self.trust_interval: tuple[float, float] | None = (trust["low"], trust["high"]) if trust else None
+        self.trust_by_slice: list[dict[str, float] | None] | None = self._as_stored(trust.get("slices"))
+        self.volume_intervals_ml: dict[str, Any] | None = _volumes(trust.get("volumes_ml"))
         unlike = [f"unlike the scans of the training: {phrase}" for phrase in facts["unlike_training"]]
         remarks = [facts["nothing_found"], *unlike, *facts["remarks"]]
         self.remarks: tuple[str, ...] = tuple(remark for remark in remarks if remark)
+
+    def _as_stored(self, slices: list[Any] | None) -> list[Any] | None:
+        """What the network has by slice, in the order in which the scan stores its slices."""
+        return slices[::-1] if slices and self._layout.flipped[2] else slices
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
@@ -128,7 +141,7 @@ class Segmentation:
             if isinstance(ml, float):
                 facts.append(f"{name} {ml:.1f} ml")
         if self.trust is not None:
-            facts.append(f"trust {self.trust:.2f}")
+            facts.append(f"trust {self.trust:.2f}{_in_words(self.trust_interval)}")
         return f"Segmentation({', '.join(facts)})"
 
     @cached_property
@@ -152,11 +165,16 @@ class Segmentation:
             raise InputError("a picture has no place in a patient: take its labels, or save them as .png")
 
 
-def _volumes(by_frame: Mapping[str, list[float]] | None) -> dict[str, float | list[float]] | None:
-    """The volume of each class in each frame; a number where there is one frame."""
+def _in_words(interval: tuple[float, float] | None) -> str:
+    """An interval after its number; empty where there is none."""
+    return "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
+
+
+def _volumes(by_frame: Mapping[str, list[Any]] | None) -> dict[str, Any] | None:
+    """The volume, or its interval, of each class in each frame; without a list where there is one frame."""
     if by_frame is None:
         return None
-    volumes_ml: dict[str, float | list[float]] = {}
+    volumes_ml: dict[str, Any] = {}
     for name, of_frames in by_frame.items():
         volumes_ml[name] = of_frames[0] if len(of_frames) == 1 else of_frames
     return volumes_ml

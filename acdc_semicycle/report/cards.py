@@ -13,7 +13,7 @@ from acdc_semicycle.evaluation.quality_fit import expected_dice, nothing_found
 from acdc_semicycle.report.all_slices import all_slices_of
 from acdc_semicycle.report.case_images import DAMAGE, slices_of
 from acdc_semicycle.report.cases import Case
-from acdc_semicycle.report.charts import chart
+from acdc_semicycle.report.charts import bars, chart
 from acdc_semicycle.report.drawing import drawn
 
 PICTURES = 60  # of the worst cases; the others have their numbers only
@@ -37,6 +37,7 @@ def cards_of(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "fault": fault,
                 "all_slices": all_slices_of(folder, case, labels) if slices else None,
                 "curve": _volume_curve(case, content["classes"]),
+                "trust": _trust_by_slice(case),
                 "flagged": is_flagged(case, content["quality"]),
                 "scores_without_truth": _worst_frame(case, content["quality"]),
                 "patient": patients.get(case.about("patient")),
@@ -59,7 +60,24 @@ def _pictures(folder: Path, case: Case, labels: Sequence[int], rules: Rules) -> 
         return [], str(error).strip("'\"") or type(error).__name__
     for picture in pictures:
         picture["cycle"] = _cycle_of_slice(case, picture["slice_index"])
+        picture["trust"] = _trust_of_slice(case, picture["slice_index"])
     return pictures, None
+
+
+def _trust_by_slice(case: Case) -> dict[str, Any] | None:
+    """The bars of the expected Dice by slice, the worst slice (from 0) and words for those who do not see them."""
+    slices = case.trust.get("slices") or []
+    expected = {z: item["dice"] for z, item in enumerate(slices) if item is not None}
+    if len(expected) < 2:
+        return None
+    words = [f"slice {z + 1}: {dice:.2f}" for z, dice in expected.items()]
+    return bars(slices) | {"worst": min(expected, key=lambda z: expected[z]), "words": ", ".join(words)}
+
+
+def _trust_of_slice(case: Case, slice_index: int) -> dict[str, float] | None:
+    """The expected Dice of a slice with its interval; None of a cine, whose picture may be of another frame."""
+    slices = case.trust.get("slices") or []
+    return slices[slice_index] if slice_index < len(slices) and case.predicted.get("frames") == 1 else None
 
 
 def _volume_curve(case: Case, classes: Sequence[str]) -> dict[str, Any] | None:
@@ -89,6 +107,8 @@ def _has_volumes(case: Case, structures: Sequence[str], side: str) -> bool:
 def _worst_frame(case: Case, quality: Mapping[str, Any]) -> dict[str, Any]:
     """The scores without a truth of a cine's worst frame; of the first where the worst is not known."""
     frames = case.predicted.get("frame_scores") or [{}]
+    if case.trust:
+        return frames[case.trust["frame"]]
     if not quality.get("weights"):
         return frames[0]
     expected = [expected_dice(quality, scores) for scores in frames]

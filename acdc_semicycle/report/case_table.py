@@ -26,7 +26,10 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     if "part" in present:
         columns.append(Column("part", "", "Part"))
     if "quality" in present:
-        columns.append(Column("quality", "", "Quality", 3))
+        columns.append(Column("quality", "", "Expected Dice", 3))
+    if "interval" in present:
+        columns.append(Column("expected_low", "80 % interval", "from", 2))
+        columns.append(Column("expected_high", "80 % interval", "to", 2))
     if "scores" in present:
         columns += _score_columns(structures, unit, "distances" in present)
     if "second tool" in present:
@@ -79,6 +82,8 @@ def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:
             present.add("part")
         if case.quality is not None:
             present.add("quality")
+        if case.trust:
+            present.add("interval")
         if case.scored:
             present.add("scores")
         if case.scored.get("hd95"):
@@ -96,6 +101,7 @@ def _present(cases: Sequence[Case], structures: Sequence[str]) -> set[str]:
 def row_of(case: Case, structures: Sequence[str]) -> dict[str, Any]:
     """The values of a case under the keys of all columns; None where there is none."""
     row = {"case": case.name, "part": case.part, "quality": case.quality, "seconds": case.seconds}
+    row |= {"expected_low": case.trust.get("low"), "expected_high": case.trust.get("high")}
     for key in ("patient", "phase", "unit"):
         row[key] = case.about(key) or None
     for name in ("mean", *structures):

@@ -59,6 +59,11 @@ class Case:
         return self.predicted.get("quality")
 
     @property
+    def trust(self) -> dict[str, Any]:
+        """The expected Dice with its interval, by slice and of the volumes; empty where it was not fitted."""
+        return self.predicted.get("trust") or {}
+
+    @property
     def seconds(self) -> float | int | None:
         """How long the prediction took; None where unknown."""
         by_step = self.predicted.get("seconds") or {}

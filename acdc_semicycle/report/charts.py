@@ -1,4 +1,4 @@
-"""Small line charts in the page, as SVG: volumes over the frames of a cine, Dice over the slices of a case."""
+"""Small charts in the page, as SVG: volumes over a cine's frames, Dice over slices, bars of the expected Dice."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ def chart(series: Mapping[int, Sequence[Any]], top: float | None = None) -> dict
         lines[label] = _path(line)
         points[label] = list(filter(None, line))
     return {"top": top, "positions": positions, "lines": lines, "points": points, "width": WIDTH, "height": HEIGHT}
+
+
+def bars(items: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Bars for a template: the ``dice`` of each item from left to right, with a whisker from ``low`` to ``high``.
+
+    Args:
+        items: None where there is no bar.
+    """
+    drawn = []
+    for index, item in enumerate(items):
+        if item is None:
+            continue
+        heights = {key: round(HEIGHT * (1 - float(item[key])), 1) for key in ("dice", "low", "high")}
+        drawn.append({"index": index, "x": _position(index, len(items)), **heights})
+    positions = [_position(index, len(items)) for index in range(len(items))]
+    width = round(0.6 * WIDTH / len(items), 1)
+    return {"bars": drawn, "bar_width": width, "positions": positions, "top": 1.0, "width": WIDTH, "height": HEIGHT}
 
 
 def _position(index: int, count: int) -> float:

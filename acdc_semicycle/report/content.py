@@ -86,7 +86,7 @@ def content_of(
         "unpredicted": unpredicted,
         "score_meanings": SCORES,
         **_scores(evaluated, tools),
-        **_quality(predicted.get("quality") or {}, cases),
+        **_quality(predicted.get("trust") or predicted.get("quality") or {}, cases),
     }
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from evaluated_cases import EMPTY, cases, write
+from evaluated_cases import EMPTY, NO_EVIDENCE, cases, write
 
 from acdc_semicycle.evaluation import calibrate
 from acdc_semicycle.runtime.errors import InputError
@@ -12,10 +12,10 @@ from acdc_semicycle.runtime.errors import InputError
 def test_calibrating_stores_the_fit_beside_the_network_and_says_how_good_it_is(tmp_path):
     validation, test = write(tmp_path / "v", cases()), write(tmp_path / "t", cases(seed=1))
     text = calibrate.calibrate(validation, test)
-    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
-    assert "\nsum: the scores above together, each with a weight of its own\n" in text
-    assert stored["about"] in text and "40 validation cases of 20 patients" in stored["about"]
-    assert stored["test"][stored["chosen"]]["spearman"] > 0.9 and stored["model_sha256"] == "a"
+    stored = json.loads((tmp_path / "models" / "trust.json").read_text())
+    assert "\nsum: the scores together, each with a weight of its own\n" in text
+    assert stored["about"] in text and "40 cases of 20 patients" in stored["about"]
+    assert stored["test"]["trust"]["spearman"] > 0.9 and stored["model_sha256"] == "a"
     assert 1 <= stored["test"]["flagged_rightly"] <= stored["test"]["flagged"] <= 10
 
 
@@ -36,8 +36,8 @@ def test_the_quality_is_measured_on_the_test_cases_and_not_on_those_it_was_fitte
     for case in others:
         case["dice"] = 1 - case["dice"]  # the score tells the opposite of them
     calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
-    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
-    assert stored["test"]["cases"] == 30 and stored["test"][stored["chosen"]]["spearman"] < -0.9
+    stored = json.loads((tmp_path / "models" / "trust.json").read_text())
+    assert stored["test"]["cases"] == 30 and stored["test"]["trust"]["spearman"] < -0.9
 
 
 def test_what_is_flagged_rightly_is_of_the_worst_tenth_of_the_truth(tmp_path):
@@ -45,7 +45,7 @@ def test_what_is_flagged_rightly_is_of_the_worst_tenth_of_the_truth(tmp_path):
     for case in others:
         case["dice"] = (1 - case["dice"]) / 3  # below all that is expected, and the other way round
     calibrate.calibrate(write(tmp_path / "v", cases()), write(tmp_path / "t", others))
-    test = json.loads((tmp_path / "models" / "quality.json").read_text())["test"]
+    test = json.loads((tmp_path / "models" / "trust.json").read_text())["test"]
     assert test["flagged"] > 0 and test["flagged_rightly"] == 0
 
 
@@ -56,15 +56,15 @@ def test_the_quality_is_fitted_on_the_first_tools_dice(tmp_path):
     content["cases"] += [case | {"tool": "B", "dice": {"mean": 0.1}} for case in content["cases"]]
     (folder / "evaluation.json").write_text(json.dumps(content))
     calibrate.calibrate(folder)
-    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
-    assert stored["measured"][stored["chosen"]]["spearman"] > 0.97
+    stored = json.loads((tmp_path / "models" / "trust.json").read_text())
+    assert stored["measured"]["trust"]["spearman"] > 0.9
 
 
 def test_empty_segmentations_are_counted_beside_the_fit_and_the_test(tmp_path):
-    empty = {"case": "e", "patient": "e", "scores": EMPTY, "dice": 0.0}
+    empty = {"case": "e", "patient": "e", "scores": EMPTY, "evidence": NO_EVIDENCE, "dice": 0.0}
     others = [case | {"case": f"t{n}"} for n, case in enumerate(cases(seed=1))]
     text = calibrate.calibrate(write(tmp_path / "v", [*cases(), empty]), write(tmp_path / "t", [*others, empty, empty]))
-    assert "40 validation cases of 20 patients, without 1 in which nothing was found (each" in text
+    assert "40 cases of 20 patients, without 1 in which nothing was found (each" in text
     assert "on 40 test cases, without 2 in which nothing was found:" in text
     with pytest.raises(InputError, match="nothing was found in any of 1 test case"):
         calibrate.calibrate(tmp_path / "v", write(tmp_path / "n", [empty]))
@@ -73,7 +73,7 @@ def test_empty_segmentations_are_counted_beside_the_fit_and_the_test(tmp_path):
 def test_a_ledger_of_an_earlier_version_is_refused(tmp_path):
     folder = write(tmp_path / "v", cases())
     text = (folder / "predictions.json").read_text()
-    (folder / "predictions.json").write_text(text.replace('"frame_scores"', '"scores"'))
+    (folder / "predictions.json").write_text(text.replace('"frame_evidence"', '"evidence"'))
     with pytest.raises(InputError, match="predicted by an earlier version: predict and evaluate it again"):
         calibrate.calibrate(folder)
 
@@ -87,11 +87,11 @@ def test_a_test_case_on_which_was_fitted_is_refused(tmp_path, by):
         content = json.loads((folder / name).read_text())
         content["cases"][index] |= mark or {"stamp": [str(tmp_path / "scan"), 1, folder.name == "t"]}
         (folder / name).write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"the test case c5 of .*t is c3 of .*v, on which the quality is fitted: give"):
+    with pytest.raises(InputError, match=r"the test case c5 of .*t is c3 of .*v, on which the trust is fitted: give"):
         calibrate.calibrate(validation, test)
     with pytest.raises(InputError, match=r"the test case c0 of .*v is c0 of .*v"):
         calibrate.calibrate(validation, validation)
-    assert not (tmp_path / "models" / "quality.json").exists()
+    assert not (tmp_path / "models" / "trust.json").exists()
 
 
 @pytest.mark.parametrize("part", ["labelled", "unlabelled"])
@@ -102,7 +102,7 @@ def test_cases_of_training_patients_are_refused(tmp_path, part, name):
     split = dict.fromkeys(("labelled", "unlabelled", "validation", "test"), ()) | {"validation": ["p4"], "test": ["p5"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     calibrate.calibrate(test)
-    (tmp_path / "models" / "quality.json").unlink()
+    (tmp_path / "models" / "trust.json").unlink()
     (tmp_path / "split.json").write_text(json.dumps(split | {part: [name]}))
     number = {"p3": 2, "c7": 1, "folder": 40}[name]
     words = rf"{number} of 40 cases of .*t, e\.g\. \S+, are of patients whom the network was trained on .*--part valid"
@@ -111,13 +111,16 @@ def test_cases_of_training_patients_are_refused(tmp_path, part, name):
     if name == "folder":
         with pytest.raises(InputError, match=words):
             calibrate.calibrate(validation, test)
-    assert not (tmp_path / "models" / "quality.json").exists()
+    assert not (tmp_path / "models" / "trust.json").exists()
 
 
 def test_two_empty_label_maps_are_not_one_case(tmp_path):
     folders = [write(tmp_path / name, cases(seed=n)) for n, name in enumerate("vt")]
     for folder in folders:
-        for name, mark in (("predictions", {"frame_scores": [EMPTY]}), ("evaluation", {"sha256": "ab12"})):
+        for name, mark in (
+            ("predictions", {"frame_scores": [EMPTY], "frame_evidence": [NO_EVIDENCE]}),
+            ("evaluation", {"sha256": "ab12"}),
+        ):
             content = json.loads((folder / f"{name}.json").read_text())
             content["cases"][0] |= mark
             (folder / f"{name}.json").write_text(json.dumps(content))
@@ -129,5 +132,5 @@ def test_predictions_of_a_version_with_other_names_of_scores_are_fitted_under_th
     path = folder / "predictions.json"
     path.write_text(path.read_text().replace('"cycle_correlation"', '"alike"'))
     calibrate.calibrate(folder)
-    stored = json.loads((tmp_path / "models" / "quality.json").read_text())
+    stored = json.loads((tmp_path / "models" / "trust.json").read_text())
     assert stored["fits"].keys() == {"cycle", "cycle_correlation", "sum"}

@@ -42,7 +42,7 @@ def children(monkeypatch):
         return outcomes.get(number, (0, []))
 
     monkeypatch.setattr(fold_runs, "logged", logged)
-    monkeypatch.setattr(folds, "_report", lambda output_dir, count: None)
+    monkeypatch.setattr(folds, "_report", lambda output_dir, count, data: None)
     return commands, outcomes
 
 

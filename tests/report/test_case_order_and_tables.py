@@ -53,7 +53,7 @@ def test_a_case_in_which_nothing_was_found_is_to_be_checked(run):
         entry["quality"] = value
     run.predictions["cases"][0]["frame_scores"] = [{"cycle": 0.9}, {"cycle": None}]
     page = run.write(evaluation=False)
-    assert "to check (quality below 0.75, or nothing found) 1 " in words(page)
+    assert "to check (expected Dice below 0.75, or nothing found) 1 " in words(page)
     assert [">to check<" in card for card in cards(page)] == [True, False, False, False, False, False]
 
 
