@@ -7,6 +7,7 @@ RUNS = {
     "step.py": ("--levers --sizes 16x24 --batches 2 --rounds 1 --filters 2 --blocks 1", 11),
     "few.py": ("--quick --rounds 1", 8),  # heads, their line, six forms
     "predict.py": ("--quick --size 32 --filters 2 --steps 1", 11),
+    "trust.py": ("--short", 32),
     "data.py": ("--patients 1 --size 32 --batch 2 --rounds 1", 11),
 }
 

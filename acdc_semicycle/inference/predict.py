@@ -147,6 +147,20 @@ def _log_known_patients(manifest: Manifest) -> None:
         log.info("%d of %s %s of patients whom the network knows: %s", seen, many(len(parts), "case"), verb, words)
 
 
+def _log_trust(manifest: Manifest) -> None:
+    """Log the expected Dice of all cases, and which of them to look at first."""
+    cases = [case for case in manifest.content["cases"] if case.get("trust")]
+    if not cases:
+        return
+    worst = min(cases, key=lambda case: case["trust"]["dice"])
+    mean = sum(case["trust"]["dice"] for case in cases) / len(cases)
+    expected = worst["trust"]
+    log.info(
+        "expected Dice of %s: %.2f in the mean, least %.2f (%.2f to %.2f) of %s",
+        many(len(cases), "case"), mean, expected["dice"], expected["low"], expected["high"], worst["case"],
+    )  # fmt: skip
+
+
 def _finish(manifest: Manifest, scans: Scans) -> None:
     """Write the whole manifest, and a legend of label maps of pictures.
 
@@ -158,6 +172,7 @@ def _finish(manifest: Manifest, scans: Scans) -> None:
     if scans.card["pictures"]:
         save_legend(scans.legend, scans.card)
     _log_known_patients(manifest)
+    _log_trust(manifest)
     log.info("%s", manifest.path)
     failures = manifest.content["failures"]
     if failures:
