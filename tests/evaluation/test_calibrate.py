@@ -1,6 +1,7 @@
 """A fitted quality is stored beside its network, with what it is worth on other cases."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from evaluated_cases import EMPTY, NO_EVIDENCE, cases, write
@@ -134,3 +135,27 @@ def test_predictions_of_a_version_with_other_names_of_scores_are_fitted_under_th
     calibrate.calibrate(folder)
     stored = json.loads((tmp_path / "models" / "trust.json").read_text())
     assert stored["fits"].keys() == {"cycle", "cycle_correlation", "sum"}
+
+
+def test_three_patients_with_six_cases_are_enough_and_their_scores_are_not_compared(tmp_path):
+    text = calibrate.calibrate(write(tmp_path / "v", cases(6)), write(tmp_path / "t", cases(seed=1)))
+    stored = json.loads((tmp_path / "models" / "trust.json").read_text())
+    assert stored["measured"].keys() == {"trust"} and "fitted on 6 cases of 3 patients" in text
+    assert f"{stored['test']['within']} of 40 in their interval" in text
+    with pytest.raises(InputError, match="4 cases of 2 patients can be fitted on: give at least 3 patients"):
+        calibrate.calibrate(write(tmp_path / "few", cases(4)))
+
+
+def test_folds_are_fitted_together_each_without_its_own_training_patients(tmp_path, monkeypatch):
+    folders = []
+    for number, case_pair in enumerate(zip(*[iter(cases(6))] * 2, strict=True)):
+        fold = tmp_path / f"fold_{number}"
+        folders.append(write(fold / "label_maps", list(case_pair)))
+        others = [f"p{other}" for other in range(3) if other != number]
+        (fold / "split.json").write_text(json.dumps({"labelled": others, "unlabelled": []}))
+    monkeypatch.setattr(calibrate, "open_model", lambda folder: SimpleNamespace(sha256="of all"))
+    assert "fitted on 6 cases of 3 patients" in calibrate.calibrate_folds(tmp_path, folders)
+    assert json.loads((tmp_path / "trust.json").read_text())["model_sha256"] == "of all"
+    (tmp_path / "fold_0" / "split.json").write_text(json.dumps({"labelled": ["p0"], "unlabelled": []}))
+    with pytest.raises(InputError, match=r"2 of 2 cases of .*fold_0.*, are of patients whom the network was trained"):
+        calibrate.calibrate_folds(tmp_path, folders)

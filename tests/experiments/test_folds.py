@@ -15,7 +15,7 @@ from processes import ROOT, run, start
 from acdc_semicycle import cli
 from acdc_semicycle.config.locations import overlays_and_options
 from acdc_semicycle.evaluation.model_tables import write_cases
-from acdc_semicycle.experiments import execution, fold_runs, fold_scores, folds, scheduling, stopping
+from acdc_semicycle.experiments import execution, fold_runs, fold_scores, fold_trust, folds, scheduling, stopping
 from acdc_semicycle.runtime import locks, signals
 from acdc_semicycle.runtime.errors import InputError
 from acdc_semicycle.runtime.provenance import provenance
@@ -359,3 +359,25 @@ def test_the_verb_takes_folds_and_only_then(monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "become", lambda *words: 8)
     assert cli.train(["--folds=3", "--epochs", "2"]) == 7 and cli.train(["--epochs", "2"]) == 8
     assert taken == [([], ["--folds=3", "--epochs", "2"])]
+
+
+def test_folds_without_a_folder_of_data_say_why_nothing_is_expected(tmp_path):
+    assert fold_trust.fitted_in_words(tmp_path, 3, None).startswith("no expected Dice is fitted: that takes a --data")
+
+
+def test_each_fold_segments_and_scores_whom_it_left_out_before_the_fit(tmp_path, monkeypatch):
+    commands = []
+
+    def logged(command, title, path, environment, lock):
+        commands.append(command[3:])
+        return (1, ["error: no scan"]) if len(commands) == 4 else (0, [])
+
+    monkeypatch.setattr(fold_trust, "logged", logged)
+    for number in range(2):
+        (tmp_path / f"fold_{number}").mkdir()
+    log = tmp_path / "fold_1" / "run.log"
+    assert fold_trust.fitted_in_words(tmp_path, 2, "DATA") == f"no expected Dice is fitted: error: no scan ({log})"
+    first = str(tmp_path / "fold_0")
+    assert commands[0] == ["predict", "DATA", "-o", f"{first}/label_maps", "--model", first, "--part", "validation"]
+    assert commands[1] == ["evaluate", "--pred", f"{first}/label_maps", "--truth", "DATA"]
+    assert len(commands) == 4
