@@ -92,8 +92,9 @@ def _by_slice(prediction: NDArray, truth: NDArray, classes: int) -> list[float |
     """The mean Dice of each slice, in the network's order of slices; None where neither has a structure."""
     result: list[float | None] = []
     for z in range(truth.shape[2]):
-        pair = (torch.from_numpy(np.ascontiguousarray(labels[..., z])) for labels in (prediction, truth))
-        value = float(dice(counts(confusion(*pair, classes))[1:]).nanmean())
+        predicted = torch.from_numpy(np.ascontiguousarray(prediction[..., z]))
+        true = torch.from_numpy(np.ascontiguousarray(truth[..., z]))
+        value = float(dice(counts(confusion(predicted, true, classes))[1:]).nanmean())
         result.append(None if math.isnan(value) else value)
     return result
 
