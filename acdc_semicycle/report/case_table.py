@@ -26,7 +26,7 @@ def columns_of(cases: Sequence[Case], structures: Sequence[str], tools: Sequence
     if "part" in present:
         columns.append(Column("part", "", "Part"))
     if "quality" in present:
-        columns.append(Column("quality", "", "Expected Dice", 3))
+        columns.append(Column("quality", "", "Trust", 3))
     if "interval" in present:
         columns.append(Column("expected_low", "80 % interval", "from", 2))
         columns.append(Column("expected_high", "80 % interval", "to", 2))
