@@ -81,7 +81,7 @@ def read(root: str | None, options: Mapping[str, Any]) -> PlanData:
     images = existing_folder(root, "DATA", "the folder of a data set")
     title = None
     if "masks" not in options:
-        images, title, options = _laid_out(images, options)
+        images, title, options = laid_out(images, options)
     _check_names(images, options.get("masks"))
     counts = Counts(fingerprint=Fingerprint())
     findings = data_check.findings_of([str(images)], options, counts)
@@ -93,7 +93,7 @@ def read(root: str | None, options: Mapping[str, Any]) -> PlanData:
     return data
 
 
-def _laid_out(root: Path, options: dict[str, Any]) -> tuple[Path, str | None, dict[str, Any]]:
+def laid_out(root: Path, options: dict[str, Any]) -> tuple[Path, str | None, dict[str, Any]]:
     """The folder of images in a data set, the title of a layout of its own, and the options with its masks."""
     if nnunet.is_raw(root):
         meaning = nnunet.meaning(root)

@@ -66,6 +66,11 @@ def paired(
     images: str | Path | None, masks: str | Path | None, patient: str | None, mended: str | Path | None = None
 ) -> list[Record]:
     """The records, without a warning of doubts about patients."""
+    return check_records(matched(images, masks, patient), Path(str(masks or images)), mended)
+
+
+def matched(images: str | Path | None, masks: str | Path | None, patient: str | None) -> list[Record]:
+    """The records, of which none need have a mask; errors are those of :func:`records` but for that."""
     images = existing_folder(images, "images", "the folder of your scans or pictures")
     if masks:
         masks = existing_folder(masks, "masks", "the folder of their masks")
@@ -83,7 +88,7 @@ def paired(
     result: list[Record] = []
     for case, path in image_files.items():
         result.append(Record(case, _patient(case, pattern), path, labels.get(case)))
-    return check_records(with_frames(result), masks, mended)
+    return with_frames(result)
 
 
 def unlabelled(images: str | Path | None, patient: str | None = None) -> list[Record]:

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from monai.networks.utils import eval_mode
 from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class FrameSegmenter:
         _load_weights(network, image_generator, model)
         loader: Any = evaluator.data_loader
         self.dataset, self.prepare = loader.dataset, loader.dataset.transform
-        self.evaluator = evaluator
+        self.evaluator, self.network = evaluator, network
         self.evaluator.logger = logging.getLogger("semicycle.evaluator")  # ignite's own is that of all evaluators
         self.evaluator.logger.setLevel(logging.CRITICAL)  # each error is raised, and named by the caller
         self.collector = _Collector(network, image_generator, keep)
@@ -106,6 +107,18 @@ class FrameSegmenter:
                 self.dataset.data, self.dataset.transform = [], self.prepare
                 frames, self.collector.frames = self.collector.frames, []
             return frames
+
+    def probabilities(self, image: Tensor, network: nn.Module | None = None) -> Tensor:
+        """Probabilities [K, h, w, slices] of a prepared image [C, h, w, slices], on the CPU; nothing is collected.
+
+        Args:
+            network: one of the same kind instead of the own one, such as a member of an ensemble.
+        """
+        network = network or self.network
+        x = torch.as_tensor(image).to(self.evaluator.state.device)
+        with self.lock, eval_mode(network):
+            logits = self.evaluator.inferer(x[None], network)
+        return torch.as_tensor(logits)[0].float().softmax(0).cpu()
 
 
 class _Collector:

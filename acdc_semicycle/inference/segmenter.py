@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
-from acdc_semicycle.artifacts.model import PRETRAINED
+from acdc_semicycle.artifacts.model import PRETRAINED, Model
 from acdc_semicycle.config.locations import folder
 from acdc_semicycle.config.parser import value_of
 from acdc_semicycle.inference import sources
@@ -90,20 +91,7 @@ class Segmenter:
         amp: bool | None = None,
     ) -> None:
         switches = {"flips": flips, "cycle": cycle, "largest": largest, "holes": holes, "amp": amp}
-        config = ConfigParser(ConfigParser.load_config_file(folder("bundles/semicycle") / CONFIG))
-        config["checkpoint"] = Path(model)
-        if device is not None:
-            distributed.check_device(device)
-            config["device"] = torch.device(device)
-        for name, value in switches.items():
-            if value is not None:
-                config[name] = _checked_switch(name, value)
-        self._model = value_of(config, "model")
-        check_flips(value_of(config, "flips"), self._model)
-        with torch.random.fork_rng(devices=[]):  # a new network's weights are drawn, and MONAI's loader seeds anew
-            evaluator, network, image_generator = (value_of(config, key) for key in ("evaluator", "network", "G_SI"))
-        evaluator.data_loader.generator = torch.Generator()  # else it would draw from the process's random state
-        self._frame_segmenter = FrameSegmenter(evaluator, network, image_generator, self._model, keep=True)
+        self._frame_segmenter, self._model = opened(model, device, switches)
         self.classes: tuple[str, ...] = tuple(self._model.card["classes"])
 
     def __call__(self, scan: Any, *, affine: Any = None, spacing: Any = None) -> Segmentation:
@@ -138,6 +126,34 @@ class Segmenter:
     def __repr__(self) -> str:
         """The network and its classes in a line."""
         return f"Segmenter({str(self._model.path)!r}: {', '.join(self.classes)})"
+
+
+def opened(
+    model: str | os.PathLike[str], device: str | torch.device | None, switches: Mapping[str, Any]
+) -> tuple[FrameSegmenter, Model]:
+    """A network on disk as :class:`Segmenter` uses it, whose frames keep their probabilities.
+
+    Args:
+        model, device: as of :class:`Segmenter`.
+        switches: its other arguments; None for the default.
+
+    Raises:
+        InputError: as of :class:`Segmenter`.
+    """
+    config = ConfigParser(ConfigParser.load_config_file(folder("bundles/semicycle") / CONFIG))
+    config["checkpoint"] = Path(model)
+    if device is not None:
+        distributed.check_device(device)
+        config["device"] = torch.device(device)
+    for name, value in switches.items():
+        if value is not None:
+            config[name] = _checked_switch(name, value)
+    network_on_disk = value_of(config, "model")
+    check_flips(value_of(config, "flips"), network_on_disk)
+    with torch.random.fork_rng(devices=[]):  # a new network's weights are drawn, and MONAI's loader seeds anew
+        evaluator, network, image_generator = (value_of(config, key) for key in ("evaluator", "network", "G_SI"))
+    evaluator.data_loader.generator = torch.Generator()  # else it would draw from the process's random state
+    return FrameSegmenter(evaluator, network, image_generator, network_on_disk, keep=True), network_on_disk
 
 
 def _checked_switch(name: str, value: Any) -> bool:
