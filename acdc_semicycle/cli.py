@@ -11,6 +11,7 @@ semicycle calibrate OUT [--test OUT]                 fit the quality without tru
 semicycle check DATASET                              what is wrong with a data set, before hours of training
 semicycle check [OVERLAY ...] [--KEY VALUE ...]      the same, in the words of the training
 semicycle plan DATASET [-o plan.yaml]                what was found, what will be done, how long; an overlay for train
+semicycle next RUN DATASET -o DRAFTS                 whom to annotate next, which slices, and drafts to mend
 semicycle export [--model MODEL] -o FOLDER           TorchScript, ONNX, and the bundle as one zip for others
 semicycle compare RUNS ... [-o FOLDER]               trained runs side by side: settings that differ, scores, curves
 semicycle table [OVERLAY ...] --data acdc=PATH ...   Tables 1 and 2 of the paper; semicycle table --help
@@ -286,6 +287,37 @@ def plan(arguments: list[str]) -> int:
     return 0
 
 
+def next_patients(arguments: list[str]) -> int:
+    """Choose whom to annotate next, and write drafts to mend."""
+    parser = _parser(
+        "next",
+        "Whom to annotate next, by what that is worth to the network of RUN, and which of their slices to mend first."
+        " It writes drafts on the scans' own grids, drafts.json, drafts.csv and a picture of all. No image is copied.",
+    )
+    parser.add_argument("run", type=Path, help="what --model takes: a run's folder, folds, model.pt, a zip, pretrained")
+    parser.add_argument(
+        "dataset", type=Path, help="ACDC, nnU-Net's raw layout, the Decathlon, images/ and masks/, or a folder of scans"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("drafts"), help="by default drafts/")
+    parser.add_argument("--patients", type=int, default=3, help="to annotate, by default 3")
+    parser.add_argument("--slices", type=int, default=3, help="of each scan, to be mended first, by default 3")
+    for name, words in TERMS.items():
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+    for key in ("masks", "patient"):
+        parser.add_argument(f"--{key}", help=data_keys.KEYS[key])
+    given = parser.parse_args(arguments)
+    from acdc_semicycle.annotation import next_patients as choosing
+
+    terms = dict(choosing.DEFAULT)
+    for name in TERMS:
+        if getattr(given, name) is not None:
+            terms[name] = getattr(given, name)
+    wishes = choosing.Wishes(given.patients, given.slices, terms, given.masks, given.patient)
+    for line in choosing.lines(given.run, given.dataset, given.output, wishes):
+        print(line, flush=True)
+    return 0
+
+
 def export(arguments: list[str]) -> int:
     """Export a network for other programs."""
     parser = _parser(
@@ -333,6 +365,11 @@ SWITCHES = {
     "holes": "fill what a slice's structures enclose",
     "probabilities": "write the class probabilities, too",
 }
+TERMS = {  # of annotation.ranking
+    "quality": "prefer patients whose segmentation may be bad, on by default",
+    "disagreement": "prefer those on whom folds, or turned images, disagree, on by default",
+    "diversity": "prefer those unlike all who are annotated or chosen, on by default",
+}
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
@@ -341,6 +378,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "calibrate": calibrate,
     "check": check,
     "plan": plan,
+    "next": next_patients,
     "export": export,
     "compare": compare,
     "table": table,

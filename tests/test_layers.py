@@ -24,6 +24,7 @@ FLOORS = [  # each folder imports from itself and from those before it
     "experiments",
     "report",
     "inference",
+    "annotation",
     "training",
 ]
 ONLY = {
