@@ -9,6 +9,8 @@ RUNS = {
     "predict.py": ("--quick --size 32 --filters 2 --steps 1", 11),
     "trust.py": ("--short", 32),
     "data.py": ("--patients 1 --size 32 --batch 2 --rounds 1", 11),
+    "annotate_next.py": ("--short", 4),  # heads, their line, two arms
+    "slices_to_mend.py": ("--short", 6),
 }
 
 
