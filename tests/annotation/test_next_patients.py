@@ -274,6 +274,18 @@ def test_pictures_have_drafts_in_the_colours_of_the_classes(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "drafts" / "0.png")), written["0"].labels[..., 0])
 
 
+def test_an_expected_dice_that_was_fitted_is_used_and_one_that_was_not_is_called_a_rank(run, data, tmp_path):
+    fitted = network_in(tmp_path / "fitted", SPLIT)
+    (fitted / "models" / "quality.json").write_text('{"weights": {"soft_dice": 0.5}, "bias": 0.1}')
+    image = data / "patient003" / "patient003_frame01.nii.gz"
+    own, by_fit = Assessor(run)(image)[0], Assessor(fitted)(image)[0]
+    assert by_fit.dice == pytest.approx(0.5 * own.dice + 0.1) and by_fit.is_fitted and not own.is_fitted
+    for model, meaning, ranks in ((run, "rank", True), (fitted, "fitted", False)):
+        shown = next_lines(model, data, tmp_path / f"drafts_{meaning}", patients=1)
+        assert json.loads((tmp_path / f"drafts_{meaning}" / "drafts.json").read_text())["expected_dice"] == meaning
+        assert any("it ranks, and is too high" in line for line in shown) is ranks
+
+
 def test_the_verb_writes_drafts(monkeypatch, run, data, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["semicycle", "next", str(run), str(data), "-o", "out", "--patients", "1", "--no-diversity"]
