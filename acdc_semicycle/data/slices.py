@@ -107,7 +107,7 @@ class Slices(Dataset):
         self.stored = cache.kept(
             Path(str(cache_dir)) if cache_dir is not None and records else None,
             lambda: digests.digest_of(records, transform, keys),
-            lambda: self._slices_of(reading(records, transform, keys)),
+            lambda: self._slices_of(records, reading(records, transform, keys)),
         )
         if records and "label" in self.keys and not len(self.stored):
             raise InputError(
@@ -239,24 +239,27 @@ class Slices(Dataset):
         """Whether there are random transforms of single slices: work for other processes."""
         return bool(self.random.transforms)
 
-    def _slices_of(self, volumes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Tensor]]:
+    def _slices_of(self, records: Sequence[Record], volumes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Tensor]]:
         """Every slice of the volumes, with its place.
 
         Raises:
             InputError: the transforms gave intensities that are not finite.
         """
-        for number, volume in enumerate(volumes):
+        for number, (record, volume) in enumerate(zip(records, volumes, strict=True)):
             tensors = {key: _without_metadata(volume[key]) for key in self.keys}
             if not torch.isfinite(tensors["image"]).all():
                 raise InputError(f"{volume['case']}: a transform gave NaN or infinite intensities: remove it")
-            for index in self._slices_to_keep(volume):
+            for index in self._slices_to_keep(record, volume):
                 item = {key: tensor[..., index] for key, tensor in tensors.items()}
                 yield item | {"record": torch.tensor(number), "slice": torch.tensor(index)}
 
-    def _slices_to_keep(self, volume: Mapping[str, Any]) -> list[int]:
-        """The slices of a volume: where masks are seen, those with an annotated pixel, else those without."""
+    def _slices_to_keep(self, record: Record, volume: Mapping[str, Any]) -> list[int]:
+        """The slices of a volume: where masks are seen, those with an annotated pixel.
+
+        Where they stay unseen, all but of a partly annotated volume, of which those without an annotated pixel.
+        """
         count = volume["image"].shape[-1]
-        if "label" not in volume:
+        if "label" not in self.keys and not record.partly_annotated:
             return list(range(count))
         annotated = (_without_metadata(volume["label"]) != IGNORED).reshape(-1, count).any(0)
         wanted = annotated if "label" in self.keys else ~annotated

@@ -270,5 +270,5 @@ def test_the_time_of_a_step_is_measured_on_some_patients_and_leaves_nothing(tmp_
     monkeypatch.setattr(sys, "argv", ["semicycle", "plan", str(root)])
     assert cli.main() == 0
     text = capsys.readouterr().out
-    assert re.search(r"about \d+: 60 epochs of 200 steps, \d+\.\d\d s a step", text), text
+    assert re.search(r"about \d+: 80 epochs of 200 steps, \d+\.\d\d s a step", text), text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["phantom", "plan.yaml"]
