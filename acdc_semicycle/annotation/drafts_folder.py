@@ -27,7 +27,7 @@ from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import check_folder, write_text
 from acdc_semicycle.runtime.staged_folder import staged_folder
 
-TABLE, OVERVIEW = "drafts.csv", "overview.png"
+TABLE = "drafts.csv"
 COLUMNS = ("rank", "patient", "case", "image", "draft", "slices_to_mend", "expected_gain")
 REASONS = ("score", "expected_dice", "disagreement", "distance")
 
@@ -133,7 +133,7 @@ def write(folder: Path, scans: Sequence[DraftedScan], slices: int, model: Model,
     card = model.card
     drafts.save(folder, str(model.path), card["classes"], entries, about)
     write_text(folder / TABLE, _table(entries))
-    write_overview(folder / OVERVIEW, rows, card["classes"], card["colours"])
+    write_overview(folder / drafts.OVERVIEW, rows, card["classes"], card["colours"])
 
 
 def _table(entries: Sequence[drafts.Draft]) -> str:

@@ -17,6 +17,7 @@ from acdc_semicycle.annotation.candidates import Candidates
 from acdc_semicycle.annotation.drafts_folder import DraftedScan
 from acdc_semicycle.annotation.ranking import TERMS, Choice, Patient, choose
 from acdc_semicycle.artifacts.model import Model
+from acdc_semicycle.datasets import drafts
 from acdc_semicycle.datasets.records import Record
 from acdc_semicycle.runtime.console import lines_above_bars, shell_line
 from acdc_semicycle.runtime.errors import InputError, many
@@ -212,7 +213,7 @@ def _line(scan: DraftedScan, slices: int) -> str:
 
 def _what_to_do(output: Path, model: Model) -> Iterator[str]:
     """What to do with the drafts."""
-    yield f"{output / drafts_folder.OVERVIEW} shows them, and {output / drafts_folder.TABLE} lists them"
+    yield f"{output / drafts.OVERVIEW} shows them, and {output / drafts_folder.TABLE} lists them"
     source = (model.members or (model,))[0].path
     run = source.parent.parent if source.name == "model.pt" else source
     yield (
