@@ -19,6 +19,7 @@ from acdc_semicycle.methods.losses import judged_real, l2
 from acdc_semicycle.methods.mean_teacher import MeanTeacher
 from acdc_semicycle.methods.objective import Batch, Objective, known
 from acdc_semicycle.methods.pseudo_labels import PseudoLabels
+from acdc_semicycle.methods.self_training import SelfTraining
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.methods.supervised import Supervised
 from acdc_semicycle.methods.unimatch import UniMatch
@@ -39,6 +40,7 @@ METHODS: dict[str, Callable[[], Objective]] = {
     "UniMatch": lambda: UniMatch(pixelwise(1, K), features="0", threshold=0.0),
     "copy-paste, first steps": lambda: BidirectionalCopyPaste(pixelwise(1, K), start=9),
     "copy-paste": lambda: BidirectionalCopyPaste(pixelwise(1, K), start=0),
+    "self-training": lambda: SelfTraining(pixelwise(1, K), start=0),
     "Hung": lambda: Hung(pixelwise(1, K), pixelwise(K, 1), semi_start=0, threshold=0.0),
     "semicycle": lambda: SemiCycle(pixelwise(1, K), pixelwise(K, 1), pixelwise(K, 1), pixelwise(1, 1)),
 }
@@ -58,7 +60,8 @@ def terms_of(method: str, loss: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(0)
     objective = configured(METHODS[method](), loss, None)
     views = {name: torch.randn(SHAPE) for name in (*objective.views, "weak", "strong")}
-    batch = Batch(x, y, views)
+    pseudo_labels = one_hot(torch.randint(K, SHAPE), K) if objective.waits_for_pseudo_labels else None
+    batch = Batch(x, y, views, pseudo_labels)
     terms, outputs = objective.generator_terms(batch)
     return terms | objective.discriminator_terms(batch, outputs)
 
