@@ -23,7 +23,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 NOTEBOOK = Path(__file__).with_suffix(".ipynb")
-LONG, SHORT = 'training = "--epochs 2"', 'training = "--epochs 1 --steps_per_epoch 2"'
+LONG, SHORT = 'training = "--epochs 3"', 'training = "--epochs 2 --steps_per_epoch 2"'
 DPI = 60
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from acdc_semicycle.runtime.files import replacing
 
 MOST = 14  # slices in a row: of more, those to mend, and others evenly spread
 INCHES = 1.3  # of a slice
+TITLE = 0.25  # inches, of the first row's title
 FRAME = "#ff4d4d"
 
 
@@ -51,7 +53,9 @@ def write(path: Path, rows: Sequence[Row], classes: Sequence[str], colours: Colo
     table = colours_of(len(classes), colours)
     shown = [_shown(row) for row in rows]
     columns = max(map(len, shown))
-    figure = Figure(figsize=(INCHES * columns + 0.3, (INCHES + 0.45) * len(rows) + 0.5), layout="constrained")
+    height = (INCHES + 0.45) * len(rows) + 0.5 + TITLE
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - TITLE / height))
+    figure = Figure(figsize=(INCHES * columns + 0.3, height), layout=layout)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axis in grid.flat:
         axis.set_axis_off()

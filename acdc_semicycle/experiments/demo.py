@@ -25,8 +25,8 @@ from acdc_semicycle.runtime.staged_folder import staged_folder
 
 PATIENTS, ANNOTATED, NEW = 12, 3, 6  # of the hospital, of them with masks, and those who come afterwards
 ASKED = 2  # patients to annotate next
-EPOCHS = ("--epochs", "2")
-RECIPE = ("few", "partial", "plan.yaml")
+EPOCHS = ("--epochs", "3")
+RECIPE = ("few", "plan.yaml")
 RECORD = "demo.json"  # the steps that are done
 
 Run = Callable[[Sequence[str], Path], int]
@@ -52,7 +52,10 @@ def steps(options: Sequence[str] = ()) -> list[Step]:
     return [
         Step(f"Segment {NEW} new patients with the pretrained network", _predict("before", "pretrained")),
         Step("Look at the hospital's data, and plan a training", ("plan", "hospital")),
-        Step(f"Learn from {ANNOTATED} annotated patients", ("train", *training, "--name", "first")),
+        Step(
+            f"Learn from {ANNOTATED} annotated patients, then from the others as segmented so far, too",
+            ("train", *training, "--name", "first"),
+        ),
         Step("Segment the new patients with that", _predict("first", "runs/first")),
         Step(
             "Ask whom to annotate next, and which slices",

@@ -11,7 +11,6 @@ HOMES = {
     "Hung": "hung",
     "MeanTeacher": "mean_teacher",
     "PixelDiscriminator": "networks",
-    "PseudoLabels": "pseudo_labels",
     "ResidualGenerator": "networks",
     "SelfTraining": "self_training",
     "SemiCycle": "semicycle",

@@ -9,7 +9,7 @@ from acdc_semicycle.methods.bcp import BidirectionalCopyPaste, around_box, repea
 from acdc_semicycle.methods.losses import cross_entropy_and_dice
 from acdc_semicycle.methods.objective import Batch
 from tests.methods.few_runs import STEPS, check_resume, state, workflow
-from tests.methods.test_pseudo_labels import dice_twin, entropy_twin
+from tests.methods.test_configured import dice_twin, entropy_twin
 
 K = 3
 H, W = 12, 10

@@ -18,7 +18,6 @@ from acdc_semicycle.methods.hung import Hung, judged
 from acdc_semicycle.methods.losses import judged_real, l2
 from acdc_semicycle.methods.mean_teacher import MeanTeacher
 from acdc_semicycle.methods.objective import Batch, Objective, known
-from acdc_semicycle.methods.pseudo_labels import PseudoLabels
 from acdc_semicycle.methods.self_training import SelfTraining
 from acdc_semicycle.methods.semicycle import SemiCycle
 from acdc_semicycle.methods.supervised import Supervised
@@ -35,7 +34,6 @@ def pixelwise(channels: int, outputs: int) -> nn.Sequential:
 
 METHODS: dict[str, Callable[[], Objective]] = {
     "supervised": lambda: Supervised(pixelwise(1, K)),
-    "pseudo-labels": lambda: PseudoLabels(pixelwise(1, K), start=0, ramp_steps=1),
     "mean teacher": lambda: MeanTeacher(pixelwise(1, K), ramp_steps=1),
     "UniMatch": lambda: UniMatch(pixelwise(1, K), features="0", threshold=0.0),
     "copy-paste, first steps": lambda: BidirectionalCopyPaste(pixelwise(1, K), start=9),

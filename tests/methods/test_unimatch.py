@@ -13,7 +13,7 @@ from acdc_semicycle.methods.objective import Batch
 from acdc_semicycle.methods.unimatch import BOX_AREA, UniMatch
 from acdc_semicycle.runtime.errors import InputError
 from tests.methods.few_runs import check_resume, workflow
-from tests.methods.test_pseudo_labels import dice_twin, entropy_twin, softmax
+from tests.methods.test_configured import dice_twin, entropy_twin, softmax
 
 K = 3
 H, W = 12, 10

@@ -1,4 +1,4 @@
-"""Pseudo-labels of a teacher: the terms against a slow twin, boxes, when they begin, and what is kept."""
+"""What any method can be given: another loss, against its slow twin, a mean of its weights; boxes of mixed images."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from torch import nn
 from acdc_semicycle.artifacts import weights
 from acdc_semicycle.methods.configured import configured
 from acdc_semicycle.methods.losses import cross_entropy_and_dice, dice_loss
+from acdc_semicycle.methods.mean_teacher import MeanTeacher
 from acdc_semicycle.methods.mixing import boxes, mixed
 from acdc_semicycle.methods.objective import Batch
-from acdc_semicycle.methods.pseudo_labels import PseudoLabels
 from acdc_semicycle.methods.supervised import Supervised
 from acdc_semicycle.runtime.errors import InputError
 from tests.methods.few_runs import train
@@ -28,10 +28,6 @@ def batch(seed: int = 1, count: int = 2) -> Batch:
     x, weak, strong = (torch.randn(count, 1, 12, 10, generator=generator) for _ in range(3))
     labels = torch.randint(0, K, (count, 12, 10), generator=generator)
     return Batch(x, nn.functional.one_hot(labels, K).movedim(-1, 1).float(), {"weak": weak, "strong": strong})
-
-
-def method(**settings) -> PseudoLabels:
-    return PseudoLabels(network(), **{"start": 0, "ramp_steps": 1, "cutmix": 0.0} | settings)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -70,56 +66,6 @@ def test_dice_equals_its_slow_twin_and_leaves_out_what_is_not_annotated():
     both = entropy_twin(logits.numpy(), y.numpy()) + dice_twin(logits.numpy(), y.numpy())
     assert cross_entropy_and_dice(logits, y).item() == pytest.approx(both, abs=1e-5)
     assert dice_loss(10 * (2 * batch().y - 1), batch().y) < 1e-3
-
-
-def test_the_term_is_the_loss_on_the_teachers_probabilities():
-    objective, given = method(threshold=0.5), batch()
-    terms, outputs = objective.generator_terms(given)
-    target = softmax(objective.T(given.views["weak"]).numpy())
-    target = target * (target.max(1, keepdims=True) >= 0.5)
-    logits_u = objective.G_IS(given.views["strong"]).detach().numpy()
-    assert terms["pseudo_u"].item() == pytest.approx(entropy_twin(logits_u, target), abs=1e-5)
-    assert terms["gen_S"].item() == pytest.approx(
-        entropy_twin(objective.G_IS(given.x).detach().numpy(), given.y.numpy()), abs=1e-5
-    )
-    assert outputs.s_x.shape == given.y.shape and not outputs.s_x.requires_grad
-
-
-def test_a_box_of_the_image_before_is_put_into_image_and_pseudo_label_alike():
-    objective, given = method(cutmix=1.0), batch(count=3)
-    torch.manual_seed(5)
-    terms, _ = objective.generator_terms(given)
-    torch.manual_seed(5)
-    inside = boxes(3, 12, 10, 1.0).numpy()
-    image, target = given.views["strong"].numpy().copy(), softmax(objective.T(given.views["weak"]).numpy())
-    expected_image, expected_target = image.copy(), target.copy()
-    for b, h, w in np.ndindex(3, 12, 10):
-        if inside[b, 0, h, w]:
-            expected_image[b, :, h, w] = image[b - 1, :, h, w]
-            expected_target[b, :, h, w] = target[b - 1, :, h, w]
-    logits = objective.G_IS(torch.as_tensor(expected_image)).detach().numpy()
-    assert terms["pseudo_u"].item() == pytest.approx(entropy_twin(logits, expected_target), abs=1e-5)
-
-
-def test_it_begins_after_its_start_and_gains_weight_over_its_ramp():
-    objective, given = method(start=2, ramp_steps=4), batch()
-    full = method(start=0, ramp_steps=1).generator_terms(given)[0]["pseudo_u"].item()
-    shares = []
-    for _ in range(8):
-        terms, _ = objective.generator_terms(given)
-        shares.append(terms["pseudo_u"].item() / full)
-        objective.after_step()
-    assert shares == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 1, 1], abs=1e-5)
-
-
-def test_without_a_start_it_is_supervised_and_asks_for_no_view():
-    objective = method(start=None)
-    objective.T.steps = 10**6
-    given = Batch(batch().x, batch().y, {})
-    terms, _ = objective.generator_terms(given)
-    expected, _ = Supervised(network()).generator_terms(given)
-    assert terms["pseudo_u"] == 0 and torch.equal(terms["gen_S"], expected["gen_S"])
-    assert objective.views == () and method().views == ("weak", "strong")
 
 
 @pytest.mark.slow
@@ -169,7 +115,7 @@ def test_without_a_mean_a_method_is_what_it_was():
 
 
 def test_a_method_with_a_teacher_keeps_its_own():
-    objective = method(decay=0.5)
+    objective = MeanTeacher(network(), ramp_steps=1)
     teacher = objective.T
     assert configured(objective, "cross_entropy", 0.99).T is teacher
 
