@@ -15,6 +15,8 @@ import pytest
 from documents import CONTRIBUTING, NOT_PROSE, PAGES, README, ROOT, name_of
 
 from acdc_semicycle import __version__, cli
+from acdc_semicycle.commands import running
+from acdc_semicycle.commands.arguments import Parser
 from acdc_semicycle.config import command as bundle_command
 from acdc_semicycle.config import locations, run_config
 from acdc_semicycle.config import overlays as overlay_files
@@ -44,7 +46,7 @@ def understood(monkeypatch, tmp_path):
         _, more = parse(parser, words, namespace)
         if more and "predict" not in parser.prog:
             parser.error(f"unrecognized arguments: {' '.join(more)}")
-        check_keys("inference.json", [f"--{key}" for key in bundle_command.settings_of(more, cli.SWITCHES)])
+        check_keys("inference.json", [f"--{key}" for key in bundle_command.settings_of(more, running.SWITCHES)])
         raise Parsed
 
     def check(run_id, files, options):
@@ -52,14 +54,14 @@ def understood(monkeypatch, tmp_path):
         check_keys("train.json", options, files)
         raise Parsed
 
-    monkeypatch.setattr(cli._Parser, "parse_known_args", stop)
+    monkeypatch.setattr(Parser, "parse_known_args", stop)
 
     def check_folds(overlays, words):
         assert {option.key: option.value for option in options_of(words)}["folds"] in ("3", "leave-one-out")
         others = [f"--{option.key}={option.value}" for option in options_of(words) if option.key != "folds"]
         check("training", ["train.json", *overlays], others)
 
-    monkeypatch.setattr(cli, "become", check)
+    monkeypatch.setattr(running, "become", check)
     (tmp_path / run_config.FILE).write_text("seed: 0\n")
     monkeypatch.setattr(run_config, "run_folder", lambda model: tmp_path)
     monkeypatch.setattr(folds, "train", check_folds)
@@ -160,8 +162,8 @@ def options() -> set[str]:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli._Parser, "parse_args", collect)
-        patch.setattr(cli._Parser, "parse_known_args", collect)
+        patch.setattr(Parser, "parse_args", collect)
+        patch.setattr(Parser, "parse_known_args", collect)
         for verb in cli.VERBS.keys() - {"train", "table", "where"}:
             with suppress(Parsed):
                 cli.VERBS[verb](["--pred"])  # without it, evaluate is the bundle's

@@ -26,6 +26,7 @@ FLOORS = [  # each folder imports from itself and from those before it
     "inference",
     "annotation",
     "training",
+    "commands",
 ]
 ONLY = {
     "methods.shapes": set(),
@@ -138,7 +139,8 @@ def test_imports_go_one_way():
 
 def test_only_the_command_line_and_what_it_shows_print():
     loud = {name for name, tree in TREES.items() for called, _ in calls(tree) if called == "print"}
-    speaking = {"cli", "evaluation.model_report", "config.command", "config.failures", "config.tasks"}
+    speaking = {"cli", "commands.arguments", "commands.data", "commands.results", "commands.running"}
+    speaking |= {"evaluation.model_report", "config.command", "config.failures", "config.tasks"}
     assert loud <= speaking | {"experiments.command", "experiments.progress", "experiments.folds"}
 
 

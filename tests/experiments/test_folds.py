@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from processes import ROOT, run, start
 
-from acdc_semicycle import cli
+from acdc_semicycle.commands import running
 from acdc_semicycle.config.locations import overlays_and_options
 from acdc_semicycle.evaluation.model_tables import write_cases
 from acdc_semicycle.experiments import execution, fold_runs, fold_scores, fold_trust, folds, scheduling, stopping
@@ -356,8 +356,8 @@ def test_the_command_itself_trains_its_folds_side_by_side_stops_and_continues(tm
 def test_the_verb_takes_folds_and_only_then(monkeypatch, tmp_path):
     taken = []
     monkeypatch.setattr(folds, "train", lambda overlays, options: taken.append((overlays, options)) or 7)
-    monkeypatch.setattr(cli, "become", lambda *words: 8)
-    assert cli.train(["--folds=3", "--epochs", "2"]) == 7 and cli.train(["--epochs", "2"]) == 8
+    monkeypatch.setattr(running, "become", lambda *words: 8)
+    assert running.train(["--folds=3", "--epochs", "2"]) == 7 and running.train(["--epochs", "2"]) == 8
     assert taken == [([], ["--folds=3", "--epochs", "2"])]
 
 
