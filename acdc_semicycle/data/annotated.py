@@ -36,6 +36,32 @@ def labelled_by_mended(records: Sequence[Record]) -> list[Record]:
     return labelled
 
 
+def trained_on(records: Sequence[Record], part: str, in_both: set[str]) -> list[Record]:
+    """The records of the labelled, or of the unlabelled part.
+
+    Args:
+        records: of all patients of the part.
+        in_both: patients of both parts. Labelled are their records with mended masks; unlabelled are their others, and
+            those that are annotated in some slices only.
+    """
+    labelled = set(labelled_by_mended([record for record in records if record.patient in in_both]))
+    result = []
+    for record in records:
+        if part == "labelled":
+            belongs = record.patient not in in_both or record in labelled
+        else:
+            belongs = record not in labelled or record.partly_annotated
+        if belongs:
+            result.append(record)
+    return result
+
+
+def with_truth(records: Sequence[Record]) -> list[Record]:
+    """Records to be scored: of mended patients those with a mask alone, of others all."""
+    mended = mended_patients(records)
+    return [record for record in records if record.label or record.patient not in mended]
+
+
 def not_wholly_annotated(patients: Sequence[str], records: Sequence[Record]) -> list[str]:
     """Those of such patients of whom an image, or a slice of one, is not labelled."""
     own = [record for record in records if record.patient in patients]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from acdc_semicycle.data.annotated import (
     check_masks,
-    labelled_by_mended,
     mended_patients,
     not_wholly_annotated,
+    trained_on,
     warn_of_partial,
+    with_truth,
     without_masks,
 )
 from acdc_semicycle.data.folds import leave_out
@@ -58,15 +59,10 @@ class Split:
         if absent:
             raise InputError(f"the {part} patients {some(absent)} are not there: give the data set that was split")
         if part in ("validation", "test"):
-            mended = mended_patients(records_of_part)
-            records_of_part = [record for record in records_of_part if record.label or record.patient not in mended]
-            check_masks(sorted(patients), without_masks(records_of_part))
-            return records_of_part
-        in_both = set(self.labelled) & set(self.unlabelled)
-        labelled = set(labelled_by_mended([record for record in records_of_part if record.patient in in_both]))
-        if part == "labelled":
-            return [record for record in records_of_part if record.patient not in in_both or record in labelled]
-        return [record for record in records_of_part if record not in labelled or record.partly_annotated]
+            scored_records = with_truth(records_of_part)
+            check_masks(sorted(patients), without_masks(scored_records))
+            return scored_records
+        return trained_on(records_of_part, part, set(self.labelled) & set(self.unlabelled))
 
     def save(self, path: str | Path) -> None:
         """Write the patients of each part as JSON, which ``load`` reads, and their numbers to the log."""

@@ -73,19 +73,18 @@ class LoadCheckedd(MapTransform):
         mended = result.pop("mended", None)
         image: volumes.Volume | None = None
         for key in self.key_iterator(result):
-            source = result[key]
-            if isinstance(source, Image) or (not isinstance(source, volumes.Volume) and is_picture(source)):
-                result[key] = self._picture(source, key == "label")
+            if _is_picture(result[key]):
+                result[key] = self._picture(result[key], key == "label")
                 continue
-            volume = self._read(source, result.get("frame"), key == "label")
+            frame = result.get("frame")
+            volume = self._read(result[key], frame, key == "label")
             if image is not None:
                 volume = in_order_of(volume, image)
-            frame = result.get("frame") or 0
             if key == "label" and mended is not None:
                 volume, frame = _mended(volume, mended, frame)
             if image is None or image.voxels.shape[:3] != volume.voxels.shape[:3]:
                 image = volume
-            result[key] = _laid_out(volume, image.layout, frame)
+            result[key] = _laid_out(volume, image.layout, frame or 0)
         if "label" in result and mended is not None:
             result["label"].meta[MENDED] = True
         self._keep_slice(result)
@@ -123,9 +122,14 @@ class LoadCheckedd(MapTransform):
         return MetaTensor(tensor, affine=torch.eye(4), meta=meta)
 
 
-def _mended(mask: volumes.Volume, mended: Mended, frame: int) -> tuple[volumes.Volume, int]:
-    """A mask that came back, 255 in the slices that are not annotated, and its frame: 0 of a mask of one frame."""
-    frame = 0 if mask.voxels.shape[3] == 1 else frame
+def _is_picture(source: Any) -> bool:
+    """Whether what an item names is a picture, or the file of one."""
+    return isinstance(source, Image) or (not isinstance(source, volumes.Volume) and is_picture(source))
+
+
+def _mended(mask: volumes.Volume, mended: Mended, frame: int | None) -> tuple[volumes.Volume, int | None]:
+    """A mask that came back, 255 in the slices that are not annotated, and its frame: none of a mask of one frame."""
+    frame = None if mask.voxels.shape[3] == 1 else frame
     if mended.annotated is None:
         return mask, frame
     voxels = np.full_like(mask.voxels, IGNORED, np.result_type(mask.voxels, np.uint8))
