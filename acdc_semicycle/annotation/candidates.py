@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,3 @@ def _check_any(candidates: Candidates, root: Path) -> None:
         f"{root} holds nobody to annotate: all of {many(candidates.patients, 'patient')} have masks; add scans without"
         " one, or give the run that was trained on some of them (--labelled 3)"
     )
-
-
-def reading_order(patients: Mapping[str, Sequence[Record]]) -> list[Record]:
-    """The scans of all patients, one after the other."""
-    return [scan for scans in patients.values() for scan in scans]

@@ -93,11 +93,6 @@ def _rows(by_temperature: Sequence[Tensor]) -> list[list[float] | None]:
     return rows
 
 
-def own_expectation(evidence: Evidence) -> list[float | None]:
-    """What the softmax itself expects of each slice, without any fit: it ranks slices, and is no expected Dice."""
-    return [None if values is None else values[0] for values in evidence["slices"]]
-
-
 def trust(fit: Fit, evidence: Evidence) -> dict[str, Any] | None:
     """The expected Dice of a scan and of its slices by a fit (:func:`acdc_semicycle.evaluation.trust_fit.fit`).
 

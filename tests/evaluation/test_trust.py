@@ -38,7 +38,6 @@ def test_certain_probabilities_expect_a_dice_of_1_and_nothing_found_expects_none
     evidence = trust.evidence(torch.tensor(s))
     assert evidence["structures"] == evidence["slices"] == [None, evidence["scan"]]
     assert evidence["scan"] == pytest.approx([1.0] * len(trust.TEMPERATURES), abs=1e-3)
-    assert trust.own_expectation(evidence) == [None, 1.0]
 
 
 def test_a_temperature_of_1_changes_no_probability_and_a_high_one_makes_all_equal():
