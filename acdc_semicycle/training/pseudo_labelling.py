@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -18,7 +19,7 @@ from acdc_semicycle.data.pairs import Pairs
 from acdc_semicycle.data.slices import Slices
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.methods.objective import Objective, softmax
-from acdc_semicycle.runtime import distributed
+from acdc_semicycle.runtime import distributed, signals
 from acdc_semicycle.runtime.errors import InputError, many
 from acdc_semicycle.runtime.files import replacing
 
@@ -66,26 +67,27 @@ class PseudoLabelling:
         length = engine.state.epoch_length or 1
         first = -(-start // length) * length  # steps that are done where the first epoch with them begins
         if engine.state.iteration == first and distributed.rank() == 0:
-            self._save(self.labels())
+            self._save(self.labels(lambda: _end_if_asked(engine)))
         distributed.wait()
         self.loader.resume_unlabelled(self._load())
 
-    def labels(self) -> NDArray[np.uint8]:
-        """The pseudo-labels [N, 1, H, W] of all unlabelled slices, 255 where they are not sure."""
-        dataset = self.loader.unlabelled
-        records = dataset.stored["record"]
-        network = self.objective.segmenter
-        training = network.training
-        network.eval()
-        log.info("segmenting %s for pseudo-labels", many(int(records.max()) + 1, "unlabelled image"))
-        labels = np.full((len(dataset), 1, *dataset.size), IGNORED, np.uint8)
-        for record in tqdm(range(int(records.max()) + 1), "pseudo-labels", disable=None):
-            rows = np.flatnonzero(records == record)
-            labels[rows, 0] = self._of_scan(dataset, rows, network)
-        network.train(training)
+    def labels(self, after_scan: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
+        """The pseudo-labels [N, 1, H, W] of all unlabelled slices, 255 where they are not sure.
+
+        Args:
+            after_scan: called after each scan.
+        """
+        dataset, network = self.loader.unlabelled, self.objective.segmenter
+        records = np.unique(dataset.stored["record"])
+        log.info("segmenting %s for pseudo-labels", many(len(records), "unlabelled image"))
+        labels = np.empty((len(dataset), 1, *dataset.size), np.uint8)
+        with eval_mode(network):
+            for record in tqdm(records, "pseudo-labels", disable=None):
+                rows = np.flatnonzero(dataset.stored["record"] == record)
+                labels[rows, 0] = self._of_scan(dataset, rows, network)
+                after_scan()
         return labels
 
-    @torch.no_grad()
     def _of_scan(self, dataset: Slices, rows: NDArray, network: nn.Module) -> NDArray[np.uint8]:
         """The pseudo-labels [slices, H, W] of one scan."""
         device = next(network.parameters()).device
@@ -122,3 +124,15 @@ class PseudoLabelling:
                 f"{self.file} is of {len(labels)} slices, expected {len(self.loader.unlabelled)}: restore it"
             )
         return labels
+
+
+def _end_if_asked(engine: Engine) -> None:
+    """End the process if a signal has asked for it: the state after the last epoch is saved.
+
+    Several processes end after their next step, all together.
+    """
+    exit_code = signals.asked()
+    if exit_code and distributed.world() == 1:
+        log.info("stopped before epoch %d: the same command continues from there", engine.state.epoch)
+        engine.logger.setLevel(logging.CRITICAL)  # to ignite it is an error
+        raise SystemExit(exit_code)

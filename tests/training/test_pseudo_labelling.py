@@ -9,6 +9,7 @@ from acdc_semicycle.data.pairs import Pairs, Slices
 from acdc_semicycle.imageio.pictures import IGNORED
 from acdc_semicycle.inference.postprocessing import Refined
 from acdc_semicycle.methods.self_training import SelfTraining
+from acdc_semicycle.runtime import signals
 from acdc_semicycle.training.pseudo_labelling import PseudoLabelling
 from tests.methods.few_runs import state, train, workflow
 
@@ -92,6 +93,33 @@ def test_a_stopped_training_continues_to_the_same_bits(tmp_path, phantom_dir, ep
     straight, resumed = state(tmp_path / "straight"), state(tmp_path / "resumed")
     for key, value in straight.items():
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, equal_nan=True, msg=key)
+
+
+def test_a_training_that_is_stopped_while_it_segments_continues_to_the_same_bits(tmp_path, phantom_dir, monkeypatch):
+    train(tmp_path / "straight", phantom_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(PseudoLabelling, "_of_scan", _ask_to_stop_after(1, patch, PseudoLabelling._of_scan))
+        with pytest.raises(BaseException) as caught:
+            train(tmp_path / "resumed", phantom_dir)
+    assert isinstance(caught.value, SystemExit) and caught.value.code == signals.STOPPED
+    assert not (tmp_path / "resumed" / "models" / "pseudo_labels.npz").exists()
+    train(tmp_path / "resumed", phantom_dir)
+    straight, resumed = state(tmp_path / "straight"), state(tmp_path / "resumed")
+    for key, value in straight.items():
+        torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, equal_nan=True, msg=key)
+
+
+def _ask_to_stop_after(scans, patch, of_scan):
+    """A scan's pseudo-labels; after so many scans a signal is there."""
+    done = []
+
+    def counted(*arguments):
+        done.append(None)
+        if len(done) == scans:
+            patch.setattr(signals, "asked", lambda: signals.STOPPED)
+        return of_scan(*arguments)
+
+    return counted
 
 
 def test_a_run_whose_pseudo_labels_are_lost_is_refused_in_a_line(tmp_path, phantom_dir):
