@@ -70,7 +70,7 @@ def train(overlays: Sequence[str], options: Sequence[str]) -> int:
     for text in texts:
         print(text, file=sys.stderr)
     if not code:
-        _report(output_dir, count, value_of(parser, "dataset_dir"))
+        _report(output_dir, count, *_scans_and_masks(parser))
         _tell_of_gain(output_dir, parser)
     return code
 
@@ -129,7 +129,15 @@ def _words_of_each(overlays: Sequence[str], options: Sequence[str], minutes: flo
     return words if minutes is None else [*words, f"--minutes={minutes:g}"]
 
 
-def _report(output_dir: Path, count: int, data: str | None) -> None:
+def _scans_and_masks(parser: ConfigParser) -> tuple[str | None, str | None]:
+    """The folders of the scans and of their masks; no masks where these hold other numbers than class indices."""
+    folders = {key: value_of(parser, key) for key in ("dataset_dir", "images", "masks") if key in parser}
+    scans = folders.get("dataset_dir") or folders.get("images")
+    masks = folders.get("dataset_dir") or folders.get("masks") or scans
+    return scans, masks if value_of(parser, "mask_values") is None else None
+
+
+def _report(output_dir: Path, count: int, data: str | None, truth: str | None) -> None:
     """Write the scores of the patients that the folds left out, fit the expected Dice on them, and print both.
 
     The last line is the path of the scores.
@@ -143,7 +151,7 @@ def _report(output_dir: Path, count: int, data: str | None) -> None:
     path = output_dir / FINISHED
     write_text(path, json.dumps(plain(content), indent=1) + "\n")
     print(table(content, structures))
-    print(fitted_in_words(output_dir, count, data))
+    print(fitted_in_words(output_dir, count, data, truth))
     print(path, flush=True)
 
 

@@ -42,7 +42,7 @@ def children(monkeypatch):
         return outcomes.get(number, (0, []))
 
     monkeypatch.setattr(fold_runs, "logged", logged)
-    monkeypatch.setattr(folds, "_report", lambda output_dir, count, data: None)
+    monkeypatch.setattr(folds, "_report", lambda output_dir, count, data, truth: None)
     return commands, outcomes
 
 
@@ -351,6 +351,7 @@ def test_the_command_itself_trains_its_folds_side_by_side_stops_and_continues(tm
     for number in range(2):
         log = (out / f"fold_{number}" / "run.log").read_text()
         assert log.count("epoch 1/") == 1 and f"epoch {longer}/{longer}" in log
+        assert (out / f"fold_{number}" / "label_maps" / "evaluation.json").is_file(), done.stdout
 
 
 def test_the_verb_takes_folds_and_only_then(monkeypatch, tmp_path):
@@ -362,7 +363,7 @@ def test_the_verb_takes_folds_and_only_then(monkeypatch, tmp_path):
 
 
 def test_folds_without_a_folder_of_data_say_why_nothing_is_expected(tmp_path):
-    assert fold_trust.fitted_in_words(tmp_path, 3, None).startswith("no expected Dice is fitted: that takes a --data")
+    assert fold_trust.fitted_in_words(tmp_path, 3, "DATA", None).startswith("no expected Dice is fitted: that takes")
 
 
 def test_each_fold_segments_and_scores_whom_it_left_out_before_the_fit(tmp_path, monkeypatch):
@@ -376,7 +377,9 @@ def test_each_fold_segments_and_scores_whom_it_left_out_before_the_fit(tmp_path,
     for number in range(2):
         (tmp_path / f"fold_{number}").mkdir()
     log = tmp_path / "fold_1" / "run.log"
-    assert fold_trust.fitted_in_words(tmp_path, 2, "DATA") == f"no expected Dice is fitted: error: no scan ({log})"
+    assert (
+        fold_trust.fitted_in_words(tmp_path, 2, "DATA", "DATA") == f"no expected Dice is fitted: error: no scan ({log})"
+    )
     first = str(tmp_path / "fold_0")
     assert commands[0] == ["predict", "DATA", "-o", f"{first}/label_maps", "--model", first, "--part", "validation"]
     assert commands[1] == ["evaluate", "--pred", f"{first}/label_maps", "--truth", "DATA"]
